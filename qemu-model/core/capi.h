@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The seam between the device model (C++, no QEMU header) and its host (the
+ * QEMU shim in ../qemu, or a test).
+ *
+ * Every function is called with the host's big lock held (QEMU: the BQL), or
+ * from one thread in a test; the model itself is single-threaded and takes no
+ * lock.  No function blocks.  The model never calls a host callback after
+ * erdma_dev_destroy() returned.
+ */
+#ifndef ERDMA_MODEL_CAPI_H
+#define ERDMA_MODEL_CAPI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ERDMA_BAR0_SIZE 0x100000u /* 1 MiB: registers, doorbells, extended doorbell pages */
+#define ERDMA_MAX_VECTORS 32u
+#define ERDMA_TIMER_OFF UINT64_MAX
+
+enum erdma_atomic_op { ERDMA_ATOMIC_ADD = 0, ERDMA_ATOMIC_SWAP_IF_EQUAL = 1 };
+
+/* Trace categories; the shim turns each into a QEMU trace event. */
+enum erdma_trace_kind {
+    ERDMA_TRACE_BRINGUP = 0, /* args: register offset, value */
+    ERDMA_TRACE_COMMAND,     /* args: sub-module << 8 | opcode, status, cookie; text: name */
+    ERDMA_TRACE_QP_STATE,    /* args: QPN, old state, new state; text: reason */
+    ERDMA_TRACE_ERROR,       /* args: QPN or CQN, syndrome or AEQE type; text: what */
+    ERDMA_TRACE_EVENT,       /* args: vector, EQ number, producer index */
+};
+
+struct erdma_host_ops {
+    /* Guest physical (bus) memory; RAM only.  false: some byte is not RAM or DMA is off. */
+    bool (*dma_read)(void *opaque, uint64_t addr, void *buf, size_t len);
+    bool (*dma_write)(void *opaque, uint64_t addr, const void *buf, size_t len);
+    /* Little-endian u64 at a naturally aligned address, atomic towards guest CPUs. */
+    bool (*dma_atomic64)(void *opaque, uint64_t addr, enum erdma_atomic_op op, uint64_t operand, uint64_t compare,
+                         uint64_t *old);
+    /* MSI-X message of this vector; the host latches it while masked. */
+    void (*raise_vector)(void *opaque, unsigned vector);
+    /* Monotonic guest-visible clock, nanoseconds. */
+    uint64_t (*now_ns)(void *opaque);
+    /* One-shot timer: call erdma_dev_timer() at or after the deadline.  ERDMA_TIMER_OFF cancels. */
+    void (*arm_timer)(void *opaque, uint64_t deadline_ns);
+    /* Call erdma_dev_run() soon from the main loop (idempotent until then). */
+    void (*schedule)(void *opaque);
+    void (*trace)(void *opaque, enum erdma_trace_kind kind, const uint64_t args[3], const char *text);
+    /* Something the guest should not have done; rate limited by the model. */
+    void (*guest_error)(void *opaque, const char *text);
+};
+
+/* Everything configurable.  Fill with erdma_config_defaults() first. */
+struct erdma_config {
+    uint8_t mac[6];              /* of the paired NIC */
+    uint32_t vectors;            /* MSI-X vectors, 2..32 (32) */
+    uint32_t direct_wqe_groups;  /* register GRP_NUM, 0..255 (24); < 4 switches direct WQEs off */
+    uint32_t qblock;             /* blocks of 1024 QPs, 1..64 (4) */
+    uint32_t max_cqe_log;        /* 6..20 (20) */
+    uint32_t max_recv_wr_log;    /* 6..15 (15) */
+    uint32_t max_mr_size_log;    /* 20..48 (36) */
+    uint32_t default_cc;         /* congestion control number, 0..4 (1) */
+    uint32_t firmware_version;   /* (0x00000225) */
+    bool atomic;                 /* capability ATOMIC (true) */
+    bool multilevel_mtt;         /* capability MTT_VA (true) */
+    bool extended_doorbells;     /* capability EXTEND_DB (false) */
+    uint32_t pair_timeout_ms;    /* wait for the other end of a loopback connection, 1..600000 (15000) */
+    uint32_t rnr_hold_ms;        /* wait for a receive buffer, 0 = forever, ..600000 (30000) */
+};
+
+struct erdma_dev;
+
+void erdma_config_defaults(struct erdma_config *config);
+/*
+ * Checks every field.  Returns NULL and a malloc()ed message naming field, value and range in *error (the
+ * caller frees) on bad configuration.  ops is copied; opaque is handed to every callback.
+ */
+struct erdma_dev *erdma_dev_create(const struct erdma_config *config, const struct erdma_host_ops *ops, void *opaque,
+                                   char **error);
+void erdma_dev_destroy(struct erdma_dev *dev);
+
+/* BAR 0.  size 1, 2, 4 or 8; anything unaligned or unassigned reads 0 and is ignored on write. */
+uint64_t erdma_dev_mmio_read(struct erdma_dev *dev, uint64_t offset, unsigned size);
+void erdma_dev_mmio_write(struct erdma_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+
+/* Function-level, bus or system reset: as the RESET register, and RESET_DONE clears (adapter.md 2.5). */
+void erdma_dev_reset(struct erdma_dev *dev);
+void erdma_dev_run(struct erdma_dev *dev);
+void erdma_dev_timer(struct erdma_dev *dev);
+
+/* Counters: names are stable, index 0..count-1, values are per device. */
+size_t erdma_counter_count(void);
+const char *erdma_counter_name(size_t index);
+uint64_t erdma_dev_counter(const struct erdma_dev *dev, size_t index);
+
+/*
+ * Fault injection (run time).  Text grammar, several separated by ';', empty clears all:
+ *   cmd-drop=SUB/OP[*COUNT]       the command is consumed and never completed (driver sees a time-out)
+ *   cmd-fail=SUB/OP:STATUS[*COUNT]   the command completes with STATUS and has no effect
+ *   init-stuck                    DEV_CTRL.INIT never reaches INIT_DONE
+ *   dead                          every register reads all ones, writes are ignored
+ * SUB and OP are decimal, OP may be "any".  Returns NULL, or a malloc()ed message (caller frees); then nothing changed.
+ */
+char *erdma_dev_set_faults(struct erdma_dev *dev, const char *text);
+/* The faults in force in the same grammar; valid until the next call on this device. */
+const char *erdma_dev_faults(const struct erdma_dev *dev);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

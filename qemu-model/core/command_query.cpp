@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Commands that report or set what is not an object of its own: adapter.md 4.13 to 4.21.
+#include <algorithm>
+#include <bit>
+
+#include "byteorder.h"
+#include "device.h"
+
+namespace erdma {
+
+namespace {
+
+constexpr uint16_t kBlockMagic = 0x5566;
+constexpr uint8_t kBlockVersion = 1;
+constexpr size_t kBlockHeader = 16;
+constexpr uint32_t kPageSizeValid = 1u << 31;
+constexpr uint32_t kOnlyPageShift = 12;
+constexpr uint32_t kAttrDelayedAck = 1u << 0;
+constexpr uint32_t kAttrLegacy = 1u << 2;
+constexpr uint32_t kMinMtu = 68;
+constexpr uint32_t kMaxMtu = 65535;
+
+uint32_t indexOf(ConstBytes request) { return loadLe32(request, 12); }
+
+} // namespace
+
+// Completes the common header and writes as much of the block as the target holds, before the command completes.
+Device::CommandReply Device::answerInMemory(ConstBytes request, Bytes block) {
+    const uint64_t target = loadLe64(request, 16);
+    const uint32_t room = loadLe32(request, 24);
+    if (room < kBlockHeader)
+        return Status::Invalid;
+    storeLe16(block, 0, kBlockMagic);
+    store8(block, 2, kBlockVersion);
+    store8(block, 3, static_cast<uint8_t>(block.size()));
+    if (!host_.write(target, block.first(std::min<size_t>(block.size(), room)))) {
+        ++counters_[Counter::DmaErrors];
+        return Status::Fault;
+    }
+    return {};
+}
+
+// The value of a doorbell record, for reports only: no decision ever depends on it.
+uint64_t Device::peekRecord(uint64_t address) {
+    std::array<std::byte, 8> raw;
+    return address != 0 && host_.read(address, raw) ? loadLe64(raw, 0) : 0;
+}
+
+Device::CommandReply Device::getStats(ConstBytes request) {
+    std::array<std::byte, 104> block{}; // the index of the request is not initialised: reported as 0
+    storeLe64(block, 16, counters_[Counter::TxRequests]);
+    storeLe64(block, 24, counters_[Counter::TxPackets]);
+    storeLe64(block, 32, counters_[Counter::TxBytes]);
+    storeLe64(block, 40, counters_[Counter::TxDrops]);
+    storeLe64(block, 64, counters_[Counter::RxPackets]);
+    storeLe64(block, 72, counters_[Counter::RxBytes]);
+    storeLe64(block, 80, counters_[Counter::RxDrops]);
+    return answerInMemory(request, block);
+}
+
+Device::CommandReply Device::queryQpc(ConstBytes request) {
+    const uint32_t qpn = indexOf(request);
+    std::array<std::byte, 140> block{};
+    storeLe32(block, 4, qpn);
+    const auto ring = [&](size_t at, uint32_t depthLog, uint32_t pageShift, uint16_t pi, uint16_t ci) {
+        store8(block, at, 1);
+        store8(block, at + 2, static_cast<uint8_t>(pageShift));
+        store8(block, at + 3, static_cast<uint8_t>(depthLog));
+        storeLe16(block, at + 4, pi);
+        storeLe16(block, at + 6, ci);
+    };
+    if (qpn == 0) { // the command queue itself
+        ring(16, static_cast<uint32_t>(std::countr_zero(commands_.depth)), 12, commands_.producer, commands_.consumer);
+        storeLe16(block, 32, commands_.consumer);
+        storeLe16(block, 60, commands_.producer);
+        storeLe16(block, 62, commands_.consumer);
+        storeLe64(block, 80, commands_.address);
+        storeLe64(block, 96, commands_.record);
+        storeLe64(block, 112, peekRecord(commands_.record));
+        return answerInMemory(request, block);
+    }
+    const auto at = qps_.find(qpn);
+    if (at == qps_.end())
+        return Status::NotFound;
+    const QpSlot& slot = at->second;
+    const QpConfig& config = slot.pair->config();
+    const QpModify& link = slot.pair->connection();
+    const QueuePair::Snapshot now = slot.pair->snapshot();
+    ring(16, config.sqDepthLog, slot.sqPageShift, now.sqPi, now.sqCi);
+    ring(24, config.rqDepthLog, slot.rqPageShift, now.rqPi, now.rqCi);
+    storeLe16(block, 32, static_cast<uint16_t>(now.sqCi - 1));
+    storeLe16(block, 34, static_cast<uint16_t>(now.rqCi - 1));
+    storeLe16(block, 36, static_cast<uint16_t>(now.sendCqes));
+    storeLe16(block, 38, static_cast<uint16_t>(now.recvCqes));
+    storeLe16(block, 40, static_cast<uint16_t>(now.packetsOut));
+    storeLe16(block, 42, static_cast<uint16_t>(now.packetsIn));
+    storeLe16(block, 44, static_cast<uint16_t>(now.dropsError));
+    storeLe32(block, 52, link.cookie & 0xFFFFF); // of an adapter like this one: its QPN
+    storeLe32(block, 56, config.pd);
+    storeLe16(block, 60, now.sqPi);
+    storeLe16(block, 62, now.sqCi);
+    storeLe16(block, 64, now.rqCi);
+    store8(block, 66, now.flushing ? 1 : 0);
+    store8(block, 67, now.flushing ? 1 : 0);
+    storeLe16(block, 68, now.flushing ? now.sqCi : uint16_t{0});
+    storeLe16(block, 70, now.flushing ? now.rqCi : uint16_t{0});
+    storeLe32(block, 72, config.sendCqn);
+    storeLe32(block, 76, config.recvCqn);
+    storeLe64(block, 80, config.sq.firstAddress());
+    storeLe64(block, 88, config.rq.firstAddress());
+    storeLe64(block, 96, slot.sqRecord);
+    storeLe64(block, 104, slot.rqRecord);
+    storeLe64(block, 112, peekRecord(slot.sqRecord));
+    storeLe64(block, 120, peekRecord(slot.rqRecord));
+    storeLe32(block, 128, link.ownIp);
+    storeLe32(block, 132, link.peerIp);
+    storeLe16(block, 136, link.ownPort);
+    storeLe16(block, 138, link.peerPort);
+    return answerInMemory(request, block);
+}
+
+Device::CommandReply Device::queryCqc(ConstBytes request) {
+    const uint32_t cqn = indexOf(request);
+    const auto at = cqs_.find(cqn);
+    if (cqn != 0 && at == cqs_.end())
+        return Status::NotFound;
+    const CompletionQueue& cq = cqn == 0 ? *cmdCq_ : *at->second.queue;
+    const uint64_t record = cqn == 0 ? commands_.cqRecord : at->second.record;
+    std::array<std::byte, 48> block{}; // no doorbell is ever bad: the sequence of IDX is not checked
+    storeLe32(block, 4, cqn);
+    storeLe32(block, 16, cq.producer());
+    store8(block, 20, 1);
+    store8(block, 21, static_cast<uint8_t>(cq.depthLog()));
+    store8(block, 22, cq.owner() ? 1 : 0);
+    storeLe64(block, 32, record);
+    storeLe64(block, 40, peekRecord(record));
+    return answerInMemory(request, block);
+}
+
+Device::CommandReply Device::queryEqc(ConstBytes request) {
+    const uint32_t index = indexOf(request); // 0 AEQ, 1 command EQ, 2 + i the EQ of completion vector i
+    if (index > eqs_.size())
+        return Status::NotFound;
+    const EventQueue& eq = index == 0 ? aeq_ : eqs_[index - 1];
+    if (!eq.isOpen())
+        return Status::NotFound;
+    const auto owner = [&eq](uint32_t position) { return static_cast<uint8_t>((position & eq.depth()) == 0 ? 1 : 0); };
+    std::array<std::byte, 56> block{};
+    storeLe32(block, 4, index);
+    storeLe16(block, 16, static_cast<uint16_t>(eq.depth()));
+    storeLe16(block, 18, static_cast<uint16_t>(eq.vector()));
+    store8(block, 20, eq.armed() ? 0 : 1);
+    store8(block, 21, owner(eq.consumer()));
+    store8(block, 22, owner(eq.producer()));
+    store8(block, 23, eq.held() != 0 ? 1 : 0);
+    storeLe32(block, 24, eq.producer());
+    storeLe32(block, 28, eq.consumer());
+    storeLe64(block, 32, eq.ring());
+    storeLe64(block, 40, eq.record());
+    storeLe64(block, 48, peekRecord(eq.record()));
+    return answerInMemory(request, block);
+}
+
+// ---- settings ----
+
+Device::CommandReply Device::confMtu(ConstBytes request) {
+    const uint32_t mtu = loadLe32(request, 8);
+    if (mtu < kMinMtu || mtu > kMaxMtu)
+        return Status::Invalid;
+    mtu_ = mtu;
+    return {};
+}
+
+Device::CommandReply Device::setRetransmit(ConstBytes request) {
+    const uint32_t limit = loadLe32(request, 8);
+    if (limit == 0 || limit > 255)
+        return Status::Invalid;
+    retransmitLimit_ = limit;
+    return {};
+}
+
+Device::CommandReply Device::setExtAttr(ConstBytes request) {
+    const uint32_t mask = loadLe32(request, 8);
+    if ((mask & ~(kAttrDelayedAck | kAttrLegacy)) != 0)
+        return Status::Invalid;
+    if ((mask & kAttrDelayedAck) != 0)
+        delayedAck_ = load8(request, 12);
+    return {}; // legacy mode has no effect (chapter 12, 31)
+}
+
+Device::CommandReply Device::getExtAttr(ConstBytes request) {
+    std::array<std::byte, 28> block{}; // masks 0: nothing of it changes what this adapter does
+    store8(block, 24, delayedAck_);
+    return answerInMemory(request, block);
+}
+
+// ---- doorbell pages ----
+
+Device::CommandReply Device::confDevice(ConstBytes request) {
+    const uint32_t word = loadLe32(request, 8);
+    if ((word & kPageSizeValid) != 0 && (word & 0x1F) != kOnlyPageShift)
+        return Status::NotSupported; // other host pages would hold several of the adapter's doorbell pages
+    return {};
+}
+
+Device::CommandReply Device::allocDoorbells(ConstBytes request) {
+    const uint32_t wanted = loadLe32(request, 8);
+    if ((wanted & 7) == 0)
+        return Status::Invalid;
+    const auto pages = doorbells_.allocate((wanted & 1) != 0, (wanted & 2) != 0, (wanted & 4) != 0);
+    if (!pages)
+        return Status::NoSpace;
+    return {Status::Ok, uint64_t{pages->rq} << 48 | uint64_t{pages->cq} << 32 | pages->sq};
+}
+
+Device::CommandReply Device::freeDoorbells(ConstBytes request) {
+    const uint32_t which = loadLe32(request, 8);
+    DoorbellPages pages;
+    if ((which & 1) != 0)
+        pages.sq = loadLe16(request, 14);
+    if ((which & 2) != 0)
+        pages.rq = loadLe16(request, 12);
+    if ((which & 4) != 0)
+        pages.cq = loadLe16(request, 18);
+    return doorbells_.release(pages) ? Status::Ok : Status::NotFound;
+}
+
+} // namespace erdma

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "completion_queue.h"
+
+#include "byteorder.h"
+
+namespace erdma {
+
+namespace {
+constexpr uint32_t kOwner = 1u << 31;
+constexpr uint64_t kArm = 1u << 31;
+constexpr uint64_t kSolicitedOnly = 1u << 30;
+constexpr uint64_t kIndexMask = 0xFFFFFF;
+} // namespace
+
+void CompletionQueue::raise(const std::function<void()>& fire) {
+    armed_ = Armed::None;
+    fire();
+}
+
+bool CompletionQueue::postRaw(Host& host, uint32_t header, const std::array<uint32_t, 7>& words, bool wakes,
+                              const std::function<void()>& fire) {
+    if (broken_)
+        return false;
+    std::array<std::byte, kEntryBytes> raw;
+    storeBe32(raw, 0, (header & ~kOwner) | (owner() ? kOwner : 0));
+    for (size_t i = 0; i < words.size(); ++i)
+        storeBe32(raw, 4 + i * 4, words[i]);
+
+    const uint64_t slot = producer_ & ((uint64_t{1} << depthLog_) - 1);
+    const ConstBytes bytes(raw);
+    // A reader takes the entry as soon as the header has the right owner bit: everything else first.
+    if (!ring_.write(host, slot * kEntryBytes + 4, bytes.subspan(4)) ||
+        !ring_.write(host, slot * kEntryBytes, bytes.first(4))) {
+        broken_ = true;
+        return false;
+    }
+    ++producer_;
+    if (wakes)
+        solicitedEnd_ = producer_;
+    if (armed_ == Armed::Any || (armed_ == Armed::Solicited && wakes))
+        raise(fire);
+    return true;
+}
+
+bool CompletionQueue::post(Host& host, const Completion& completion, const std::function<void()>& fire) {
+    const uint32_t header = static_cast<uint32_t>(completion.op) << 16 | static_cast<uint32_t>(completion.queue) << 8 |
+                            static_cast<uint32_t>(completion.syndrome);
+    // The immediate is the one little-endian word of the entry (7.4).
+    const bool immediate =
+        completion.queue == QueueType::Receive && (completion.op == Op::RecvWriteImm || completion.op == Op::RecvSendImm);
+    const uint32_t word12 = immediate ? byteSwapped(completion.word12) : completion.word12;
+    const bool wakes = completion.solicited || completion.syndrome != Syndrome::Success;
+    return postRaw(host, header, {completion.index, completion.qpn, word12, completion.bytes, 0, 0, 0}, wakes, fire);
+}
+
+void CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) {
+    if ((doorbell & kArm) == 0)
+        return;
+    const uint64_t unseen = (producer_ - doorbell) & kIndexMask; // entries behind the host's CI
+    if ((doorbell & kSolicitedOnly) == 0) {
+        armed_ = Armed::Any;
+        if (unseen != 0)
+            raise(fire);
+        return;
+    }
+    if (solicitedEnd_ != 0 && producer_ - solicitedEnd_ < unseen)
+        raise(fire);
+    else if (armed_ == Armed::None)
+        armed_ = Armed::Solicited;
+}
+
+} // namespace erdma

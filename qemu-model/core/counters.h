@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One list of the model's counters: index, stable name.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace erdma {
+
+// clang-format off
+#define ERDMA_COUNTERS(X) \
+    X(TxRequests, "tx_reqs") X(TxPackets, "tx_packets") X(TxBytes, "tx_bytes") X(TxDrops, "tx_drops") \
+    X(RxPackets, "rx_packets") X(RxBytes, "rx_bytes") X(RxDrops, "rx_drops") \
+    X(Commands, "commands") X(CommandErrors, "command_errors") \
+    X(Completions, "completions") X(CompletionErrors, "completion_errors") X(Flushes, "flushes") \
+    X(CqEvents, "cq_events") X(AsyncEvents, "async_events") X(LostEvents, "lost_events") X(Interrupts, "interrupts") \
+    X(SqDoorbells, "sq_doorbells") X(RqDoorbells, "rq_doorbells") X(CqDoorbells, "cq_doorbells") \
+    X(BadDoorbells, "bad_doorbells") X(DirectWqes, "direct_wqes") X(DirectWqeFallbacks, "direct_wqe_fallbacks") \
+    X(GuestErrors, "guest_errors") X(DmaErrors, "dma_errors") X(Resets, "resets") \
+    X(Pairings, "pairings") X(PairTimeouts, "pair_timeouts") X(RnrHolds, "rnr_holds") X(RnrTimeouts, "rnr_timeouts") \
+    X(QpsNow, "qps") X(CqsNow, "cqs") X(EqsNow, "eqs") X(MrsNow, "mrs")
+// clang-format on
+
+enum class Counter : size_t {
+#define ERDMA_X(id, name) id,
+    ERDMA_COUNTERS(ERDMA_X)
+#undef ERDMA_X
+        Count
+};
+
+class Counters {
+public:
+    uint64_t& operator[](Counter c) { return values_[static_cast<size_t>(c)]; }
+    uint64_t operator[](Counter c) const { return values_[static_cast<size_t>(c)]; }
+    uint64_t at(size_t i) const { return i < values_.size() ? values_[i] : 0; }
+
+private:
+    std::array<uint64_t, static_cast<size_t>(Counter::Count)> values_{};
+};
+
+} // namespace erdma

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "doorbell.h"
+
+#include <algorithm>
+
+#include "byteorder.h"
+#include "device.h"
+
+namespace erdma {
+
+namespace {
+
+constexpr uint64_t kSlotBytes = 128;
+constexpr uint64_t kRqSlotBytes = 32;
+constexpr uint64_t kDirectFlag = uint64_t{1} << 26;
+constexpr uint64_t kArm = uint64_t{1} << 31;
+constexpr uint64_t kCqSlotsPerPage = 512;
+constexpr uint64_t kRqSlotsPerPage = 128;
+constexpr uint32_t kMinDirectGroups = 4; // fewer switch the feature off (6.3)
+
+uint32_t qpnOf(uint64_t value) { return static_cast<uint32_t>(value >> 32) & 0xFFFFF; }
+uint32_t cqnOf(uint64_t value) { return static_cast<uint32_t>(value >> 32) & 0xFFFFFF; }
+uint16_t producerOf(uint64_t value) { return static_cast<uint16_t>(value); }
+uint32_t wqebbsOf(uint64_t header) { return static_cast<uint32_t>(header >> 52 & 7) + 1; }
+
+size_t pageIndex(uint16_t page) { return page - static_cast<size_t>(kExtDoorbells / kDoorbellPageBytes); }
+bool isExtended(uint16_t page) {
+    return page >= kExtDoorbells / kDoorbellPageBytes && pageIndex(page) < kExtPages;
+}
+
+} // namespace
+
+void DoorbellSpace::store(Device& device, uint64_t offset, uint64_t value, unsigned size) {
+    if ((size != 4 && size != 8) || offset % size != 0) {
+        device.badDoorbell("doorbell store that is neither 4 nor 8 aligned bytes");
+        return;
+    }
+    const bool inSqSpace = offset >= kSqDoorbells && offset < kRqDoorbells;
+    if (inSqSpace && offset % kSlotBytes >= 8) {
+        collect(device, offset, value, size); // without an open collection there is nothing to ring here
+        return;
+    }
+    if (size == 4) {
+        const uint64_t whole = offset & ~uint64_t{7};
+        if (offset == whole) {
+            if (lowHalf_.size() >= kMaxLowHalves)
+                lowHalf_.clear();
+            lowHalf_[whole] = static_cast<uint32_t>(value);
+            return;
+        }
+        const auto low = lowHalf_.find(whole);
+        if (low == lowHalf_.end()) {
+            device.badDoorbell("high half of a doorbell without its low half");
+            return;
+        }
+        value = value << 32 | low->second;
+        offset = whole;
+        lowHalf_.erase(low);
+    }
+    if (inSqSpace)
+        storeSq(device, offset, value);
+    else if (offset < kCqDoorbells) {
+        // The first 8 bytes of an RQE; a program may store all 32, the others mean nothing.
+        if (offset % kRqSlotBytes == 0)
+            device.rqDoorbell(qpnOf(value), producerOf(value));
+    } else if (offset < kExtDoorbells)
+        device.cqDoorbell(value);
+    else
+        storeExtended(device, offset, value);
+}
+
+// ---- send queue slots ----
+
+void DoorbellSpace::storeSq(Device& device, uint64_t offset, uint64_t value) {
+    if ((value & kDirectFlag) != 0 && device.config().direct_wqe_groups >= kMinDirectGroups)
+        open(device, offset, value);
+    else
+        device.sqDoorbell(qpnOf(value), producerOf(value), nullptr);
+}
+
+void DoorbellSpace::open(Device& device, uint64_t slot, uint64_t header) {
+    const uint32_t qpn = qpnOf(header);
+    if (const auto old = open_.find(slot); old != open_.end()) {
+        const Collection unfinished = old->second;
+        open_.erase(old);
+        finishFromRing(device, unfinished);
+    }
+    abandon(device, qpn);
+    if (wqebbsOf(header) > kMaxSqeWqebbs || !device.findQp(qpn)) {
+        device.sqDoorbell(qpn, producerOf(header), nullptr); // the ring says what is wrong
+        return;
+    }
+    Collection fresh;
+    fresh.qpn = qpn;
+    fresh.pi = producerOf(header);
+    fresh.wqe.wqebbs = wqebbsOf(header);
+    const uint32_t words = fresh.wqe.wqebbs * (kWqebbBytes / 4);
+    fresh.missing = words == 32 ? UINT32_MAX : (1u << words) - 1;
+    open_.emplace(slot, fresh);
+    collect(device, slot, header, 8);
+}
+
+bool DoorbellSpace::collect(Device& device, uint64_t offset, uint64_t value, unsigned size) {
+    const uint64_t slot = offset & ~(kSlotBytes - 1);
+    const auto at = open_.find(slot);
+    if (at == open_.end())
+        return false;
+    Collection& collection = at->second;
+    const auto inside = static_cast<size_t>(offset - slot);
+    if (inside >= size_t{collection.wqe.wqebbs} * kWqebbBytes)
+        return false;
+    if (size == 8)
+        storeLe64(collection.wqe.bytes, inside, value);
+    else
+        storeLe32(collection.wqe.bytes, inside, static_cast<uint32_t>(value));
+    collection.missing &= ~((size == 8 ? 3u : 1u) << (inside / 4));
+    if (collection.missing == 0) {
+        const Collection complete = collection;
+        open_.erase(at);
+        device.sqDoorbell(complete.qpn, complete.pi, &complete.wqe);
+    }
+    return true;
+}
+
+void DoorbellSpace::finishFromRing(Device& device, const Collection& collection) {
+    ++device.counters()[Counter::DirectWqeFallbacks];
+    device.sqDoorbell(collection.qpn, collection.pi, nullptr);
+}
+
+void DoorbellSpace::abandon(Device& device, uint32_t qpn) {
+    const auto at = std::find_if(open_.begin(), open_.end(), [qpn](const auto& o) { return o.second.qpn == qpn; });
+    if (at == open_.end())
+        return;
+    const Collection unfinished = at->second;
+    open_.erase(at);
+    finishFromRing(device, unfinished);
+}
+
+void DoorbellSpace::forget(uint32_t qpn) {
+    std::erase_if(open_, [qpn](const auto& o) { return o.second.qpn == qpn; });
+}
+
+void DoorbellSpace::clear() { *this = DoorbellSpace{}; }
+
+// ---- pages for processes ----
+
+std::optional<DoorbellPages> DoorbellSpace::allocate(bool sq, bool rq, bool cq) {
+    const auto wanted = size_t{sq} + size_t{rq} + size_t{cq};
+    const auto free = std::count_if(extended_.begin(), extended_.end(), [](const Page& p) { return p.group == 0; });
+    if (static_cast<size_t>(free) < wanted)
+        return std::nullopt;
+    if (++lastGroup_ == 0)
+        ++lastGroup_;
+    const auto take = [this](bool isSq) {
+        const auto at = std::find_if(extended_.begin(), extended_.end(), [](const Page& p) { return p.group == 0; });
+        *at = {lastGroup_, isSq};
+        return static_cast<uint16_t>(kExtDoorbells / kDoorbellPageBytes + static_cast<uint64_t>(at - extended_.begin()));
+    };
+    DoorbellPages pages;
+    if (sq)
+        pages.sq = take(true);
+    if (rq)
+        pages.rq = take(false);
+    if (cq)
+        pages.cq = take(false);
+    return pages;
+}
+
+bool DoorbellSpace::release(const DoorbellPages& pages) {
+    bool known = true;
+    for (const uint16_t page : {pages.sq, pages.rq, pages.cq}) {
+        if (page == 0)
+            continue;
+        if (groupOf(page) == 0)
+            known = false;
+        else
+            extended_[pageIndex(page)] = {};
+    }
+    return known;
+}
+
+uint32_t DoorbellSpace::groupOf(uint16_t page) const {
+    return isExtended(page) ? extended_[pageIndex(page)].group : 0;
+}
+
+// Existing drivers give a process its CQ doorbells at the page named "RQ" and the reverse (4.21), so such a page does
+// not say what a store means.  The offset does, except where both readings fit; a CQ doorbell has the arm bit.
+void DoorbellSpace::storeExtended(Device& device, uint64_t offset, uint64_t value) {
+    const auto index = static_cast<size_t>((offset - kExtDoorbells) / kDoorbellPageBytes);
+    const uint64_t inside = offset % kDoorbellPageBytes;
+    if (!device.config().extended_doorbells || index >= extended_.size() || extended_[index].group == 0) {
+        device.badDoorbell("store to a doorbell page that is not allocated");
+        return;
+    }
+    const Page page = extended_[index];
+    const uint32_t qpn = qpnOf(value);
+    const uint32_t cqn = cqnOf(value);
+    if (page.sq) {
+        if (inside % kSlotBytes != 0)
+            return;
+        if (device.qpGroup(qpn) == page.group)
+            device.sqDoorbell(qpn, producerOf(value), nullptr);
+        else
+            device.badDoorbell("SQ doorbell of a queue pair that does not belong to the page");
+        return;
+    }
+    const bool asCq = inside == cqn % kCqSlotsPerPage * 8 && device.cqGroup(cqn) == page.group;
+    const bool asRq = inside == qpn % kRqSlotsPerPage * kRqSlotBytes && device.qpGroup(qpn) == page.group;
+    if (asCq && (!asRq || (value & kArm) != 0))
+        device.cqDoorbell(value);
+    else if (asRq)
+        device.rqDoorbell(qpn, producerOf(value));
+    else
+        device.badDoorbell("doorbell of a queue that does not belong to the page");
+}
+
+} // namespace erdma

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Doorbell pages of BAR0 (adapter.md 1.2, 6.1 to 6.4, 4.21) including direct WQEs.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+
+#include "hw.h"
+
+namespace erdma {
+
+class Device;
+
+// An SQE stored block by block into a doorbell slot.
+struct DirectWqe {
+    std::array<std::byte, kMaxSqeWqebbs * kWqebbBytes> bytes{};
+    uint32_t wqebbs = 0;
+};
+
+inline constexpr uint64_t kSqDoorbells = 0x1000;
+inline constexpr uint64_t kRqDoorbells = 0x61000;
+inline constexpr uint64_t kCqDoorbells = 0x79000;
+inline constexpr uint64_t kExtDoorbells = 0x80000; // pages handed out by ALLOC_DB
+inline constexpr uint32_t kExtPages = 128;
+inline constexpr uint64_t kDoorbellPageBytes = 4096;
+
+// Page numbers count 4 KiB from the start of BAR0; 0: none.
+struct DoorbellPages {
+    uint16_t sq = 0;
+    uint16_t rq = 0;
+    uint16_t cq = 0;
+};
+
+class DoorbellSpace {
+public:
+    // A store of `size` bytes (1..8) at BAR0 offset >= kSqDoorbells.  Only aligned 8-byte stores (or two 4-byte
+    // halves, low first) ring; anything else is counted as bad.
+    void store(Device& device, uint64_t offset, uint64_t value, unsigned size);
+    // Called before another SQ doorbell of the same QP is executed: a half collected direct WQE is done from the ring.
+    void abandon(Device& device, uint32_t qpn);
+    // DESTROY_QP: forgets a half collected direct WQE.
+    void forget(uint32_t qpn);
+    void clear();
+
+    // ALLOC_DB: one page of each kind that is wanted, or nothing when they do not all fit.
+    std::optional<DoorbellPages> allocate(bool sq, bool rq, bool cq);
+    // FREE_DB.  false: some page was not allocated; the others are free then.
+    bool release(const DoorbellPages& pages);
+    // Pages of one ALLOC_DB share a group, a number that is never used again; 0: the page is not allocated.
+    uint32_t groupOf(uint16_t page) const;
+
+private:
+    struct Page {
+        uint32_t group = 0; // 0: free
+        bool sq = false;
+    };
+    struct Collection { // one open direct WQE, by slot address
+        uint32_t qpn = 0;
+        uint16_t pi = 0;
+        DirectWqe wqe;
+        uint32_t missing = 0; // bitmap of the 32 four-byte words not stored yet
+    };
+    static constexpr size_t kMaxLowHalves = 64;
+
+    void storeSq(Device& device, uint64_t offset, uint64_t value);
+    void storeExtended(Device& device, uint64_t offset, uint64_t value);
+    bool collect(Device& device, uint64_t offset, uint64_t value, unsigned size);
+    void open(Device& device, uint64_t slot, uint64_t header);
+    void finishFromRing(Device& device, const Collection& collection);
+
+    std::unordered_map<uint64_t, Collection> open_; // bounded: one per QP and one per 128-byte slot
+    std::unordered_map<uint64_t, uint32_t> lowHalf_; // 4-byte stores waiting for the high half; kMaxLowHalves
+    std::array<Page, kExtPages> extended_{};
+    uint32_t lastGroup_ = 0;
+};
+
+} // namespace erdma

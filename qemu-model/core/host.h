@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the model needs from outside; implemented over capi.h's callbacks and by the unit tests.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "capi.h"
+
+namespace erdma {
+
+using Bytes = std::span<std::byte>;
+using ConstBytes = std::span<const std::byte>;
+
+class Host {
+public:
+    virtual ~Host() = default;
+    // Guest bus addresses, RAM only; false when any byte is unreachable (contents then undefined).
+    virtual bool read(uint64_t addr, Bytes out) = 0;
+    virtual bool write(uint64_t addr, ConstBytes in) = 0;
+    // Atomic little-endian u64 at an aligned address; the old value, or nothing when unreachable.
+    virtual std::optional<uint64_t> atomic64(uint64_t addr, erdma_atomic_op op, uint64_t operand, uint64_t compare) = 0;
+    virtual void raise(unsigned vector) = 0;
+    virtual uint64_t nowNs() = 0;
+    virtual void armTimer(uint64_t deadlineNs) = 0;
+    virtual void schedule() = 0;
+    virtual void trace(erdma_trace_kind kind, uint64_t a, uint64_t b, uint64_t c, const char* text) = 0;
+    virtual void guestError(const char* text) = 0;
+};
+
+} // namespace erdma

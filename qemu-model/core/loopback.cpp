@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "loopback.h"
+
+#include <memory>
+
+#include "fabric.h"
+#include "queue_pair.h"
+
+namespace erdma {
+
+namespace {
+
+// Shared by the two transports, so that either may go first.  An end is null from its close() on.
+struct Link {
+    struct End {
+        QueuePair* qp = nullptr;
+        bool delivering = false; // its queue pair is on the stack and learns from the result what became of the peer
+    };
+    End ends[2];
+};
+
+class Loopback final : public Transport {
+public:
+    Loopback(std::shared_ptr<Link> link, unsigned self) : link_(std::move(link)), self_(self) {}
+
+    ~Loopback() override { link_->ends[self_].qp = nullptr; }
+
+    Placement deliver(const Segment& segment) override {
+        // The link outlives this object: what the peer does in return may destroy it.
+        const std::shared_ptr<Link> link = link_;
+        Link::End& own = link->ends[self_];
+        Link::End& peer = link->ends[1 - self_];
+        if (peer.qp == nullptr || peer.delivering || own.delivering)
+            return Placement{Placement::Kind::Failed, TerminateCode{2, 0, 1}, Syndrome::Flushed};
+        own.delivering = true;
+        const Placement placement = peer.qp->inbound(segment);
+        own.delivering = false;
+        if (placement.kind == Placement::Kind::Accepted)
+            ++sent_;
+        return placement;
+    }
+
+    size_t maxPayload(bool) const override { return kMaxSegmentPayload; }
+    uint64_t sent() const override { return sent_; }
+    uint64_t acknowledged() const override { return sent_; } // placed when deliver() returns
+
+    void readyToReceive() override {
+        if (QueuePair* peer = link_->ends[1 - self_].qp)
+            peer->resume();
+    }
+
+    unsigned runPeer(unsigned budget) override {
+        QueuePair* peer = link_->ends[1 - self_].qp;
+        return peer == nullptr ? 0 : peer->serve(budget);
+    }
+
+    void close(bool graceful) override {
+        link_->ends[self_].qp = nullptr;
+        Link::End& peer = link_->ends[1 - self_];
+        if (peer.qp != nullptr && !peer.delivering)
+            peer.qp->peerClosed(graceful);
+    }
+
+private:
+    std::shared_ptr<Link> link_;
+    unsigned self_;
+    uint64_t sent_ = 0; // segments
+};
+
+} // namespace
+
+void pairByLoopback(QueuePair& first, QueuePair& second) {
+    auto link = std::make_shared<Link>();
+    link->ends[0].qp = &first;
+    link->ends[1].qp = &second;
+    first.attach(std::make_unique<Loopback>(link, 0));
+    second.attach(std::make_unique<Loopback>(link, 1));
+}
+
+} // namespace erdma

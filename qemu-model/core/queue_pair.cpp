@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "queue_pair.h"
+
+#include <algorithm>
+
+#include "device.h"
+#include "fabric.h"
+
+namespace erdma {
+
+namespace {
+
+// What CLOSING may still deliver inside the command (wire.md 1.10 grants 100 ms).
+constexpr uint64_t kDrainBytes = 64u << 20;
+constexpr unsigned kDrainUnits = 1u << 16;
+
+TerminateInfo aboutSegment(const Segment& segment, const Failure& failure) {
+    TerminateInfo info;
+    info.code = failure.code;
+    info.syndrome = failure.requester;
+    info.msn = segment.msn;
+    info.to = segment.to;
+    switch (segment.op) {
+    case RdmapOp::Write:
+        info.culprit = TerminateInfo::Culprit::Tagged;
+        break;
+    case RdmapOp::ReadRequest:
+    case RdmapOp::AtomicRequest:
+        info.culprit = TerminateInfo::Culprit::Request;
+        break;
+    case RdmapOp::ReadResponse:
+    case RdmapOp::AtomicResponse:
+    case RdmapOp::Terminate:
+        info.culprit = TerminateInfo::Culprit::Unknown;
+        break;
+    default:
+        info.culprit = TerminateInfo::Culprit::Send;
+        break;
+    }
+    return info;
+}
+
+} // namespace
+
+QueuePair::QueuePair(Device& device, QpConfig config)
+    : device_(device), config_(std::move(config)), requester_(*this), responder_(*this) {}
+
+QueuePair::~QueuePair() {
+    device_.fabric().forget(*this);
+    state_ = QpState::Error;
+    if (const std::unique_ptr<Transport> transport = std::move(transport_))
+        transport->close(false);
+}
+
+void QueuePair::setState(QpState state, const char* why) {
+    if (state == state_)
+        return;
+    device_.host().trace(ERDMA_TRACE_QP_STATE, qpn(), static_cast<uint64_t>(state_), static_cast<uint64_t>(state), why);
+    state_ = state;
+}
+
+Status QueuePair::modify(const QpModify& request) {
+    switch (request.state) {
+    case QpState::Idle:
+    case QpState::Rtr:
+        if (state_ > QpState::Rtr || request.state < state_)
+            return Status::Invalid;
+        setState(request.state, "command");
+        return Status::Ok;
+    case QpState::Rts:
+        return connect(request);
+    case QpState::Closing:
+    case QpState::Terminate:
+    case QpState::Error:
+        return stop(request.state);
+    }
+    return Status::Invalid;
+}
+
+Status QueuePair::connect(const QpModify& request) {
+    if (state_ > QpState::Rtr)
+        return Status::Invalid;
+    const QpState before = state_;
+    connection_ = request;
+    setState(QpState::Rts, "command");
+    pairDeadline_ = device_.host().nowNs() + uint64_t{device_.config().pair_timeout_ms} * 1000000;
+    const Status status = device_.fabric().connect(*this);
+    if (status != Status::Ok) {
+        connection_ = QpModify{};
+        setState(before, "connection refused");
+        return status;
+    }
+    if (waiting())
+        device_.wakeAt(pairDeadline_, qpn());
+    return Status::Ok;
+}
+
+void QueuePair::attach(std::unique_ptr<Transport> transport) {
+    transport_ = std::move(transport);
+    device_.host().trace(ERDMA_TRACE_QP_STATE, qpn(), static_cast<uint64_t>(QpState::Rts),
+                         static_cast<uint64_t>(QpState::Rts), "paired");
+    device_.activate(*this);
+}
+
+Status QueuePair::stop(QpState target) {
+    if (stopped()) {
+        if (target == QpState::Error)
+            setState(QpState::Error, "command");
+        return Status::Ok;
+    }
+    Ending ending;
+    ending.state = target;
+    ending.why = "command";
+    if (target == QpState::Closing) {
+        drain();
+        if (stopped()) // the rest of the work failed
+            return Status::Ok;
+        ending.goodbye = Goodbye::Graceful;
+    } else if (target == QpState::Terminate) {
+        ending.goodbye = Goodbye::Terminate;
+    }
+    end(ending);
+    return Status::Ok;
+}
+
+// 7.11: the FIN of the kernel's socket must not overtake what this end accepted.
+void QueuePair::drain() {
+    const auto moved = [this] { return requester_.bytes() + responder_.bytes(); };
+    const uint64_t start = moved();
+    unsigned left = kDrainUnits;
+    while (active() && left != 0 && moved() - start < kDrainBytes) {
+        unsigned done = work(std::min(left, 64u));
+        if (active())
+            done += transport_->runPeer(64);
+        if (done == 0)
+            return;
+        left -= std::min(left, done);
+    }
+}
+
+Status QueuePair::reflush(uint16_t sqPi, uint16_t rqPi) {
+    if (!stopped())
+        return Status::Invalid;
+    // Indices older than what was flushed look far ahead; both are ignored.
+    requester_.doorbell(sqPi, nullptr);
+    responder_.doorbell(rqPi);
+    flush(Ending{});
+    return Status::Ok;
+}
+
+void QueuePair::badDoorbell(const char* why) {
+    device_.guestError(why);
+    Ending ending;
+    ending.event = AsyncEvent::QpFatal;
+    ending.goodbye = Goodbye::Terminate;
+    ending.why = why;
+    end(ending);
+}
+
+void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
+    const bool fits = requester_.doorbell(pi, direct);
+    if (stopped())
+        flush(Ending{});
+    else if (!fits)
+        badDoorbell("send queue doorbell beyond the ring");
+    else if (active())
+        device_.activate(*this);
+}
+
+void QueuePair::rqDoorbell(uint16_t pi) {
+    const bool fits = responder_.doorbell(pi);
+    if (stopped())
+        flush(Ending{});
+    else if (!fits)
+        badDoorbell("receive queue doorbell beyond the ring");
+}
+
+bool QueuePair::run(unsigned budget) {
+    work(budget);
+    if (!active())
+        return false;
+    if (requester_.midMessage())
+        return requester_.ready();
+    return responder_.ready() || (!responder_.midMessage() && requester_.ready());
+}
+
+// Own work and responses take turns, message by message.
+unsigned QueuePair::work(unsigned budget) {
+    SqWindow window;
+    unsigned done = 0;
+    while (done < budget && active()) {
+        bool moved = false;
+        if (requester_.midMessage()) {
+            moved = requester_.step(window);
+        } else if (responder_.midMessage()) {
+            moved = responder_.step();
+        } else {
+            const bool responder = responderTurn_ && responder_.ready();
+            moved = responder ? responder_.step() : requester_.step(window);
+            if (!moved && !responder && active())
+                moved = responder_.step();
+            responderTurn_ = !responder;
+        }
+        if (!moved)
+            break;
+        ++done;
+    }
+    return done;
+}
+
+unsigned QueuePair::serve(unsigned budget) {
+    unsigned done = 0;
+    while (done < budget && active() && !requester_.midMessage() && responder_.step())
+        ++done;
+    return done;
+}
+
+void QueuePair::onTimer(uint64_t nowNs) {
+    if (waiting()) {
+        if (nowNs < pairDeadline_) {
+            device_.wakeAt(pairDeadline_, qpn());
+            return;
+        }
+        ++device_.counters()[Counter::PairTimeouts];
+        Ending ending;
+        ending.event = AsyncEvent::QpFatal;
+        ending.why = "no peer in time";
+        end(ending);
+        return;
+    }
+    const uint64_t deadline = responder_.holdDeadline();
+    if (!active() || deadline == 0 || deadline == ~uint64_t{0})
+        return;
+    if (nowNs < deadline)
+        device_.wakeAt(deadline, qpn());
+    else
+        responder_.holdExpired();
+}
+
+Placement QueuePair::inbound(const Segment& segment) {
+    const Placement gone{Placement::Kind::Failed, TerminateCode{2, 0, 1}, Syndrome::Flushed};
+    if (!active())
+        return gone;
+    if (segment.op == RdmapOp::Terminate) {
+        peerTerminated(segment.terminate);
+        return Placement{};
+    }
+    if (responder_.refusing())
+        return Placement{Placement::Kind::Hold, {}, {}};
+
+    const Verdict verdict = segment.op == RdmapOp::ReadResponse     ? requester_.onReadResponse(segment)
+                            : segment.op == RdmapOp::AtomicResponse ? requester_.onAtomicResponse(segment)
+                                                                    : responder_.place(segment);
+    Counters& counters = device_.counters();
+    switch (verdict.kind) {
+    case Verdict::Kind::Accepted:
+        ++counters[Counter::RxPackets];
+        counters[Counter::RxBytes] += segment.payload.size();
+        ++packetsIn_;
+        return active() ? Placement{} : gone;
+    case Verdict::Kind::Hold:
+        return Placement{Placement::Kind::Hold, {}, {}};
+    case Verdict::Kind::Failed:
+        break;
+    }
+    ++counters[Counter::RxDrops];
+    ++drops_;
+    const TerminateInfo terminate = aboutSegment(segment, verdict.failure);
+    // What was asked for before is still answered, so that the peer's work requests complete in order.
+    if (!responder_.idle() && !verdict.failure.own) {
+        responder_.refuseLater(verdict.failure, terminate);
+        return Placement{Placement::Kind::Hold, {}, {}};
+    }
+    inboundFailed(verdict.failure, terminate);
+    return Placement{Placement::Kind::Failed, verdict.failure.code, verdict.failure.requester};
+}
+
+void QueuePair::resume() {
+    requester_.resume();
+    responder_.resume();
+    if (active())
+        device_.activate(*this);
+}
+
+void QueuePair::acknowledged() {
+    if (active())
+        requester_.retire();
+}
+
+void QueuePair::peerClosed(bool graceful) {
+    if (stopped())
+        return;
+    Ending ending;
+    ending.halfReceived = Syndrome::General;
+    if (requester_.incomplete())
+        ending.event = AsyncEvent::QpFatal;
+    ending.why = graceful ? "peer closed" : "peer aborted";
+    end(ending);
+}
+
+void QueuePair::peerTerminated(const TerminateInfo& info) {
+    Ending ending;
+    if (const std::optional<uint16_t> index = requester_.culprit(info))
+        ending.culprit = Blame{*index, info.syndrome};
+    ending.halfReceived = Syndrome::General;
+    ending.event = AsyncEvent::QpFatal;
+    ending.detail = info.code.detail();
+    ending.why = "terminated by the peer";
+    end(ending);
+}
+
+void QueuePair::peerRefused(std::optional<Blame> culprit, TerminateCode code) {
+    Ending ending;
+    ending.culprit = culprit;
+    if (!culprit) {
+        if (const std::optional<uint16_t> index = requester_.oldest())
+            ending.culprit = Blame{*index, Syndrome::General};
+    }
+    ending.halfReceived = Syndrome::General;
+    ending.event = AsyncEvent::QpFatal;
+    ending.detail = code.detail();
+    ending.why = "refused by the peer";
+    end(ending);
+}
+
+void QueuePair::requesterFailed(std::optional<Blame> culprit, const char* why) {
+    Ending ending;
+    ending.culprit = culprit;
+    ending.halfReceived = Syndrome::General;
+    ending.event = AsyncEvent::QpFatal;
+    ending.goodbye = Goodbye::Terminate;
+    ending.why = why;
+    end(ending);
+}
+
+void QueuePair::inboundFailed(const Failure& failure, const TerminateInfo& terminate) {
+    Ending ending;
+    ending.culprit = failure.own;
+    ending.halfReceived = failure.rqe;
+    ending.event = failure.event;
+    ending.detail = failure.code.detail();
+    ending.goodbye = Goodbye::Terminate;
+    ending.terminate = terminate;
+    ending.why = failure.why;
+    end(ending);
+}
+
+void QueuePair::fail(Syndrome oldest, std::optional<AsyncEvent> event, uint32_t detail, const char* why) {
+    Ending ending;
+    if (const std::optional<uint16_t> index = requester_.oldest())
+        ending.culprit = Blame{*index, oldest};
+    ending.halfReceived = Syndrome::General;
+    ending.event = event;
+    ending.detail = detail;
+    ending.why = why;
+    end(ending);
+}
+
+void QueuePair::end(const Ending& ending) {
+    if (stopped())
+        return;
+    const std::unique_ptr<Transport> transport = std::move(transport_);
+    setState(ending.state, ending.why);
+    device_.fabric().forget(*this);
+    flush(ending);
+    if (ending.event)
+        device_.asyncEvent(*ending.event, qpn(), ending.detail);
+    if (ending.event || ending.culprit)
+        device_.host().trace(ERDMA_TRACE_ERROR, qpn(),
+                             ending.culprit ? static_cast<uint64_t>(ending.culprit->syndrome) : 0, ending.detail,
+                             ending.why);
+    if (!transport)
+        return;
+    if (ending.goodbye == Goodbye::Terminate) {
+        Segment segment;
+        segment.op = RdmapOp::Terminate;
+        segment.msn = 1;
+        segment.terminate = ending.terminate;
+        transport->deliver(segment);
+    }
+    transport->close(ending.goodbye == Goodbye::Graceful);
+}
+
+// Send queue first, then receive queue, in ring order (wire.md 5.7).
+void QueuePair::flush(const Ending& ending) {
+    if (!device_.running()) { // being reset: no guest memory may be touched any more
+        responder_.discard();
+        return;
+    }
+    const bool readable = requester_.flush(ending.culprit);
+    responder_.flush(ending.halfReceived);
+    if (!readable && !ending.event)
+        device_.asyncEvent(AsyncEvent::QpFatal, qpn(), 0);
+}
+
+QueuePair::Snapshot QueuePair::snapshot() const {
+    Snapshot s{};
+    s.sqPi = requester_.producer();
+    s.sqCi = requester_.consumer();
+    s.rqPi = responder_.producer();
+    s.rqCi = responder_.consumer();
+    s.sendCqes = requester_.completions();
+    s.recvCqes = responder_.completions();
+    s.packetsOut = requester_.packets() + responder_.packets();
+    s.packetsIn = packetsIn_;
+    s.dropsError = drops_;
+    s.flushing = stopped();
+    s.outstandingReads = requester_.outstanding();
+    s.queuedRequests = responder_.queued();
+    return s;
+}
+
+} // namespace erdma

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Queue pairs: states, doorbells, flush, and the seam to the transport
+// (adapter.md chapters 7 and 9, wire.md chapters 4, 5 and 7).
+// The send queue is in requester.h, the receive queue and the requests of the peer in responder.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "doorbell.h"
+#include "hw.h"
+#include "memory_region.h"
+#include "page_table.h"
+#include "rdmap.h"
+#include "requester.h"
+#include "responder.h"
+
+namespace erdma {
+
+class Device;
+
+// CREATE_QP after decoding and checking of the tables (4.7).
+struct QpConfig {
+    uint32_t qpn = 0;
+    uint32_t pd = 0;
+    uint32_t sqDepthLog = 0; // WQEBBs
+    uint32_t rqDepthLog = 0; // RQEs
+    uint32_t sendCqn = 0;
+    uint32_t recvCqn = 0;
+    RingView sq;
+    RingView rq;
+};
+
+// MODIFY_QP after decoding (4.9); only qpn and state are meaningful unless state is Rts.
+struct QpModify {
+    uint32_t qpn = 0;
+    QpState state = QpState::Error;
+    uint8_t congestionControl = 0;
+    uint32_t cookie = 0;
+    uint32_t ownIp = 0, peerIp = 0; // host order
+    uint16_t ownPort = 0, peerPort = 0;
+    uint32_t sendNxt = 0, recvNxt = 0;
+};
+
+// What the receiving queue pair says to a segment.
+struct Placement {
+    enum class Kind : uint8_t {
+        Accepted, // placed; for requests: queued
+        Hold,     // no receive buffer, or the queue pair is about to fail: offer the same segment again after resume()
+        Failed,   // the connection is dead; `code` is what the Terminate says, `requester` what the culprit's CQE says
+    };
+    Kind kind = Kind::Accepted;
+    TerminateCode code{};
+    Syndrome requester = Syndrome::General;
+};
+
+// The way to the peer, owned by the queue pair.  Loopback (loopback.h) hands segments over by call; a TCP endpoint will
+// encode them.
+//
+// A transport may call back into its queue pair (inbound, resume, acknowledged, peerClosed, fail) at any time except
+// from inside deliver() and close().  Each of these calls may end the connection and with it destroy the transport.
+class Transport {
+public:
+    virtual ~Transport() = default;
+    // One segment of the current message, or a Terminate.  Hold: nothing was taken, call again with the same segment
+    // after QueuePair::resume().  The payload is consumed (copied or placed) when Accepted is returned.  Failed only
+    // from a transport that learns at once what the peer says; others report through inbound(Terminate).
+    virtual Placement deliver(const Segment& segment) = 0;
+    // Largest payload of one segment, at most kMaxSegmentPayload.
+    virtual size_t maxPayload(bool tagged) const = 0;
+    // Position behind the last accepted segment, and up to where the peer has confirmed reception: two values of one
+    // ever growing count (any unit).  A Send or Write is complete when what sent() was after its last segment is
+    // acknowledged; when that is later than deliver(), QueuePair::acknowledged() must be called.
+    virtual uint64_t sent() const = 0;
+    virtual uint64_t acknowledged() const = 0;
+    // The own queue pair takes segments again that it held back: offer them again to inbound().
+    virtual void readyToReceive() = 0;
+    // Lets the peer work on what it owes this end, if that is possible without waiting; at most `budget` units.
+    // Returns the units done.
+    virtual unsigned runPeer(unsigned budget) = 0;
+    // The own queue pair ended; last call.  Graceful: everything accepted was delivered, the peer may finish what it
+    // already has.
+    virtual void close(bool graceful) = 0;
+};
+
+class QueuePair {
+public:
+    QueuePair(Device& device, QpConfig config);
+    ~QueuePair(); // implies ERROR without completions: no CQE after DESTROY_QP (4.8)
+    QueuePair(const QueuePair&) = delete;
+    QueuePair& operator=(const QueuePair&) = delete;
+
+    uint32_t qpn() const { return config_.qpn; }
+    const QpConfig& config() const { return config_; }
+    QpState state() const { return state_; }
+    Device& device() { return device_; }
+    const QpModify& connection() const { return connection_; }
+
+    // MODIFY_QP.  Completes within the call (bounded work); repeated stops succeed (9.2, wire.md 7.1).
+    // Invalid: a transition that does not exist, or a tuple that cannot be connected.
+    Status modify(const QpModify& request);
+    // REFLUSH (4.10).  Invalid on a queue pair that is not stopped; indices already flushed are fine.
+    Status reflush(uint16_t sqPi, uint16_t rqPi);
+
+    // Doorbells record and put the QP on the run queue; stopped queue pairs flush at once (9.5).
+    void sqDoorbell(uint16_t pi, const DirectWqe* direct);
+    void rqDoorbell(uint16_t pi);
+
+    // Does at most `budget` units of work (a unit: one WQE, or one segment).  True: more is left.
+    bool run(unsigned budget);
+    // Early calls are fine: asks the device again for what is not due yet.
+    void onTimer(uint64_t nowNs);
+
+    // ---- for the transport and the fabric ----
+    void attach(std::unique_ptr<Transport> transport); // WAIT_PAIR -> active
+    Placement inbound(const Segment& segment);         // from the peer, in order
+    void resume();                                     // the peer can take segments again
+    void acknowledged();                               // Transport::acknowledged() grew
+    unsigned serve(unsigned budget);                   // answers the peer's requests only; returns units done
+    void peerClosed(bool graceful);                    // flush; AEQE only if work was incomplete
+    void fail(Syndrome oldest, std::optional<AsyncEvent> event, uint32_t detail, const char* why);
+
+    // ---- for Requester and Responder ----
+    // In RTS with a peer.
+    bool active() const { return transport_ != nullptr; }
+    bool stopped() const { return state_ >= QpState::Closing; }
+    // WAIT_PAIR of wire.md 1.10.
+    bool waiting() const { return state_ == QpState::Rts && !transport_; }
+    Transport& transport() { return *transport_; }
+    // The send queue met an error of its own; `culprit` may be absent (ring unreadable).  Tells the peer.
+    void requesterFailed(std::optional<Blame> culprit, const char* why);
+    // The peer refused a segment.
+    void peerRefused(std::optional<Blame> culprit, TerminateCode code);
+    // Something inbound was wrong, and what the peer must be told about it.
+    void inboundFailed(const Failure& failure, const TerminateInfo& terminate);
+
+    // Values for QUERY_QPC (4.16) and the tests.
+    struct Snapshot {
+        uint16_t sqPi, sqCi, rqPi, rqCi;
+        uint32_t sendCqes, recvCqes, packetsOut, packetsIn, dropsError;
+        bool flushing;
+        uint32_t outstandingReads, queuedRequests;
+    };
+    Snapshot snapshot() const;
+
+private:
+    enum class Goodbye : uint8_t { Graceful, Abort, Terminate };
+    struct Ending { // in the order of effects of wire.md 7.1
+        QpState state = QpState::Error;
+        std::optional<Blame> culprit;              // work request that is reported with a syndrome of its own
+        Syndrome halfReceived = Syndrome::Flushed; // for the RQE of an unfinished message
+        std::optional<AsyncEvent> event;
+        uint32_t detail = 0;
+        Goodbye goodbye = Goodbye::Abort;
+        TerminateInfo terminate{};
+        const char* why = "";
+    };
+    Status connect(const QpModify& request);
+    Status stop(QpState target);
+    void drain();
+    unsigned work(unsigned budget);
+    void end(const Ending& ending);
+    void flush(const Ending& ending);
+    void setState(QpState state, const char* why);
+    void peerTerminated(const TerminateInfo& info);
+    void badDoorbell(const char* why);
+
+    Device& device_;
+    QpConfig config_;
+    QpState state_ = QpState::Idle;
+    QpModify connection_{};
+    std::unique_ptr<Transport> transport_;
+    Requester requester_;
+    Responder responder_;
+    bool responderTurn_ = false; // who starts the next message when both could
+    uint64_t pairDeadline_ = 0;  // waiting() only
+    uint32_t packetsIn_ = 0;
+    uint32_t drops_ = 0;
+};
+
+} // namespace erdma

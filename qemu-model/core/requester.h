@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The send queue of a queue pair: fetching, checking and executing work requests, completing them in order
+// (adapter.md 7.1, 7.2; wire.md 4.2 to 5.2, 5.7).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "doorbell.h"
+#include "fifo.h"
+#include "hw.h"
+#include "memory_region.h"
+#include "rdmap.h"
+#include "sqe.h"
+
+namespace erdma {
+
+class Device;
+class QueuePair;
+struct Placement;
+struct Verdict;
+
+// A work request, named by its first WQEBB, and what its completion says.
+struct Blame {
+    uint16_t index;
+    Syndrome syndrome;
+};
+
+// WQEBBs read ahead, for the duration of one run: several small requests per guest memory access.
+struct SqWindow {
+    uint16_t first = 0;
+    uint32_t count = 0;
+    std::array<std::byte, 16 * kWqebbBytes> bytes; // valid: `count` blocks
+};
+
+class Requester {
+public:
+    explicit Requester(QueuePair& qp) : qp_(qp) {}
+
+    // False: PI is further ahead than the ring is deep; nothing was recorded.
+    bool doorbell(uint16_t pi, const DirectWqe* direct);
+
+    // Starts the next work request or sends one segment of the current one.  False: nothing can be done now.
+    // May end the queue pair.
+    bool step(SqWindow& window);
+    bool ready() const; // step() would do something
+    // Between the segments of one message nothing else may be sent.
+    bool midMessage() const { return busy_ && sent_ != 0 && !dataSent_; }
+    void resume() { held_ = false; }
+    void retire(); // completes, in order, what is finished
+
+    Verdict onReadResponse(const Segment& segment);
+    Verdict onAtomicResponse(const Segment& segment);
+
+    // The work request a Terminate means; nothing when it completed already.
+    std::optional<uint16_t> culprit(const TerminateInfo& info) const;
+    std::optional<uint16_t> oldest() const;
+    bool incomplete() const { return retired_ != pi_; }
+    // Completes everything up to PI with Flushed, except the culprit.  False: the ring could not be read; the rest
+    // is dropped.
+    bool flush(std::optional<Blame> culprit);
+
+    uint16_t producer() const { return pi_; }
+    uint16_t consumer() const { return retired_; }
+    uint32_t outstanding() const { return outstanding_; }
+    uint32_t completions() const { return completions_; }
+    uint32_t packets() const { return packets_; }
+    uint64_t bytes() const { return bytes_; }
+
+private:
+    struct InFlight {
+        enum class Stage : uint8_t { Sent, Waiting, Done }; // until acknowledged; for a response; finished
+        uint16_t first = 0;
+        uint16_t after = 0;
+        Op op = Op::Send;
+        Stage stage = Stage::Sent;
+        bool signalled = false;
+        uint64_t mark = 0; // Sent: Transport::sent() after the last segment
+        uint32_t length = 0;
+        uint32_t received = 0; // of a read
+        uint32_t msn = 0;      // of the Send, or of the request
+        uint32_t stag = 0;     // Waiting: sink
+        uint64_t to = 0;       // Waiting: sink.  Write: target
+        uint32_t invalidate = 0;
+    };
+
+    uint32_t depth() const;
+    bool load(uint16_t index, SqWindow& window, std::byte* out) const;
+    bool fetch(SqWindow& window);
+    bool takeDirect(SqeHeader ring);
+    bool mustWait() const;
+    bool begin();
+    void executeLocal();
+    bool sendRequest();
+    bool sendData();
+    bool sendImmediate();
+    enum class Sent : uint8_t { Yes, Later, Dead };
+    Sent offer(const Segment& segment);
+    std::optional<MrFault> checkSges() const;
+    MrFault gather(size_t length, ConstBytes& payload);
+    void skipSges(size_t length);
+    void finishCurrent();
+    void pushCurrent(InFlight::Stage stage);
+    void failCurrent(Syndrome syndrome, const char* why);
+    InFlight* oldestWaiting();
+    void answered(InFlight& entry);
+    void report(uint16_t index, Op op, Syndrome syndrome, uint32_t bytes);
+
+    QueuePair& qp_;
+    uint16_t pi_ = 0;      // last doorbell
+    uint16_t next_ = 0;    // first WQEBB not fetched
+    uint16_t retired_ = 0; // first WQEBB not completed
+
+    // The work request being executed.
+    bool busy_ = false;
+    bool started_ = false;
+    bool held_ = false;     // the transport takes nothing until resume()
+    bool dataSent_ = false; // of a Write with immediate: only the Immediate Data is left
+    uint32_t sent_ = 0;     // payload bytes accepted by the transport
+    uint32_t sgeIndex_ = 0;
+    uint32_t sgeOffset_ = 0;
+    Sqe sqe_;
+
+    Fifo<InFlight> inFlight_;    // bounded by the ring depth
+    uint64_t oldestWaiting_ = 0; // no entry before this sequence number is in stage Waiting
+    uint32_t outstanding_ = 0;
+    uint32_t sendMsn_ = 1;
+    uint32_t requestMsn_ = 1;
+    uint32_t atomicResponseMsn_ = 1;
+
+    struct Direct {
+        DirectWqe wqe;
+        uint16_t first = 0;
+        bool pending = false;
+    };
+    std::unique_ptr<Direct> direct_; // made by the first direct WQE of the queue pair
+
+    uint32_t completions_ = 0;
+    uint32_t packets_ = 0;
+    uint64_t bytes_ = 0;
+};
+
+// Local protection fault as a syndrome of the send queue (7.5).
+Syndrome localSyndrome(MrFault fault);
+
+} // namespace erdma

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "responder.h"
+
+#include <algorithm>
+
+#include "device.h"
+#include "fabric.h"
+#include "queue_pair.h"
+
+namespace erdma {
+
+namespace {
+
+constexpr uint32_t kRqeBytes = 32;
+constexpr uint64_t kForever = ~uint64_t{0};
+
+Verdict failed(uint8_t layer, uint8_t type, uint8_t code, const char* why) {
+    return Verdict{Verdict::Kind::Failed, Failure{.code = {layer, type, code}, .why = why}};
+}
+
+// A fault at the target of a Write (5.6 rows 11 to 15), or at the source of a read or atomic (row 17).
+Verdict remoteFault(MrFault fault, bool write) {
+    if (fault == MrFault::Dma)
+        return failed(0, 0, 0, "guest memory unreachable");
+    Failure failure;
+    failure.requester = remoteSyndrome(fault);
+    failure.event = AsyncEvent::Access;
+    failure.why = write ? "remote write refused" : "remote read or atomic refused";
+    switch (fault) {
+    case MrFault::Stag:
+        failure.code = write ? TerminateCode{1, 1, 0} : TerminateCode{0, 1, 0};
+        break;
+    case MrFault::Bounds:
+        failure.code = write ? TerminateCode{1, 1, 1} : TerminateCode{0, 1, 1};
+        break;
+    case MrFault::Rights:
+        failure.code = TerminateCode{0, 1, 2};
+        break;
+    case MrFault::Pd:
+        failure.code = write ? TerminateCode{1, 1, 2} : TerminateCode{0, 1, 3};
+        break;
+    case MrFault::Wrap:
+        failure.code = write ? TerminateCode{1, 1, 3} : TerminateCode{0, 1, 4};
+        break;
+    case MrFault::None:
+    case MrFault::Dma:
+        break;
+    }
+    return Verdict{Verdict::Kind::Failed, failure};
+}
+
+bool isSolicited(RdmapOp op) {
+    return op == RdmapOp::SendSe || op == RdmapOp::SendSeInv || op == RdmapOp::SendImmSe || op == RdmapOp::ImmediateSe;
+}
+
+} // namespace
+
+Syndrome remoteSyndrome(MrFault fault) {
+    switch (fault) {
+    case MrFault::Stag:
+        return Syndrome::RecvStag;
+    case MrFault::Bounds:
+        return Syndrome::RecvBounds;
+    case MrFault::Rights:
+        return Syndrome::RecvRights;
+    case MrFault::Pd:
+        return Syndrome::RecvPd;
+    case MrFault::Wrap:
+        return Syndrome::RecvWrap;
+    case MrFault::None:
+    case MrFault::Dma:
+        break;
+    }
+    return Syndrome::General;
+}
+
+uint32_t Responder::depth() const { return 1u << qp_.config().rqDepthLog; }
+
+bool Responder::doorbell(uint16_t pi) {
+    if (static_cast<uint16_t>(pi - ci_) > depth())
+        return false;
+    if (static_cast<uint16_t>(pi - ci_) > static_cast<uint16_t>(pi_ - ci_))
+        pi_ = pi;
+    if (holdDeadline_ != 0 && pi_ != ci_ && qp_.active()) {
+        holdDeadline_ = 0;
+        qp_.transport().readyToReceive();
+    }
+    return true;
+}
+
+Verdict Responder::place(const Segment& segment) {
+    Verdict verdict;
+    switch (segment.op) {
+    case RdmapOp::Write:
+        verdict = placeWrite(segment);
+        break;
+    case RdmapOp::Send:
+    case RdmapOp::SendSe:
+    case RdmapOp::SendInv:
+    case RdmapOp::SendSeInv:
+    case RdmapOp::SendImm:
+    case RdmapOp::SendImmSe:
+        verdict = placeSend(segment);
+        break;
+    case RdmapOp::Immediate:
+    case RdmapOp::ImmediateSe:
+        verdict = placeImmediate(segment);
+        break;
+    case RdmapOp::ReadRequest:
+        verdict = queueRead(segment);
+        break;
+    case RdmapOp::AtomicRequest:
+        verdict = executeAtomic(segment);
+        break;
+    case RdmapOp::ReadResponse:
+    case RdmapOp::AtomicResponse:
+    case RdmapOp::Terminate:
+        verdict = failed(0, 2, 6, "unexpected message");
+        break;
+    }
+    return verdict;
+}
+
+Verdict Responder::placeWrite(const Segment& segment) {
+    const size_t length = segment.payload.size();
+    if (inWrite_ && segment.stag != writeStag_)
+        return failed(1, 1, 0, "write continues with another STag");
+    if (inWrite_ && segment.to != writeNext_)
+        return failed(1, 1, 1, "write continues elsewhere");
+    if (length != 0) {
+        const MrAccess target{segment.stag, qp_.config().pd, segment.to, length, access::kRemoteWrite, Side::Remote};
+        const MrFault fault =
+            segment.stag == kLocalDmaKey ? MrFault::Rights : qp_.device().regions().write(target, segment.payload);
+        if (fault != MrFault::None)
+            return remoteFault(fault, true);
+    }
+    inWrite_ = !segment.last;
+    writeStag_ = segment.stag;
+    writeNext_ = segment.to + length;
+    return Verdict{};
+}
+
+// Takes the next RQE for message `msn`.  A verdict when there is none, or a bad one.
+std::optional<Verdict> Responder::takeRqe(uint32_t msn) {
+    Device& device = qp_.device();
+    if (msn != expectedSend_)
+        return failed(1, 2, 3, "message out of sequence");
+    if (ci_ == pi_) {
+        if (holdDeadline_ == 0) {
+            const uint64_t limit = uint64_t{device.config().rnr_hold_ms} * 1000000;
+            holdDeadline_ = limit == 0 ? kForever : device.host().nowNs() + limit;
+            ++device.counters()[Counter::RnrHolds];
+            if (limit != 0)
+                device.wakeAt(holdDeadline_, qp_.qpn());
+        }
+        return Verdict{Verdict::Kind::Hold, {}};
+    }
+    std::array<std::byte, kRqeBytes> rqe;
+    const bool readable = qp_.config().rq.read(device.host(), uint64_t{ci_ & (depth() - 1)} * kRqeBytes, rqe);
+    rqeIndex_ = ci_++;
+    rqeInUse_ = true;
+    if (!readable)
+        return failed(0, 0, 0, "receive queue unreadable");
+    rqeAddr_ = loadLe64(rqe, 16);
+    rqeLength_ = loadLe32(rqe, 24);
+    rqeStag_ = loadLe32(rqe, 28);
+    if (loadLe16(rqe, 0) == static_cast<uint16_t>(rqeIndex_ + 1) && (loadLe32(rqe, 4) & 0xFFFFF) == qp_.qpn())
+        return std::nullopt;
+    Verdict verdict = failed(0, 0, 0, "malformed receive queue entry");
+    verdict.failure.rqe = Syndrome::RecvFormat;
+    verdict.failure.event = AsyncEvent::RecvQueue;
+    return verdict;
+}
+
+Verdict Responder::placeSend(const Segment& segment) {
+    if (inSend_) {
+        if (segment.msn != expectedSend_)
+            return failed(1, 2, 3, "message out of sequence");
+        if (segment.op != sendOp_)
+            return failed(0, 2, 6, "message inside a message");
+        if (segment.mo != received_)
+            return failed(1, 2, 4, "gap in a message");
+    } else {
+        if (segment.mo != 0 && segment.msn == expectedSend_)
+            return failed(1, 2, 4, "message does not start at its beginning");
+        if (const std::optional<Verdict> verdict = takeRqe(segment.msn))
+            return *verdict;
+        inSend_ = true;
+        sendOp_ = segment.op;
+        received_ = 0;
+    }
+    const size_t length = segment.payload.size();
+    if (length > rqeLength_ - received_) {
+        Verdict verdict = failed(1, 2, 5, "message longer than the receive buffer");
+        verdict.failure.rqe = Syndrome::RecvBounds;
+        verdict.failure.event = AsyncEvent::RecvQueue;
+        return verdict;
+    }
+    if (length != 0) {
+        const MrFault fault = qp_.device().regions().write(
+            {rqeStag_, qp_.config().pd, rqeAddr_ + received_, length, access::kLocalWrite, Side::Local},
+            segment.payload);
+        if (fault != MrFault::None) {
+            Verdict verdict = failed(0, 0, 0, "receive buffer");
+            verdict.failure.rqe = remoteSyndrome(fault);
+            if (fault != MrFault::Dma)
+                verdict.failure.event = AsyncEvent::RecvQueue;
+            return verdict;
+        }
+    }
+    received_ += static_cast<uint32_t>(length);
+    return segment.last ? finishSend(segment) : Verdict{};
+}
+
+Verdict Responder::finishSend(const Segment& segment) {
+    Op op = Op::RecvSend;
+    uint32_t word12 = 0;
+    if (segment.op == RdmapOp::SendInv || segment.op == RdmapOp::SendSeInv) {
+        const MrFault fault = qp_.device().regions().remoteInvalidate(segment.stag, qp_.config().pd);
+        if (fault != MrFault::None) {
+            Verdict verdict = failed(0, 1, 9, "STag cannot be invalidated");
+            verdict.failure.requester = Syndrome::RecvStag;
+            verdict.failure.rqe = Syndrome::RecvStag;
+            verdict.failure.event = AsyncEvent::Access;
+            return verdict;
+        }
+        op = Op::RecvSendInv;
+        word12 = segment.stag;
+    } else if (segment.op == RdmapOp::SendImm || segment.op == RdmapOp::SendImmSe) {
+        op = Op::RecvSendImm;
+        word12 = segment.immediate;
+    }
+    inSend_ = false;
+    ++expectedSend_;
+    report(op, word12, received_, isSolicited(segment.op));
+    return Verdict{};
+}
+
+Verdict Responder::placeImmediate(const Segment& segment) {
+    if (inSend_)
+        return failed(0, 2, 6, "message inside a message");
+    if (const std::optional<Verdict> verdict = takeRqe(segment.msn))
+        return *verdict;
+    ++expectedSend_;
+    report(Op::RecvWriteImm, segment.immediate, segment.writeLength, isSolicited(segment.op));
+    return Verdict{};
+}
+
+void Responder::report(Op op, uint32_t word12, uint32_t bytes, bool solicited) {
+    rqeInUse_ = false;
+    ++completions_;
+    Completion completion{};
+    completion.op = op;
+    completion.queue = QueueType::Receive;
+    completion.index = rqeIndex_;
+    completion.qpn = qp_.qpn();
+    completion.word12 = word12;
+    completion.bytes = bytes;
+    completion.solicited = solicited;
+    qp_.device().complete(qp_.config().recvCqn, completion);
+}
+
+MrFault Responder::checkSource(const ReadRequest& read) const {
+    if (read.size == 0)
+        return MrFault::None;
+    if (read.sourceStag == kLocalDmaKey)
+        return MrFault::Rights;
+    return qp_.device().regions().check(
+        {read.sourceStag, qp_.config().pd, read.sourceTo, read.size, access::kRemoteRead, Side::Remote});
+}
+
+// The source is checked on arrival, so that nothing behind a bad request is processed, and again when it is read.
+Verdict Responder::queueRead(const Segment& segment) {
+    if (segment.msn != expectedRequest_)
+        return failed(1, 2, 3, "request out of sequence");
+    if (owed_.size() >= kMaxIrd)
+        return failed(1, 2, 2, "too many requests at once");
+    if (const MrFault fault = checkSource(segment.read); fault != MrFault::None)
+        return remoteFault(fault, false);
+    ++expectedRequest_;
+    owed_.push(Owed{.msn = segment.msn, .read = segment.read});
+    qp_.device().activate(qp_);
+    return Verdict{};
+}
+
+// Executed on arrival, so that it is ordered with the Writes around it; only the answer queues (wire.md 5.1).
+Verdict Responder::executeAtomic(const Segment& segment) {
+    if (segment.msn != expectedRequest_)
+        return failed(1, 2, 3, "request out of sequence");
+    if (owed_.size() >= kMaxIrd)
+        return failed(1, 2, 2, "too many requests at once");
+    if (!qp_.device().config().atomic)
+        return failed(0, 2, 6, "atomic request to a device without");
+    const AtomicRequest& request = segment.atomic;
+    if ((request.to & 7) != 0) {
+        Verdict verdict = failed(0, 2, 0xFF, "misaligned atomic request");
+        verdict.failure.requester = Syndrome::RecvBounds;
+        return verdict;
+    }
+    uint64_t original = 0;
+    MrFault fault = MrFault::Rights;
+    if (request.stag != kLocalDmaKey)
+        fault = qp_.device().regions().atomic(
+            {request.stag, qp_.config().pd, request.to, 8, access::kRemoteAtomic, Side::Remote},
+            request.compareSwap ? ERDMA_ATOMIC_SWAP_IF_EQUAL : ERDMA_ATOMIC_ADD, request.operand, request.compare,
+            original);
+    if (fault != MrFault::None)
+        return remoteFault(fault, false);
+    ++expectedRequest_;
+    owed_.push(Owed{.atomic = true, .msn = segment.msn, .answer = {request.id, original}});
+    qp_.device().activate(qp_);
+    return Verdict{};
+}
+
+void Responder::refuseLater(const Failure& failure, const TerminateInfo& terminate) {
+    refusal_ = Refusal{failure, terminate};
+    qp_.device().activate(qp_);
+}
+
+bool Responder::step() {
+    if (held_)
+        return false;
+    if (!owed_.empty()) {
+        const Owed owed = owed_.front();
+        return owed.atomic ? sendAtomicResponse(owed) : sendReadResponse(owed);
+    }
+    if (!refusal_)
+        return false;
+    const Refusal refusal = *refusal_;
+    qp_.inboundFailed(refusal.failure, refusal.terminate);
+    return true;
+}
+
+// Hands a segment of a response to the transport.  False: not now, or the connection is gone.
+bool Responder::accepted(const Segment& segment) {
+    const Placement placement = qp_.transport().deliver(segment);
+    switch (placement.kind) {
+    case Placement::Kind::Accepted: {
+        Counters& counters = qp_.device().counters();
+        ++counters[Counter::TxPackets];
+        counters[Counter::TxBytes] += segment.payload.size();
+        ++packets_;
+        bytes_ += segment.payload.size();
+        return true;
+    }
+    case Placement::Kind::Hold:
+        held_ = true;
+        return false;
+    case Placement::Kind::Failed:
+        break;
+    }
+    qp_.peerRefused(std::nullopt, placement.code);
+    return false;
+}
+
+bool Responder::sendAtomicResponse(const Owed& owed) {
+    Segment segment;
+    segment.op = RdmapOp::AtomicResponse;
+    segment.msn = atomicMsn_;
+    segment.atomicResponse = owed.answer;
+    if (!accepted(segment))
+        return !held_;
+    ++atomicMsn_;
+    owed_.pop();
+    return true;
+}
+
+bool Responder::sendReadResponse(const Owed& owed) {
+    const ReadRequest& read = owed.read;
+    const uint64_t left = read.size - sent_;
+    const auto length =
+        static_cast<size_t>(std::min<uint64_t>(left, std::min(qp_.transport().maxPayload(true), kMaxSegmentPayload)));
+    Segment segment;
+    segment.op = RdmapOp::ReadResponse;
+    segment.last = length == left;
+    segment.stag = read.sinkStag;
+    segment.to = read.sinkTo + sent_;
+    if (length != 0) {
+        const Bytes buffer = qp_.device().fabric().scratch().first(length);
+        const MrFault fault =
+            qp_.device().regions().read({read.sourceStag, qp_.config().pd, read.sourceTo + sent_, length,
+                                         access::kRemoteRead, Side::Remote},
+                                        buffer);
+        segment.payload = buffer;
+        if (fault != MrFault::None) {
+            refuse(owed, fault);
+            return true;
+        }
+    }
+    if (!accepted(segment))
+        return !held_;
+    sent_ += length;
+    if (segment.last) {
+        sent_ = 0;
+        owed_.pop();
+    }
+    return true;
+}
+
+void Responder::refuse(const Owed& owed, MrFault fault) {
+    const Verdict verdict = remoteFault(fault, false);
+    TerminateInfo terminate;
+    terminate.code = verdict.failure.code;
+    terminate.culprit = TerminateInfo::Culprit::Request;
+    terminate.msn = owed.msn;
+    terminate.syndrome = verdict.failure.requester;
+    qp_.inboundFailed(verdict.failure, terminate);
+}
+
+void Responder::holdExpired() {
+    ++qp_.device().counters()[Counter::RnrTimeouts];
+    Failure failure;
+    failure.code = {1, 2, 2};
+    failure.event = AsyncEvent::RecvQueue;
+    failure.why = "no receive buffer in time";
+    TerminateInfo terminate;
+    terminate.code = failure.code;
+    terminate.culprit = TerminateInfo::Culprit::Send;
+    terminate.msn = expectedSend_;
+    qp_.inboundFailed(failure, terminate);
+}
+
+void Responder::flush(Syndrome halfReceived) {
+    discard();
+    const auto one = [&](uint16_t index, Syndrome syndrome) {
+        ++completions_;
+        Completion completion{};
+        completion.op = Op::RecvSend;
+        completion.queue = QueueType::Receive;
+        completion.syndrome = syndrome;
+        completion.index = index;
+        completion.qpn = qp_.qpn();
+        qp_.device().complete(qp_.config().recvCqn, completion);
+    };
+    if (rqeInUse_)
+        one(rqeIndex_, halfReceived);
+    rqeInUse_ = inSend_ = false;
+    while (ci_ != pi_)
+        one(ci_++, Syndrome::Flushed);
+}
+
+} // namespace erdma

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The receive queue of a queue pair and the requests of its peer: placement, reads, atomics
+// (adapter.md 7.3; wire.md 4.3 to 4.7, 5.1, 5.5, 5.6).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "fifo.h"
+#include "hw.h"
+#include "memory_region.h"
+#include "rdmap.h"
+#include "requester.h"
+
+namespace erdma {
+
+class QueuePair;
+
+// Why a connection ends because of something inbound: one row of wire.md 5.6.
+struct Failure {
+    TerminateCode code{};
+    Syndrome requester = Syndrome::General; // for the peer's work request
+    Syndrome rqe = Syndrome::General;       // for the RQE in use, if any
+    AsyncEvent event = AsyncEvent::QpFatal;
+    std::optional<Blame> own{}; // own work request, when a response failed
+    const char* why = "";
+};
+
+struct Verdict {
+    enum class Kind : uint8_t { Accepted, Hold, Failed };
+    Kind kind = Kind::Accepted;
+    Failure failure{};
+};
+
+class Responder {
+public:
+    explicit Responder(QueuePair& qp) : qp_(qp) {}
+
+    // False: PI is further ahead than the ring is deep; nothing was recorded.
+    bool doorbell(uint16_t pi);
+
+    // Any segment except responses and Terminate.
+    Verdict place(const Segment& segment);
+    // Remembers a failure that is announced when everything owed to the peer is sent.
+    void refuseLater(const Failure& failure, const TerminateInfo& terminate);
+    bool refusing() const { return refusal_.has_value(); }
+
+    // Sends one segment of a response.  False: nothing to do, or the transport holds.  May end the queue pair.
+    bool step();
+    bool ready() const { return !held_ && (!owed_.empty() || refusal_.has_value()); }
+    bool idle() const { return owed_.empty(); }
+    bool midMessage() const { return !owed_.empty() && sent_ != 0; }
+    void resume() { held_ = false; }
+
+    // Waiting for a receive buffer until this time; 0: not waiting, ~0: for ever.
+    uint64_t holdDeadline() const { return holdDeadline_; }
+    void holdExpired();
+
+    // Completes the RQE in use with `halfReceived`, all posted ones with Flushed.
+    void flush(Syndrome halfReceived);
+    void discard() { owed_.clear(), refusal_.reset(), holdDeadline_ = 0; }
+
+    uint16_t producer() const { return pi_; }
+    uint16_t consumer() const { return ci_; }
+    uint32_t queued() const { return static_cast<uint32_t>(owed_.size()); }
+    uint32_t completions() const { return completions_; }
+    uint32_t packets() const { return packets_; }
+    uint64_t bytes() const { return bytes_; }
+
+private:
+    struct Owed { // a response
+        bool atomic = false;
+        uint32_t msn = 0; // of the request
+        ReadRequest read{};
+        AtomicResponse answer{};
+    };
+    struct Refusal {
+        Failure failure;
+        TerminateInfo terminate;
+    };
+
+    uint32_t depth() const;
+    Verdict placeWrite(const Segment& segment);
+    Verdict placeSend(const Segment& segment);
+    Verdict placeImmediate(const Segment& segment);
+    MrFault checkSource(const ReadRequest& read) const;
+    Verdict queueRead(const Segment& segment);
+    Verdict executeAtomic(const Segment& segment);
+    std::optional<Verdict> takeRqe(uint32_t msn);
+    Verdict finishSend(const Segment& segment);
+    void report(Op op, uint32_t word12, uint32_t bytes, bool solicited);
+    bool sendAtomicResponse(const Owed& owed);
+    bool sendReadResponse(const Owed& owed);
+    bool accepted(const Segment& segment);
+    void refuse(const Owed& owed, MrFault fault);
+
+    QueuePair& qp_;
+    uint16_t pi_ = 0;
+    uint16_t ci_ = 0; // first RQE not taken
+
+    // The RQE in use.  A message keeps it from its first segment to its last.
+    bool rqeInUse_ = false;
+    bool inSend_ = false;
+    uint16_t rqeIndex_ = 0;
+    uint64_t rqeAddr_ = 0;
+    uint32_t rqeLength_ = 0;
+    uint32_t rqeStag_ = 0;
+    RdmapOp sendOp_ = RdmapOp::Send;
+    uint32_t received_ = 0;
+    uint32_t expectedSend_ = 1;    // MSN of QN 0
+    uint32_t expectedRequest_ = 1; // MSN of QN 1
+
+    bool inWrite_ = false; // an unfinished Write
+    uint32_t writeStag_ = 0;
+    uint64_t writeNext_ = 0;
+
+    uint64_t holdDeadline_ = 0;
+    Fifo<Owed> owed_;   // at most kMaxIrd
+    uint64_t sent_ = 0; // payload of the front response
+    bool held_ = false;
+    uint32_t atomicMsn_ = 1;
+    std::optional<Refusal> refusal_;
+
+    uint32_t completions_ = 0;
+    uint32_t packets_ = 0;
+    uint64_t bytes_ = 0;
+};
+
+// Remote protection fault as the peer's work request shows it (7.5).
+Syndrome remoteSyndrome(MrFault fault);
+
+} // namespace erdma

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The paired NIC (adapter.md 1.1, wire.md 1.2). */
+#include "shim.h"
+
+#define EXAMPLE "-netdev user,id=eni0 -device virtio-net-pci,netdev=eni0 -device erdma,eni=eni0"
+
+/* A backend that moves frames past QEMU would move them past the adapter too (wire.md 1.2). */
+static bool bypasses_qemu(NetClientState *backend)
+{
+    return backend->info->type == NET_CLIENT_DRIVER_VHOST_USER || backend->info->type == NET_CLIENT_DRIVER_VHOST_VDPA ||
+           get_vhost_net(backend) != NULL;
+}
+
+bool erdma_eni_find(const char *id, struct erdma_eni *eni, Error **errp)
+{
+    NetClientState *backend = NULL;
+    NICState *nic;
+
+    if (!id || !*id) {
+        error_setg(errp, "erdma: property 'eni' must name the netdev of a NIC");
+        error_append_hint(errp, "For example: " EXAMPLE "\n");
+        return false;
+    }
+    if (qemu_find_net_clients_except(id, &backend, NET_CLIENT_DRIVER_NIC, 1) < 1) {
+        error_setg(errp, "erdma: property 'eni': there is no netdev with id '%s'", id);
+        error_append_hint(errp, "Write the id of a -netdev, not that of a -device. For example: " EXAMPLE "\n");
+        return false;
+    }
+    if (!backend->peer || backend->peer->info->type != NET_CLIENT_DRIVER_NIC) {
+        error_setg(errp, "erdma: property 'eni': no NIC is attached to netdev '%s'", id);
+        error_append_hint(errp,
+                          "Put -device virtio-net-pci,netdev=%s before -device erdma,eni=%s "
+                          "(devices are created in the order of the command line).\n",
+                          id, id);
+        return false;
+    }
+    if (bypasses_qemu(backend)) {
+        error_setg(errp, "erdma: property 'eni': netdev '%s' hands its frames to vhost, where no adapter can see them",
+                   id);
+        error_append_hint(errp, "Write vhost=off on that -netdev, or take another kind of netdev.\n");
+        return false;
+    }
+
+    nic = qemu_get_nic(backend->peer);
+    eni->mac = nic->conf->macaddr;
+    return true;
+}

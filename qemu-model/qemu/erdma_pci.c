@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The adapter as a QEMU PCI device: configuration space, BARs, MSI-X, DMA,
+ * clock, properties and what QMP sees.  Everything behind the registers is in
+ * ../core, reached through capi.h.  All of this runs under the big lock.
+ */
+#include "shim.h"
+
+#include "qemu/queue.h"
+#include "qemu/units.h"
+#include "trace-erdma.h"
+
+#include "../core/capi.h"
+
+#define TYPE_ERDMA "erdma"
+OBJECT_DECLARE_SIMPLE_TYPE(ErdmaState, ERDMA)
+
+/* adapter.md 1.1 and 1.2 */
+#define ERDMA_VENDOR_ID 0x1ded
+#define ERDMA_DEVICE_ID 0x107f
+#define ERDMA_CLASS_ID 0x0280 /* network controller, other */
+#define ERDMA_REVISION 1
+#define ERDMA_REGISTER_BAR 0
+#define ERDMA_MSIX_BAR 2
+#define ERDMA_MSIX_BAR_SIZE (8 * KiB)
+#define ERDMA_MSIX_PBA_OFFSET (4 * KiB)
+
+struct ErdmaState {
+    PCIDevice parent_obj;
+
+    char *eni_id;
+    struct erdma_config config;
+    char *initial_faults; /* text of the property before realize */
+
+    struct erdma_dev *dev;
+    MemoryRegion registers;
+    MemoryRegion msix;
+    QEMUBH *bh;
+    QEMUTimer *timer;
+    Error *migration_blocker;
+    bool msix_ready;
+    QLIST_ENTRY(ErdmaState) next;
+    bool listed;
+};
+
+static QLIST_HEAD(, ErdmaState) adapters = QLIST_HEAD_INITIALIZER(adapters);
+
+/*
+ * Every tunable of struct erdma_config: type, field, property, description with
+ * range.  Defaults and the check of ranges belong to the core.
+ */
+#define ERDMA_TUNABLES(X)                                                                                              \
+    X(uint32, vectors, "vectors", "MSI-X vectors, 2..32")                                                              \
+    X(uint32, direct_wqe_groups, "direct-wqe-groups",                                                                  \
+      "direct-WQE credit groups (register GRP_NUM), 0..255; less than 4 switches direct WQEs off")                     \
+    X(uint32, qblock, "qblock", "blocks of 1024 queue pairs, 1..64")                                                   \
+    X(uint32, max_cqe_log, "max-cqe-log", "log2 of the entries of a completion queue, 6..20")                          \
+    X(uint32, max_recv_wr_log, "max-recv-wr-log", "log2 of the receive work requests of a queue pair, 6..15")          \
+    X(uint32, max_mr_size_log, "max-mr-size-log", "log2 of the bytes of a memory region, 20..48")                      \
+    X(uint32, default_cc, "default-cc", "number of the default congestion control, 0..4")                              \
+    X(uint32, firmware_version, "firmware-version",                                                                    \
+      "firmware version word: major [31:16], medium [15:8], minor [7:0]")                                              \
+    X(bool, atomic, "atomic", "capability: remote atomic operations")                                                  \
+    X(bool, multilevel_mtt, "multilevel-mtt", "capability: multi-level page tables")                                   \
+    X(bool, extended_doorbells, "extended-doorbells", "capability: doorbell pages handed out by ALLOC_DB")             \
+    X(uint32, pair_timeout_ms, "pair-timeout-ms",                                                                      \
+      "wait for the other end of a loopback connection, milliseconds, 1..600000")                                      \
+    X(uint32, rnr_hold_ms, "rnr-hold-ms",                                                                              \
+      "hold a message that finds no receive buffer, milliseconds, 0..600000; 0 holds it for ever")
+
+static const char *adapter_name(const ErdmaState *s)
+{
+    const DeviceState *device = &s->parent_obj.qdev;
+
+    return device->id ? device->id : TYPE_ERDMA;
+}
+
+/* Host side of the model (capi.h) */
+
+/* .memory: RAM only, so that an address which a guest made up never calls a device model, ours least of all. */
+static const MemTxAttrs dma_attrs = {.memory = 1};
+
+static bool host_dma_read(void *opaque, uint64_t addr, void *buf, size_t len)
+{
+    ErdmaState *s = opaque;
+
+    return address_space_rw(pci_get_address_space(&s->parent_obj), addr, dma_attrs, buf, len, false) == MEMTX_OK;
+}
+
+static bool host_dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
+{
+    ErdmaState *s = opaque;
+
+    return address_space_rw(pci_get_address_space(&s->parent_obj), addr, dma_attrs, (void *)buf, len, true) == MEMTX_OK;
+}
+
+static bool host_dma_atomic64(void *opaque, uint64_t addr, enum erdma_atomic_op op, uint64_t operand, uint64_t compare,
+                              uint64_t *old)
+{
+    ErdmaState *s = opaque;
+    AddressSpace *space = pci_get_address_space(&s->parent_obj);
+    hwaddr length = sizeof(uint64_t);
+    hwaddr offset;
+    MemoryRegion *region;
+    uint64_t *cell;
+
+    if (addr % sizeof(uint64_t)) {
+        return false;
+    }
+
+    RCU_READ_LOCK_GUARD();
+    /* address_space_map() would give a bounce buffer for anything but RAM: ask first. */
+    region = address_space_translate(space, addr, &offset, &length, true, dma_attrs);
+    if (length < sizeof(uint64_t) || !memory_access_is_direct(region, true)) {
+        return false;
+    }
+    length = sizeof(uint64_t);
+    cell = address_space_map(space, addr, &length, true, dma_attrs);
+    if (!cell) {
+        return false;
+    }
+    if (length < sizeof(uint64_t)) {
+        address_space_unmap(space, cell, length, true, 0);
+        return false;
+    }
+
+    if (op == ERDMA_ATOMIC_ADD) {
+#if HOST_BIG_ENDIAN
+#error "the model runs on little-endian hosts only"
+#endif
+        *old = __atomic_fetch_add(cell, operand, __ATOMIC_SEQ_CST);
+    } else {
+        uint64_t expected = compare;
+
+        __atomic_compare_exchange_n(cell, &expected, operand, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        *old = expected;
+    }
+    address_space_unmap(space, cell, length, true, sizeof(uint64_t));
+    return true;
+}
+
+static void host_raise_vector(void *opaque, unsigned vector)
+{
+    ErdmaState *s = opaque;
+
+    /* A masked vector is latched in the pending bits by QEMU and sent when it is unmasked. */
+    if (s->msix_ready && vector < s->config.vectors && msix_enabled(&s->parent_obj)) {
+        msix_notify(&s->parent_obj, vector);
+    }
+}
+
+static uint64_t host_now_ns(void *opaque)
+{
+    (void)opaque;
+    return (uint64_t)qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+}
+
+static void host_arm_timer(void *opaque, uint64_t deadline_ns)
+{
+    ErdmaState *s = opaque;
+
+    if (deadline_ns == ERDMA_TIMER_OFF) {
+        timer_del(s->timer);
+    } else {
+        timer_mod_ns(s->timer, (int64_t)MIN(deadline_ns, (uint64_t)INT64_MAX));
+    }
+}
+
+static void host_schedule(void *opaque)
+{
+    ErdmaState *s = opaque;
+
+    qemu_bh_schedule(s->bh);
+}
+
+static void host_trace(void *opaque, enum erdma_trace_kind kind, const uint64_t args[3], const char *text)
+{
+    const char *id = adapter_name(opaque);
+
+    text = text ? text : "";
+    switch (kind) {
+    case ERDMA_TRACE_BRINGUP:
+        trace_erdma_bringup(id, args[0], args[1], text);
+        break;
+    case ERDMA_TRACE_COMMAND:
+        trace_erdma_command(id, text, args[0] >> 8, args[0] & 0xff, args[1], args[2]);
+        break;
+    case ERDMA_TRACE_QP_STATE:
+        trace_erdma_qp_state(id, args[0], args[1], args[2], text);
+        break;
+    case ERDMA_TRACE_ERROR:
+        trace_erdma_error(id, args[0], args[1], text);
+        break;
+    case ERDMA_TRACE_EVENT:
+        trace_erdma_event(id, args[0], args[1], args[2], text);
+        break;
+    }
+}
+
+static void host_guest_error(void *opaque, const char *text)
+{
+    qemu_log_mask(LOG_GUEST_ERROR, "erdma %s: %s\n", adapter_name(opaque), text);
+}
+
+static const struct erdma_host_ops host_ops = {
+    .dma_read = host_dma_read,
+    .dma_write = host_dma_write,
+    .dma_atomic64 = host_dma_atomic64,
+    .raise_vector = host_raise_vector,
+    .now_ns = host_now_ns,
+    .arm_timer = host_arm_timer,
+    .schedule = host_schedule,
+    .trace = host_trace,
+    .guest_error = host_guest_error,
+};
+
+static void run_model(void *opaque)
+{
+    ErdmaState *s = opaque;
+
+    if (s->dev) {
+        erdma_dev_run(s->dev);
+    }
+}
+
+static void timer_fired(void *opaque)
+{
+    ErdmaState *s = opaque;
+    bool guard = erdma_compat_guard_enter(DEVICE(s));
+
+    if (s->dev) {
+        erdma_dev_timer(s->dev);
+    }
+    erdma_compat_guard_leave(DEVICE(s), guard);
+}
+
+/* Registers */
+
+static uint64_t registers_read(void *opaque, hwaddr offset, unsigned size)
+{
+    ErdmaState *s = opaque;
+
+    return s->dev ? erdma_dev_mmio_read(s->dev, offset, size) : 0;
+}
+
+static void registers_write(void *opaque, hwaddr offset, uint64_t value, unsigned size)
+{
+    ErdmaState *s = opaque;
+
+    if (s->dev) {
+        erdma_dev_mmio_write(s->dev, offset, value, size);
+    }
+}
+
+/* The model wants each access as the guest made it: width and alignment are its business. */
+static const MemoryRegionOps register_ops = {
+    .read = registers_read,
+    .write = registers_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
+    .impl = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
+};
+
+/* Properties that exist while the device is realized */
+
+static void get_counter(Object *object, Visitor *visitor, const char *name, void *opaque, Error **errp)
+{
+    ErdmaState *s = ERDMA(object);
+    uint64_t value = s->dev ? erdma_dev_counter(s->dev, (size_t)(uintptr_t)opaque) : 0;
+
+    visit_type_uint64(visitor, name, &value, errp);
+}
+
+static void get_counters(Object *object, Visitor *visitor, const char *name, void *opaque, Error **errp)
+{
+    ErdmaState *s = ERDMA(object);
+
+    (void)opaque;
+    if (!visit_start_struct(visitor, name, NULL, 0, errp)) {
+        return;
+    }
+    for (size_t i = 0; s->dev && i < erdma_counter_count(); i++) {
+        uint64_t value = erdma_dev_counter(s->dev, i);
+
+        if (!visit_type_uint64(visitor, erdma_counter_name(i), &value, errp)) {
+            break;
+        }
+    }
+    visit_end_struct(visitor, NULL);
+}
+
+static char *get_mac(Object *object, Error **errp)
+{
+    const uint8_t *mac = ERDMA(object)->config.mac;
+
+    (void)errp;
+    return g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+static char *counter_property(size_t index)
+{
+    return g_strdup_printf("counter-%s", erdma_counter_name(index));
+}
+
+static void add_state_properties(ErdmaState *s)
+{
+    Object *object = OBJECT(s);
+
+    object_property_add_str(object, "mac", get_mac, NULL);
+    object_property_set_description(object, "mac", "address of the paired NIC");
+    object_property_add(object, "counters", "struct", get_counters, NULL, NULL, NULL);
+    object_property_set_description(object, "counters", "every counter of the adapter");
+    for (size_t i = 0; i < erdma_counter_count(); i++) {
+        g_autofree char *name = counter_property(i);
+
+        object_property_add(object, name, "uint64", get_counter, NULL, NULL, (void *)(uintptr_t)i);
+    }
+}
+
+static void remove_state_properties(ErdmaState *s)
+{
+    Object *object = OBJECT(s);
+
+    if (!object_property_find(object, "mac")) {
+        return;
+    }
+    object_property_del(object, "mac");
+    object_property_del(object, "counters");
+    for (size_t i = 0; i < erdma_counter_count(); i++) {
+        g_autofree char *name = counter_property(i);
+
+        object_property_del(object, name);
+    }
+}
+
+static char *get_faults(Object *object, Error **errp)
+{
+    ErdmaState *s = ERDMA(object);
+    const char *text = s->dev ? erdma_dev_faults(s->dev) : s->initial_faults;
+
+    (void)errp;
+    return g_strdup(text ? text : "");
+}
+
+static bool apply_faults(ErdmaState *s, const char *text, Error **errp)
+{
+    char *problem = erdma_dev_set_faults(s->dev, text);
+
+    if (problem) {
+        error_setg(errp, "erdma: property 'faults': %s", problem);
+        error_append_hint(errp,
+                          "Write for example faults=cmd-fail=0/1:12*3;cmd-drop=0/any;init-stuck or nothing to clear "
+                          "all.\n");
+        free(problem);
+        return false;
+    }
+    return true;
+}
+
+static void set_faults(Object *object, const char *text, Error **errp)
+{
+    ErdmaState *s = ERDMA(object);
+
+    if (s->dev) {
+        apply_faults(s, text, errp);
+        return;
+    }
+    g_free(s->initial_faults);
+    s->initial_faults = g_strdup(text);
+}
+
+/* Life of a device */
+
+static bool claim_eni(ErdmaState *s, Error **errp)
+{
+    struct erdma_eni eni;
+    ErdmaState *other;
+
+    if (!erdma_eni_find(s->eni_id, &eni, errp)) {
+        return false;
+    }
+    QLIST_FOREACH (other, &adapters, next) {
+        if (strcmp(other->eni_id, s->eni_id) == 0) {
+            error_setg(errp, "erdma: property 'eni': the NIC on netdev '%s' is already paired with adapter '%s'",
+                       s->eni_id, adapter_name(other));
+            error_append_hint(errp, "Each adapter needs a NIC of its own; add another -netdev and NIC.\n");
+            return false;
+        }
+    }
+    memcpy(s->config.mac, eni.mac.a, sizeof(s->config.mac));
+    QLIST_INSERT_HEAD(&adapters, s, next);
+    s->listed = true;
+    return true;
+}
+
+static char *replace_word(char *text, const char *from, const char *to)
+{
+    g_auto(GStrv) parts = g_strsplit(text, from, -1);
+
+    g_free(text);
+    return g_strjoinv(to, parts);
+}
+
+static bool create_model(ErdmaState *s, Error **errp)
+{
+    char *problem = NULL;
+
+    s->dev = erdma_dev_create(&s->config, &host_ops, s, &problem);
+    if (!s->dev) {
+        char *text = g_strdup(problem ? problem : "out of memory");
+
+        free(problem);
+        /* The core speaks of its fields; people write properties. */
+#define RENAME(type, field, property, description) text = replace_word(text, #field, property);
+        ERDMA_TUNABLES(RENAME)
+#undef RENAME
+        error_setg(errp, "erdma: %s", text);
+        error_append_hint(errp, "Every property with its range and default: -device erdma,help\n");
+        g_free(text);
+        return false;
+    }
+    return !s->initial_faults || apply_faults(s, s->initial_faults, errp);
+}
+
+static bool add_bars(ErdmaState *s, Error **errp)
+{
+    PCIDevice *pci = &s->parent_obj;
+    const uint8_t type = PCI_BASE_ADDRESS_SPACE_MEMORY | PCI_BASE_ADDRESS_MEM_TYPE_64;
+
+    memory_region_init_io(&s->registers, OBJECT(s), &register_ops, s, "erdma-registers", ERDMA_BAR0_SIZE);
+    pci_register_bar(pci, ERDMA_REGISTER_BAR, type, &s->registers);
+
+    memory_region_init(&s->msix, OBJECT(s), "erdma-msix", ERDMA_MSIX_BAR_SIZE);
+    pci_register_bar(pci, ERDMA_MSIX_BAR, type, &s->msix);
+    if (msix_init(pci, (unsigned short)s->config.vectors, &s->msix, ERDMA_MSIX_BAR, 0, &s->msix, ERDMA_MSIX_BAR,
+                  ERDMA_MSIX_PBA_OFFSET, 0, errp) < 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < s->config.vectors; i++) {
+        msix_vector_use(pci, i);
+    }
+    s->msix_ready = true;
+    return true;
+}
+
+static bool add_pcie_capability(ErdmaState *s, Error **errp)
+{
+    PCIDevice *pci = &s->parent_obj;
+
+    /* On a conventional bus there is none, and so no function-level reset. */
+    if (!pci_is_express(pci)) {
+        return true;
+    }
+    if (pcie_endpoint_cap_init(pci, 0) < 0) {
+        error_setg(errp, "erdma: the PCI Express capability cannot be added");
+        return false;
+    }
+    return erdma_compat_flr_init(pci);
+}
+
+static bool block_migration(ErdmaState *s, Error **errp)
+{
+    error_setg(&s->migration_blocker,
+               "erdma: the connections of adapter '%s' cannot be migrated or saved; unplug the adapter first "
+               "(device_del %s)",
+               adapter_name(s), DEVICE(s)->id ? DEVICE(s)->id : "with the device's QOM path");
+    return erdma_compat_block_migration(&s->migration_blocker, errp);
+}
+
+/* Undoes what realize has done so far, in reverse; safe at any point of it. */
+static void tear_down(ErdmaState *s)
+{
+    remove_state_properties(s);
+    erdma_compat_unblock_migration(&s->migration_blocker);
+    if (s->msix_ready) {
+        msix_uninit(&s->parent_obj, &s->msix, &s->msix);
+        s->msix_ready = false;
+    }
+    if (pci_is_express(&s->parent_obj) && s->parent_obj.exp.exp_cap) {
+        pcie_cap_exit(&s->parent_obj);
+    }
+    if (s->dev) {
+        struct erdma_dev *dev = s->dev;
+
+        s->dev = NULL;
+        erdma_dev_destroy(dev);
+    }
+    if (s->timer) {
+        timer_free(s->timer);
+        s->timer = NULL;
+    }
+    if (s->bh) {
+        qemu_bh_delete(s->bh);
+        s->bh = NULL;
+    }
+    if (s->listed) {
+        QLIST_REMOVE(s, next);
+        s->listed = false;
+    }
+}
+
+static void erdma_realize(PCIDevice *pci, Error **errp)
+{
+    ErdmaState *s = ERDMA(pci);
+
+    s->bh = erdma_compat_bh_new(run_model, s, DEVICE(s));
+    s->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, timer_fired, s);
+    if (!claim_eni(s, errp) || !create_model(s, errp) || !add_bars(s, errp) || !add_pcie_capability(s, errp) ||
+        !block_migration(s, errp)) {
+        tear_down(s);
+        return;
+    }
+    add_state_properties(s);
+
+    g_autofree char *mac = get_mac(OBJECT(s), NULL);
+
+    trace_erdma_paired(adapter_name(s), s->eni_id, mac);
+}
+
+static void erdma_unrealize(PCIDevice *pci)
+{
+    tear_down(ERDMA(pci));
+}
+
+static void erdma_reset(DeviceState *device)
+{
+    ErdmaState *s = ERDMA(device);
+
+    trace_erdma_reset(adapter_name(s));
+    if (s->dev) {
+        erdma_dev_reset(s->dev);
+    }
+}
+
+static void erdma_config_write(PCIDevice *pci, uint32_t address, uint32_t value, int length)
+{
+    pci_default_write_config(pci, address, value, length);
+    if (pci_is_express(pci) && pci->exp.exp_cap) {
+        pcie_cap_flr_write_config(pci, address, value, length);
+    }
+}
+
+static void erdma_finalize(Object *object)
+{
+    ErdmaState *s = ERDMA(object);
+
+    g_free(s->initial_faults);
+}
+
+/* Type */
+
+typedef struct ErdmaClass {
+    PCIDeviceClass parent_class;
+    DeviceRealize pci_realize;
+} ErdmaClass;
+
+/* Both bus kinds are possible; the configuration space is sized before realize, by this flag. */
+static void erdma_device_realize(DeviceState *device, Error **errp)
+{
+    ErdmaClass *class = (ErdmaClass *)object_get_class(OBJECT(device));
+    PCIDevice *pci = PCI_DEVICE(device);
+
+    if (pci_bus_is_express(pci_get_bus(pci))) {
+        pci->cap_present |= QEMU_PCI_CAP_EXPRESS;
+    }
+    class->pci_realize(device, errp);
+}
+
+#define PROPERTY(type, field, property, description)                                                                   \
+    DEFINE_PROP(property, ErdmaState, config.field, qdev_prop_##type, PROPERTY_TYPE_##type),
+#define PROPERTY_TYPE_uint32 uint32_t
+#define PROPERTY_TYPE_bool bool
+
+/* clang-format off */
+static Property erdma_properties[] = {
+    DEFINE_PROP_STRING("eni", ErdmaState, eni_id),
+    ERDMA_TUNABLES(PROPERTY)
+    ERDMA_PROP_END
+};
+/* clang-format on */
+
+static void set_default_uint32(ObjectProperty *property, uint32_t value)
+{
+    object_property_set_default_uint(property, value);
+}
+
+static void set_default_bool(ObjectProperty *property, bool value)
+{
+    object_property_set_default_bool(property, value);
+}
+
+static void erdma_class_init(ObjectClass *class, ERDMA_CLASS_DATA data)
+{
+    DeviceClass *device_class = DEVICE_CLASS(class);
+    PCIDeviceClass *pci_class = PCI_DEVICE_CLASS(class);
+    struct erdma_config defaults;
+
+    (void)data;
+    pci_class->realize = erdma_realize;
+    pci_class->exit = erdma_unrealize;
+    pci_class->config_write = erdma_config_write;
+    pci_class->vendor_id = ERDMA_VENDOR_ID;
+    pci_class->device_id = ERDMA_DEVICE_ID;
+    pci_class->subsystem_vendor_id = ERDMA_VENDOR_ID;
+    pci_class->subsystem_id = ERDMA_DEVICE_ID;
+    pci_class->class_id = ERDMA_CLASS_ID;
+    pci_class->revision = ERDMA_REVISION;
+
+    device_class->desc = "Elastic RDMA Adapter";
+    set_bit(DEVICE_CATEGORY_NETWORK, device_class->categories);
+    erdma_compat_set_reset(device_class, erdma_reset);
+    device_class_set_parent_realize(device_class, erdma_device_realize, &((ErdmaClass *)class)->pci_realize);
+
+    device_class_set_props(device_class, erdma_properties);
+    object_class_property_set_description(class, "eni",
+                                          "id of the netdev whose NIC shares its address with the adapter (required)");
+    erdma_config_defaults(&defaults);
+#define DESCRIBE(type, field, property, description)                                                                   \
+    object_class_property_set_description(class, property, description);                                               \
+    set_default_##type(object_class_property_find(class, property), defaults.field);
+    ERDMA_TUNABLES(DESCRIBE)
+#undef DESCRIBE
+
+    object_class_property_add_str(class, "faults", get_faults, set_faults);
+    object_class_property_set_description(class, "faults",
+                                          "faults to inject, separated by ';', also at run time: "
+                                          "cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], init-stuck, dead "
+                                          "(default: none)");
+}
+
+static const TypeInfo erdma_type = {
+    .name = TYPE_ERDMA,
+    .parent = TYPE_PCI_DEVICE,
+    .instance_size = sizeof(ErdmaState),
+    .instance_finalize = erdma_finalize,
+    .class_size = sizeof(ErdmaClass),
+    .class_init = erdma_class_init,
+    .interfaces =
+        (InterfaceInfo[]){
+            {INTERFACE_PCIE_DEVICE},
+            {INTERFACE_CONVENTIONAL_PCI_DEVICE},
+            {},
+        },
+};
+
+void erdma_register_types(void)
+{
+    type_register_static(&erdma_type);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Everything that differs between QEMU versions.  The rest of the shim uses
+ * QEMU's headers only through this file and through functions that have kept
+ * their shape since 7.2.
+ *
+ * ERDMA_QEMU_MAJOR and ERDMA_QEMU_MINOR come from the generated
+ * erdma-built-for.h, as does the identity of the build (ERDMA_BUILT_FOR,
+ * ERDMA_BUILT_STAMP).
+ */
+#ifndef ERDMA_QEMU_COMPAT_H
+#define ERDMA_QEMU_COMPAT_H
+
+#include "qemu/osdep.h"
+
+#include "erdma-built-for.h"
+
+#include "exec/memory.h"
+#include "hw/pci/msix.h"
+#include "hw/pci/pci.h"
+#include "hw/pci/pcie.h"
+#include "hw/qdev-properties.h"
+#include "migration/blocker.h"
+#include "net/net.h"
+#include "net/vhost_net.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-control.h"
+#include "qapi/visitor.h"
+#include "qemu/error-report.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#if ERDMA_QEMU_MAJOR > 8 || (ERDMA_QEMU_MAJOR == 8 && ERDMA_QEMU_MINOR >= 1)
+#include "hw/pci/pci_device.h"
+#endif
+
+#define ERDMA_QEMU_AT_LEAST(major, minor)                                                                              \
+    (ERDMA_QEMU_MAJOR > (major) || (ERDMA_QEMU_MAJOR == (major) && ERDMA_QEMU_MINOR >= (minor)))
+
+#if !ERDMA_QEMU_AT_LEAST(7, 2)
+#error "the ERDMA model needs QEMU 7.2 or later"
+#endif
+
+/* Properties end with a sentinel before 10.0 and are counted from then on. */
+#if ERDMA_QEMU_AT_LEAST(10, 0)
+#define ERDMA_PROP_END
+#else
+#define ERDMA_PROP_END DEFINE_PROP_END_OF_LIST(),
+#endif
+
+/* class_init's second argument became const in 10.1. */
+#if ERDMA_QEMU_AT_LEAST(10, 1)
+#define ERDMA_CLASS_DATA const void *
+#else
+#define ERDMA_CLASS_DATA void *
+#endif
+
+static inline void erdma_compat_set_reset(DeviceClass *dc, void (*reset)(DeviceState *))
+{
+#if ERDMA_QEMU_AT_LEAST(9, 2)
+    device_class_set_legacy_reset(dc, reset);
+#else
+    dc->reset = reset;
+#endif
+}
+
+static inline bool erdma_compat_flr_init(PCIDevice *pci)
+{
+    pcie_cap_flr_init(pci);
+    return true;
+}
+
+/* Takes over *blocker; on failure it is freed and *blocker is NULL. */
+static inline bool erdma_compat_block_migration(Error **blocker, Error **errp)
+{
+#if ERDMA_QEMU_AT_LEAST(8, 2)
+    return migrate_add_blocker(blocker, errp) >= 0;
+#else
+    if (migrate_add_blocker(*blocker, errp) < 0) {
+        error_free(*blocker);
+        *blocker = NULL;
+        return false;
+    }
+    return true;
+#endif
+}
+
+static inline void erdma_compat_unblock_migration(Error **blocker)
+{
+    if (!*blocker) {
+        return;
+    }
+#if ERDMA_QEMU_AT_LEAST(8, 2)
+    migrate_del_blocker(blocker);
+#else
+    migrate_del_blocker(*blocker);
+    error_free(*blocker);
+    *blocker = NULL;
+#endif
+}
+
+/*
+ * While a device's reentrancy guard is taken, QEMU rejects accesses to its
+ * registers: nothing that the model does from a bottom half or a timer (an
+ * MSI-X message that the guest pointed at our own BAR, say) calls it again.
+ */
+static inline QEMUBH *erdma_compat_bh_new(QEMUBHFunc *callback, void *opaque, DeviceState *dev)
+{
+    return qemu_bh_new_guarded(callback, opaque, &dev->mem_reentrancy_guard);
+}
+
+static inline bool erdma_compat_guard_enter(DeviceState *dev)
+{
+    bool was = dev->mem_reentrancy_guard.engaged_in_io;
+
+    dev->mem_reentrancy_guard.engaged_in_io = true;
+    return was;
+}
+
+static inline void erdma_compat_guard_leave(DeviceState *dev, bool was)
+{
+    dev->mem_reentrancy_guard.engaged_in_io = was;
+}
+
+#endif

@@ -1,0 +1,774 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Elastic RDMA Adapter driver: iWARP connection management (docs/wire.md chapters 1, 2 and 7, adapter.md 9.3).
+ *
+ * The kernel's TCP makes a connection and carries the two MPA frames; MODIFY_QP(RTS) then hands it to the adapter,
+ * and the socket stays open only to tell when it ends.  erdma_cm.h describes locks and threads, the table
+ * erdma_ep_actions[] below what happens when.
+ */
+#include <linux/slab.h>
+#include <net/inet_sock.h>
+#include <net/net_namespace.h>
+
+#include "erdma_cm.h"
+
+/* ---- references, events, timers ---- */
+
+void erdma_cm_live_put(struct erdma_cm *cm)
+{
+	if (refcount_dec_and_test(&cm->live))
+		complete(&cm->idle);
+}
+
+static void erdma_ep_free(struct kref *ref)
+{
+	struct erdma_ep *ep = container_of(ref, struct erdma_ep, ref);
+	struct erdma_cm *cm = ep->cm;
+
+	kfree(ep);
+	erdma_cm_live_put(cm);
+}
+
+void erdma_ep_put(struct erdma_ep *ep)
+{
+	kref_put(&ep->ref, erdma_ep_free);
+}
+
+static void erdma_ep_get(struct erdma_ep *ep)
+{
+	kref_get(&ep->ref);
+}
+
+void erdma_ep_post(struct erdma_ep *ep, enum erdma_ep_event event)
+{
+	set_bit(event, &ep->events);
+	erdma_ep_get(ep);
+	if (!queue_work(ep->cm->wq, &ep->work))
+		erdma_ep_put(ep);
+}
+
+static void erdma_ep_arm(struct erdma_ep *ep, unsigned int secs)
+{
+	ep->timer_on = true;
+	ep->deadline = jiffies + secs * HZ;
+	erdma_ep_get(ep);
+	if (mod_delayed_work(ep->cm->wq, &ep->timer, secs * HZ))
+		erdma_ep_put(ep);
+}
+
+static void erdma_ep_disarm(struct erdma_ep *ep)
+{
+	ep->timer_on = false;
+	if (cancel_delayed_work(&ep->timer))
+		erdma_ep_put(ep);
+}
+
+static void erdma_ep_step(struct erdma_ep *ep, enum erdma_ep_event event);
+
+static void erdma_ep_work(struct work_struct *work)
+{
+	struct erdma_ep *ep = container_of(work, struct erdma_ep, work);
+	unsigned long events;
+	unsigned int event;
+
+	mutex_lock(&ep->lock);
+	events = xchg(&ep->events, 0);
+	for_each_set_bit(event, &events, ERDMA_EP_EVENTS)
+		erdma_ep_step(ep, event);
+	mutex_unlock(&ep->lock);
+	erdma_ep_put(ep);
+}
+
+static void erdma_ep_timer(struct work_struct *work)
+{
+	struct erdma_ep *ep = container_of(to_delayed_work(work), struct erdma_ep, timer);
+
+	mutex_lock(&ep->lock);
+	/* A timer that was armed anew while this waited for the lock has its own turn to come. */
+	if (ep->timer_on && time_after_eq(jiffies, ep->deadline)) {
+		ep->timer_on = false;
+		erdma_ep_step(ep, ERDMA_EP_EV_TIMEOUT);
+	}
+	mutex_unlock(&ep->lock);
+	erdma_ep_put(ep);
+}
+
+struct erdma_ep *erdma_ep_alloc(struct erdma_cm *cm)
+{
+	struct erdma_ep *ep = kzalloc(sizeof(*ep), GFP_KERNEL);
+
+	if (!ep)
+		return NULL;
+	kref_init(&ep->ref);
+	mutex_init(&ep->lock);
+	INIT_WORK(&ep->work, erdma_ep_work);
+	INIT_DELAYED_WORK(&ep->timer, erdma_ep_timer);
+	ep->cm = cm;
+	ep->state = ERDMA_EP_NEW;
+	refcount_inc(&cm->live);
+
+	erdma_ep_get(ep);
+	if (xa_alloc_cyclic(&cm->eps, &ep->handle, ep, XA_LIMIT(1, U32_MAX), &cm->next_handle, GFP_KERNEL) < 0) {
+		erdma_ep_put(ep);
+		erdma_ep_put(ep);
+		return NULL;
+	}
+	return ep;
+}
+
+/*
+ * The iw_cm keeps handles, not pointers: it may drop a CONNECT_REQUEST without a word, so an endpoint must be able to
+ * vanish while its handle is still around.
+ */
+static struct erdma_ep *erdma_ep_lookup(struct erdma_cm *cm, const void *provider_data)
+{
+	struct erdma_ep *ep;
+
+	xa_lock(&cm->eps);
+	ep = xa_load(&cm->eps, (uintptr_t)provider_data);
+	if (ep)
+		erdma_ep_get(ep);
+	xa_unlock(&cm->eps);
+	return ep;
+}
+
+/* ---- the QP ---- */
+
+/* Ties a QP that is not connected yet to the endpoint, which takes over the caller's reference on success. */
+static int erdma_ep_bind_qp(struct erdma_ep *ep, struct erdma_qp *qp)
+{
+	unsigned long flags;
+	int ret = -EINVAL;
+
+	mutex_lock(&qp->state_lock);
+	if (qp->state == ERDMA_QP_IDLE || qp->state == ERDMA_QP_RTR) {
+		spin_lock_irqsave(&ep->cm->qp_lock, flags);
+		if (!qp->ep) {
+			erdma_ep_get(ep);
+			qp->ep = ep;
+			ep->qp = qp;
+			ret = 0;
+		}
+		spin_unlock_irqrestore(&ep->cm->qp_lock, flags);
+	}
+	mutex_unlock(&qp->state_lock);
+	return ret;
+}
+
+static void erdma_ep_unbind_qp(struct erdma_ep *ep)
+{
+	struct erdma_qp *qp = ep->qp;
+	unsigned long flags;
+
+	if (!qp)
+		return;
+	ep->qp = NULL;
+	spin_lock_irqsave(&ep->cm->qp_lock, flags);
+	qp->ep = NULL;
+	spin_unlock_irqrestore(&ep->cm->qp_lock, flags);
+	erdma_ep_put(ep);
+	erdma_qp_put(qp);
+}
+
+static void erdma_ep_stop_qp(struct erdma_ep *ep, enum erdma_hw_qp_state target)
+{
+	int ret;
+
+	mutex_lock(&ep->qp->state_lock);
+	ret = erdma_qp_stop(ep->qp, target);
+	mutex_unlock(&ep->qp->state_lock);
+	if (ret)
+		ibdev_dbg(&ep->cm->ad->ib, "QP %u: cannot stop: %d\n", ep->qp->ib.qp_num, ret);
+}
+
+/* MODIFY_QP(RTS); the caller holds the QP's state_lock. */
+static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
+{
+	struct erdma_handover h = {
+		.peer_cookie = ep->rx.f.cookie,
+		.cc = erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc),
+	};
+	int ret;
+
+	ret = erdma_ep_sample(ep, ahead, &h);
+	if (!ret)
+		ret = erdma_qp_start(ep->qp, &h);
+	if (!ret)
+		ep->qp->cc = h.cc;
+	return ret;
+}
+
+/* ---- events for the iw_cm ---- */
+
+static int erdma_ep_raise_to(struct erdma_ep *ep, enum iw_cm_event_type type, int status, const u8 *pd, u32 pd_len)
+{
+	struct iw_cm_event ev = {
+		.event = type,
+		.status = status,
+		.private_data = (void *)pd,
+		.private_data_len = min_t(u32, pd_len, ERDMA_MPA_OWN_PD),
+		.provider_data = (void *)(uintptr_t)ep->handle,
+		.ird = ep->ird,
+		.ord = ep->ord,
+	};
+
+	if (ep->sock) {
+		const struct inet_sock *inet = inet_sk(ep->sock->sk);
+
+		erdma_cm_sockaddr(&ev.local_addr, inet->inet_saddr, inet->inet_sport);
+		erdma_cm_sockaddr(&ev.remote_addr, inet->inet_daddr, inet->inet_dport);
+	} else if (ep->id) {
+		ev.local_addr = ep->id->m_local_addr;
+		ev.remote_addr = ep->id->m_remote_addr;
+	}
+	if (type == IW_CM_EVENT_CONNECT_REQUEST)
+		return erdma_listener_deliver(ep->listener, &ev);
+	return ep->id->event_handler(ep->id, &ev);
+}
+
+static void erdma_ep_raise(struct erdma_ep *ep, enum iw_cm_event_type type, int status, const u8 *pd, u32 pd_len)
+{
+	int ret = erdma_ep_raise_to(ep, type, status, pd, pd_len);
+
+	if (ret)
+		ibdev_warn_ratelimited(&ep->cm->ad->ib, "connection manager refused event %d: %d\n", type, ret);
+}
+
+/* ---- ends ---- */
+
+static void erdma_ep_uncount(struct erdma_ep *ep)
+{
+	if (ep->counted)
+		atomic_dec(&ep->listener->children);
+	ep->counted = false;
+}
+
+static void erdma_ep_leave_listener(struct erdma_ep *ep)
+{
+	struct erdma_listener *l = ep->listener;
+
+	if (!l)
+		return;
+	erdma_ep_uncount(ep);
+	WRITE_ONCE(ep->listener, NULL);
+	erdma_listener_put(l);
+}
+
+/* Gives back everything.  The caller holds a reference of its own. */
+static void erdma_ep_close(struct erdma_ep *ep)
+{
+	struct erdma_ep *gone;
+
+	ep->state = ERDMA_EP_CLOSED;
+	erdma_ep_disarm(ep);
+	erdma_ep_release_socket(ep);
+	erdma_ep_unbind_qp(ep);
+	erdma_ep_leave_listener(ep);
+	if (ep->id) {
+		ep->id->rem_ref(ep->id);
+		ep->id = NULL;
+	}
+	gone = xa_erase(&ep->cm->eps, ep->handle);
+	if (gone)
+		erdma_ep_put(gone);
+}
+
+/* A connect attempt is over.  The QP is free again before the consumer hears of it. */
+static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd, u32 pd_len)
+{
+	ibdev_dbg(&ep->cm->ad->ib, "connect in state %d failed: %d\n", ep->state, status);
+	erdma_ep_release_socket(ep);
+	erdma_ep_unbind_qp(ep);
+	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, status, pd, pd_len);
+	erdma_ep_close(ep);
+}
+
+/* Answers a request with R, its extension echoed (2.4).  If that cannot be sent, closing says the same. */
+static void erdma_ep_send_reject(struct erdma_ep *ep, const u8 *pd, u32 pd_len)
+{
+	struct erdma_mpa_fields f = ep->rx.f;
+	int len;
+
+	f.flags = ERDMA_MPA_REJECT;
+	f.pd_len = pd_len;
+	len = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REPLY, &f, pd);
+	if (len > 0)
+		erdma_ep_send(ep, ep->tx, len);
+}
+
+/* The device stops first: on a paired connection our FIN would overtake what it has still to deliver (1.10). */
+static void erdma_ep_end_rdma(struct erdma_ep *ep)
+{
+	erdma_ep_stop_qp(ep, ERDMA_QP_CLOSING);
+	erdma_ep_unbind_qp(ep);
+	erdma_ep_raise(ep, IW_CM_EVENT_CLOSE, 0, NULL, 0);
+	erdma_ep_close(ep);
+}
+
+/* ---- active side ---- */
+
+static void erdma_ep_on_connected(struct erdma_ep *ep)
+{
+	struct sock *sk = ep->sock->sk;
+
+	switch (inet_sk_state_load(sk)) {
+	case TCP_SYN_SENT:
+	case TCP_SYN_RECV:
+		return;
+	case TCP_ESTABLISHED:
+	case TCP_CLOSE_WAIT:
+		break;
+	default:
+		erdma_ep_fail_connect(ep, erdma_ep_sock_error(ep), NULL, 0);
+		return;
+	}
+
+	if (!erdma_ep_route_fits(ep)) {
+		erdma_ep_fail_connect(ep, -ENETUNREACH, NULL, 0);
+		return;
+	}
+	ep->state = ERDMA_EP_WAIT_REPLY;
+	erdma_ep_arm(ep, ERDMA_CM_REPLY_SECS);
+	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REPLY);
+	if (erdma_ep_send(ep, ep->tx, ep->tx_len))
+		erdma_ep_fail_connect(ep, -ECONNRESET, NULL, 0);
+	else if (inet_sk_state_load(sk) != TCP_ESTABLISHED)
+		erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+}
+
+static void erdma_ep_on_reply(struct erdma_ep *ep)
+{
+	int ret = erdma_ep_read(ep);
+
+	if (!ret)
+		return;
+	if (ret < 0) {
+		erdma_ep_fail_connect(ep, ret == -ECONNRESET || ret == -ETIMEDOUT ? ret : -EPROTO, NULL, 0);
+		return;
+	}
+
+	ret = erdma_mpa_check_reply(&ep->rx.f);
+	if (ret) {
+		bool rejected = ret == -ECONNRESET;
+
+		erdma_ep_fail_connect(ep, ret, erdma_mpa_reader_pd(&ep->rx), rejected ? ep->rx.f.pd_len : 0);
+		return;
+	}
+	if (ep->rx.f.pd_len > ERDMA_MPA_OWN_PD) {
+		erdma_ep_fail_connect(ep, -EPROTO, NULL, 0);
+		return;
+	}
+
+	mutex_lock(&ep->qp->state_lock);
+	ret = erdma_ep_handover(ep, 0);
+	mutex_unlock(&ep->qp->state_lock);
+	if (ret) {
+		if (ret != -ECONNRESET && ret != -EPROTO)
+			ret = erdma_is_broken(ep->cm->ad) ? -EIO : -EINVAL;
+		erdma_ep_fail_connect(ep, ret, NULL, 0);
+		return;
+	}
+	erdma_ep_disarm(ep);
+	ep->state = ERDMA_EP_RDMA;
+	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
+	/* The peer may have closed meanwhile; that event was about a state that is over. */
+	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+}
+
+static void erdma_ep_on_connect_timeout(struct erdma_ep *ep)
+{
+	erdma_ep_fail_connect(ep, -ETIMEDOUT, NULL, 0);
+}
+
+static void erdma_ep_on_connect_abort(struct erdma_ep *ep)
+{
+	erdma_ep_fail_connect(ep, erdma_is_broken(ep->cm->ad) ? -EIO : -ECONNABORTED, NULL, 0);
+}
+
+static int erdma_cm_check_param(const struct erdma_adapter *ad, const struct iw_cm_conn_param *param)
+{
+	if (erdma_is_broken(ad))
+		return -EIO;
+	if (param->private_data_len > ERDMA_MPA_OWN_PD || param->ird > ERDMA_CM_MAX_RD ||
+	    param->ord > ERDMA_CM_MAX_RD)
+		return -EINVAL;
+	return 0;
+}
+
+/* Looks up the QP of a connect or accept and ties it to the endpoint. */
+static int erdma_ep_take_qp(struct erdma_ep *ep, const struct iw_cm_conn_param *param)
+{
+	struct erdma_qp *qp = erdma_qp_find(ep->cm->ad, param->qpn);
+	int ret;
+
+	if (!qp)
+		return -EINVAL;
+	ret = erdma_ep_bind_qp(ep, qp);
+	if (ret)
+		erdma_qp_put(qp);
+	return ret;
+}
+
+static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const struct iw_cm_conn_param *param)
+{
+	const struct sockaddr_in *own = (const struct sockaddr_in *)&id->m_local_addr;
+	struct net *net = current->nsproxy ? current->nsproxy->net_ns : &init_net;
+	struct erdma_mpa_fields f = {
+		.revision = ERDMA_MPA_REV_ERDMA,
+		.pd_len = param->private_data_len,
+	};
+	int ret;
+
+	ret = erdma_ep_take_qp(ep, param);
+	if (ret)
+		return ret;
+	f.cookie = ep->qp->cookie;
+	f.cc = ep->qp->cc;
+	ret = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REQUEST, &f, param->private_data);
+	if (ret < 0)
+		return ret;
+	ep->tx_len = ret;
+	ep->ird = param->ird;
+	ep->ord = param->ord;
+
+	ret = erdma_ep_open(ep, net, id, own->sin_port);
+	/* rdma_cm picks ports from a space of its own; one that TCP has in use must not fail the connection. */
+	if (own->sin_port && (ret == -EADDRINUSE || ret == -EADDRNOTAVAIL))
+		ret = erdma_ep_open(ep, net, id, 0);
+	if (ret)
+		return ret;
+
+	ep->id = id;
+	id->add_ref(id);
+	ep->state = ERDMA_EP_CONNECTING;
+	erdma_ep_arm(ep, ERDMA_CM_CONNECT_SECS);
+	/* Its state may have changed before ours did. */
+	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+	return 0;
+}
+
+/*
+ * iw_cm: starts a connection.  Returns 0 and raises CONNECT_REPLY within 20 s, or returns an error and raises nothing:
+ * -EIO device broken, -EAFNOSUPPORT not IPv4, -EINVAL private data, IRD, ORD or QP, -ENETUNREACH a route that does not
+ * use the paired interface, or what the socket says.
+ */
+int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param)
+{
+	struct erdma_adapter *ad = to_erdma(id->device);
+	struct erdma_ep *ep;
+	int ret;
+
+	ret = erdma_cm_check_param(ad, param);
+	if (ret)
+		return ret;
+	if (id->local_addr.ss_family != AF_INET || id->remote_addr.ss_family != AF_INET ||
+	    id->m_local_addr.ss_family != AF_INET || id->m_remote_addr.ss_family != AF_INET)
+		return -EAFNOSUPPORT;
+
+	ep = erdma_ep_alloc(ad->cm);
+	if (!ep)
+		return -ENOMEM;
+	mutex_lock(&ep->lock);
+	ret = erdma_ep_connect(ep, id, param);
+	if (ret)
+		erdma_ep_close(ep);
+	mutex_unlock(&ep->lock);
+	erdma_ep_put(ep);
+	return ret;
+}
+
+/* ---- passive side ---- */
+
+void erdma_ep_adopt(struct erdma_ep *ep, struct erdma_listen_sock *ls, struct socket *sock)
+{
+	/* Without ep->lock, which comes before the listener's: nobody else acts on it before its first event. */
+	WRITE_ONCE(ep->listener, ls->listener);
+	ep->counted = true;
+	atomic_inc(&ep->listener->children);
+	ep->state = ERDMA_EP_WAIT_REQUEST;
+	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REQUEST);
+	erdma_ep_arm(ep, ERDMA_CM_REQUEST_SECS);
+	erdma_ep_attach(ep, sock, ls->saved_data_ready);
+	/* The request may be there already. */
+	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+}
+
+static void erdma_ep_on_request(struct erdma_ep *ep)
+{
+	int ret = erdma_ep_read(ep);
+
+	if (!ret)
+		return;
+	if (ret < 0 || ep->rx.f.pd_len > ERDMA_MPA_OWN_PD || erdma_ep_sock_disturbed(ep) ||
+	    !erdma_ep_route_fits(ep)) {
+		erdma_ep_close(ep);
+		return;
+	}
+	if (erdma_mpa_check_request(&ep->rx.f)) {
+		erdma_ep_send_reject(ep, NULL, 0);
+		erdma_ep_close(ep);
+		return;
+	}
+
+	erdma_ep_disarm(ep);
+	erdma_ep_uncount(ep);
+	ep->state = ERDMA_EP_GOT_REQUEST;
+	ep->ird = ERDMA_CM_MAX_RD;
+	ep->ord = ERDMA_CM_MAX_RD;
+	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
+	if (ret) {
+		erdma_ep_send_reject(ep, NULL, 0);
+		erdma_ep_close(ep);
+	}
+}
+
+/* The consumer has not answered yet.  Once closed, its accept() or reject() finds nothing and says so. */
+static void erdma_ep_on_requester_gone(struct erdma_ep *ep)
+{
+	if (erdma_ep_sock_disturbed(ep))
+		erdma_ep_close(ep);
+}
+
+static void erdma_ep_on_listener_gone(struct erdma_ep *ep)
+{
+	erdma_ep_arm(ep, ERDMA_CM_ORPHAN_SECS);
+}
+
+static void erdma_ep_on_orphaned(struct erdma_ep *ep)
+{
+	erdma_ep_send_reject(ep, NULL, 0);
+	erdma_ep_close(ep);
+}
+
+static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, const struct iw_cm_conn_param *param)
+{
+	struct erdma_mpa_fields f = {
+		.revision = ep->rx.f.revision,
+		.pd_len = param->private_data_len,
+	};
+	int len, ret;
+
+	ret = erdma_cm_check_param(ep->cm->ad, param);
+	if (!ret)
+		ret = erdma_ep_take_qp(ep, param);
+	if (ret)
+		goto reject;
+
+	/* The QP must be able to receive when the reply leaves, so the device starts behind octets yet to be sent. */
+	mutex_lock(&ep->qp->state_lock);
+	f.cookie = ep->qp->cookie;
+	f.cc = erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc);
+	len = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REPLY, &f, param->private_data);
+	ret = len < 0 ? len : erdma_ep_handover(ep, len);
+	mutex_unlock(&ep->qp->state_lock);
+	if (ret)
+		goto reject;
+
+	ret = erdma_ep_send(ep, ep->tx, len);
+	if (ret) {
+		erdma_ep_stop_qp(ep, ERDMA_QP_ERROR);
+		goto close;
+	}
+
+	erdma_ep_disarm(ep);
+	erdma_ep_leave_listener(ep);
+	ep->id = id;
+	id->add_ref(id);
+	ep->ird = param->ird;
+	ep->ord = param->ord;
+	ep->state = ERDMA_EP_RDMA;
+	erdma_ep_raise(ep, IW_CM_EVENT_ESTABLISHED, 0, NULL, 0);
+	/* The peer may have closed meanwhile; that event was about a state that is over. */
+	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+	return 0;
+
+reject:
+	erdma_ep_send_reject(ep, NULL, 0);
+close:
+	erdma_ep_close(ep);
+	return ret;
+}
+
+/*
+ * iw_cm: accepts a request.  Returns 0 after ESTABLISHED was raised, or an error, without events, and the connection
+ * is closed: -ECONNRESET the peer is gone, -EIO device broken, -EINVAL private data, IRD, ORD or QP, or what the
+ * device said.
+ */
+int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param)
+{
+	struct erdma_ep *ep = erdma_ep_lookup(to_erdma(id->device)->cm, id->provider_data);
+	int ret = -ECONNRESET;
+
+	if (!ep)
+		return erdma_is_broken(to_erdma(id->device)) ? -EIO : ret;
+	mutex_lock(&ep->lock);
+	if (ep->state == ERDMA_EP_GOT_REQUEST)
+		ret = erdma_ep_accept(ep, id, param);
+	mutex_unlock(&ep->lock);
+	erdma_ep_put(ep);
+	return ret;
+}
+
+/* iw_cm: refuses a request, with private data for the peer.  0, or -ECONNRESET when the peer is gone. */
+int erdma_cm_reject(struct iw_cm_id *id, const void *pdata, u8 pdata_len)
+{
+	struct erdma_ep *ep = erdma_ep_lookup(to_erdma(id->device)->cm, id->provider_data);
+	int ret = -ECONNRESET;
+
+	if (!ep)
+		return ret;
+	mutex_lock(&ep->lock);
+	if (ep->state == ERDMA_EP_GOT_REQUEST) {
+		erdma_ep_send_reject(ep, pdata, pdata_len);
+		erdma_ep_close(ep);
+		ret = 0;
+	}
+	mutex_unlock(&ep->lock);
+	erdma_ep_put(ep);
+	return ret;
+}
+
+/* ---- connected ---- */
+
+static void erdma_ep_on_peer_closed(struct erdma_ep *ep)
+{
+	/* Data here belongs to the device; only the end of the connection is for us. */
+	if (inet_sk_state_load(ep->sock->sk) == TCP_ESTABLISHED)
+		return;
+	erdma_ep_raise(ep, IW_CM_EVENT_DISCONNECT, 0, NULL, 0);
+	erdma_ep_end_rdma(ep);
+}
+
+/* ---- what happens when (wire.md 1.13) ---- */
+
+typedef void (*erdma_ep_action)(struct erdma_ep *ep);
+
+static const erdma_ep_action erdma_ep_actions[ERDMA_EP_STATES][ERDMA_EP_EVENTS] = {
+	[ERDMA_EP_CONNECTING] = {
+		[ERDMA_EP_EV_SOCKET] = erdma_ep_on_connected,
+		[ERDMA_EP_EV_TIMEOUT] = erdma_ep_on_connect_timeout,
+		[ERDMA_EP_EV_QP_STOPPED] = erdma_ep_on_connect_abort,
+		[ERDMA_EP_EV_SHUTDOWN] = erdma_ep_on_connect_abort,
+	},
+	[ERDMA_EP_WAIT_REPLY] = {
+		[ERDMA_EP_EV_SOCKET] = erdma_ep_on_reply,
+		[ERDMA_EP_EV_TIMEOUT] = erdma_ep_on_connect_timeout,
+		[ERDMA_EP_EV_QP_STOPPED] = erdma_ep_on_connect_abort,
+		[ERDMA_EP_EV_SHUTDOWN] = erdma_ep_on_connect_abort,
+	},
+	[ERDMA_EP_WAIT_REQUEST] = {
+		[ERDMA_EP_EV_SOCKET] = erdma_ep_on_request,
+		[ERDMA_EP_EV_TIMEOUT] = erdma_ep_close,
+		[ERDMA_EP_EV_LISTENER_GONE] = erdma_ep_close,
+		[ERDMA_EP_EV_SHUTDOWN] = erdma_ep_close,
+	},
+	[ERDMA_EP_GOT_REQUEST] = {
+		[ERDMA_EP_EV_SOCKET] = erdma_ep_on_requester_gone,
+		[ERDMA_EP_EV_TIMEOUT] = erdma_ep_on_orphaned,
+		[ERDMA_EP_EV_LISTENER_GONE] = erdma_ep_on_listener_gone,
+		[ERDMA_EP_EV_SHUTDOWN] = erdma_ep_close,
+	},
+	[ERDMA_EP_RDMA] = {
+		[ERDMA_EP_EV_SOCKET] = erdma_ep_on_peer_closed,
+		[ERDMA_EP_EV_QP_STOPPED] = erdma_ep_end_rdma,
+		[ERDMA_EP_EV_SHUTDOWN] = erdma_ep_end_rdma,
+	},
+};
+
+static void erdma_ep_step(struct erdma_ep *ep, enum erdma_ep_event event)
+{
+	erdma_ep_action action = erdma_ep_actions[ep->state][event];
+
+	lockdep_assert_held(&ep->lock);
+	if (action)
+		action(ep);
+}
+
+/* ---- what verbs and the events of the device tell ---- */
+
+void erdma_cm_qp_stopped(struct erdma_qp *qp)
+{
+	struct erdma_cm *cm = qp->ad->cm;
+	unsigned long flags;
+
+	spin_lock_irqsave(&cm->qp_lock, flags);
+	if (qp->ep)
+		erdma_ep_post(qp->ep, ERDMA_EP_EV_QP_STOPPED);
+	spin_unlock_irqrestore(&cm->qp_lock, flags);
+}
+
+void erdma_cm_qp_destroyed(struct erdma_qp *qp)
+{
+	struct erdma_cm *cm = qp->ad->cm;
+	struct erdma_ep *ep;
+	unsigned long flags;
+
+	spin_lock_irqsave(&cm->qp_lock, flags);
+	ep = qp->ep;
+	if (ep)
+		erdma_ep_get(ep);
+	spin_unlock_irqrestore(&cm->qp_lock, flags);
+	if (!ep)
+		return;
+
+	mutex_lock(&ep->lock);
+	if (ep->qp == qp)
+		erdma_ep_step(ep, ERDMA_EP_EV_QP_STOPPED);
+	mutex_unlock(&ep->lock);
+	erdma_ep_put(ep);
+}
+
+/* ---- set-up and end ---- */
+
+int erdma_cm_setup(struct erdma_adapter *ad)
+{
+	struct erdma_cm *cm;
+	int ret = -ENOMEM;
+
+	cm = kzalloc(sizeof(*cm), GFP_KERNEL);
+	if (!cm)
+		return ret;
+	cm->ad = ad;
+	spin_lock_init(&cm->qp_lock);
+	xa_init_flags(&cm->eps, XA_FLAGS_ALLOC1);
+	refcount_set(&cm->live, 1);
+	init_completion(&cm->idle);
+
+	cm->wq = alloc_ordered_workqueue("erdma-cm-%s", WQ_MEM_RECLAIM, pci_name(ad->pdev));
+	if (!cm->wq)
+		goto err_free;
+	ad->cm = cm;
+	ret = erdma_listen_setup(cm);
+	if (ret)
+		goto err_wq;
+	return 0;
+
+err_wq:
+	ad->cm = NULL;
+	destroy_workqueue(cm->wq);
+err_free:
+	kfree(cm);
+	return ret;
+}
+
+void erdma_cm_shutdown(struct erdma_adapter *ad)
+{
+	struct erdma_cm *cm = ad->cm;
+	unsigned long handle;
+	struct erdma_ep *ep;
+
+	if (!cm)
+		return;
+	erdma_listen_shutdown(cm);
+	xa_lock(&cm->eps);
+	xa_for_each(&cm->eps, handle, ep)
+		erdma_ep_post(ep, ERDMA_EP_EV_SHUTDOWN);
+	xa_unlock(&cm->eps);
+
+	erdma_cm_live_put(cm);
+	wait_for_completion(&cm->idle);
+	destroy_workqueue(cm->wq);
+	xa_destroy(&cm->eps);
+	ad->cm = NULL;
+	kfree(cm);
+}

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Elastic RDMA Adapter driver: command queue (adapter.md chapter 3).
+ *
+ * The SQ has as many entries as there may be commands outstanding, so the entry's position is also the number of
+ * the wait slot and the cookie: a completion that names an SQ index names its caller without any look into the
+ * ring, which the device could have changed.
+ */
+#include <linux/delay.h>
+#include <linux/dma-mapping.h>
+#include <linux/errno.h>
+
+#include "erdma.h"
+
+#define ERDMA_CMD_WQEBBS	(ERDMA_CMD_ENTRY_BYTES / ERDMA_WQEBB_BYTES)
+#define ERDMA_CMD_SQ_DEPTH	(ERDMA_CMDQ_OUTSTANDING * ERDMA_CMD_WQEBBS)
+#define ERDMA_CMD_POLL_FIRST_US	50
+#define ERDMA_CMD_LAST_ERRNO	133	/* the highest errno that a status may name */
+
+/* How long a sleeper trusts the interrupt before it looks by itself. */
+#define ERDMA_CMD_LOOK_MS	1000
+
+static_assert((ERDMA_CMD_SQ_DEPTH & (ERDMA_CMD_SQ_DEPTH - 1)) == 0);
+
+static int erdma_cmd_errno(u8 status)
+{
+	if (!status)
+		return 0;
+	return status <= ERDMA_CMD_LAST_ERRNO ? -(int)status : -EIO;
+}
+
+/* ---- completions ---- */
+
+/* Hands one completion to its caller.  Caller holds q->lock. */
+static void erdma_cmdq_take(struct erdma_cmdq *q, const struct erdma_cmd_cqe *cqe, u32 header)
+{
+	u32 index = be32_to_cpu(cqe->sq_index) & (q->sq_depth - 1);
+	struct erdma_cmd_slot *slot = &q->slots[index / ERDMA_CMD_WQEBBS];
+
+	if (index % ERDMA_CMD_WQEBBS) {
+		q->bad++;
+		return;
+	}
+
+	switch (slot->state) {
+	case ERDMA_SLOT_WAITING:
+		slot->status = FIELD_GET(ERDMA_CQE_SYNDROME, header);
+		slot->resp0 = (u64)be32_to_cpu(cqe->resp[1]) << 32 | be32_to_cpu(cqe->resp[0]);
+		slot->resp1 = (u64)be32_to_cpu(cqe->resp[3]) << 32 | be32_to_cpu(cqe->resp[2]);
+		slot->state = ERDMA_SLOT_DONE;
+		q->completed++;
+		complete(&slot->done);
+		break;
+	case ERDMA_SLOT_ABANDONED:
+		slot->state = ERDMA_SLOT_FREE;
+		q->late++;
+		break;
+	default:
+		q->bad++;
+	}
+}
+
+/* Consumes what is in the completion ring, at most once around.  Caller holds q->lock.  Returns the number. */
+static u32 erdma_cmdq_drain(struct erdma_cmdq *q)
+{
+	const struct erdma_cmd_cqe *ring = q->cq;
+	u32 count;
+
+	for (count = 0; count < q->sq_depth; count++) {
+		const struct erdma_cmd_cqe *cqe = &ring[q->cq_ci & (q->sq_depth - 1)];
+		u32 header = be32_to_cpu(READ_ONCE(cqe->header));
+
+		if (!erdma_owned(FIELD_GET(ERDMA_CQE_OWNER, header), q->cq_ci, q->sq_depth))
+			break;
+		/* The rest of the entry was written before its header. */
+		dma_rmb();
+		erdma_cmdq_take(q, cqe, header);
+		q->cq_ci++;
+	}
+	return count;
+}
+
+/* Asks for an event on the next completion, or at once if there is one already (3.6).  Caller holds q->lock. */
+static void erdma_cmdq_arm(struct erdma_adapter *ad)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+	u64 value = ERDMA_CQDB_ARM | FIELD_PREP(ERDMA_CQDB_IDX, q->events & 0xff) |
+		    FIELD_PREP(ERDMA_CQDB_CMDSN, q->events & 3) | FIELD_PREP(ERDMA_CQDB_CI, q->cq_ci & 0xffffff);
+
+	erdma_ring_doorbell(&q->cq_rec, ad->bar + ERDMA_R_CMD_CQ_BELL, value);
+}
+
+void erdma_cmdq_interrupt(struct erdma_adapter *ad)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+	u32 budget = q->eq.depth;
+	bool seen = false;
+
+	spin_lock(&q->lock);
+	if (!q->event_mode) {
+		spin_unlock(&q->lock);
+		return;
+	}
+
+	/* What an entry says is of no use; that there is one means that the CQ is disarmed. */
+	while (budget-- && erdma_eq_peek(&q->eq)) {
+		q->eq.ci++;
+		q->eq.events++;
+		seen = true;
+	}
+	erdma_cmdq_drain(q);
+	if (seen) {
+		q->events++;
+		erdma_cmdq_arm(ad);
+	}
+	erdma_eq_rearm(&q->eq);
+	spin_unlock(&q->lock);
+}
+
+/*
+ * A look into the ring by a caller whose interrupt does not come.  Completions found here mean that an event was
+ * lost, so both doorbells are rung again; otherwise every later command would wait as long.
+ */
+static void erdma_cmdq_look(struct erdma_adapter *ad)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+	unsigned long flags;
+	u32 found;
+
+	spin_lock_irqsave(&q->lock, flags);
+	found = erdma_cmdq_drain(q);
+	if (found && q->event_mode) {
+		q->rescued += found;
+		q->events++;
+		erdma_cmdq_arm(ad);
+		erdma_eq_rearm(&q->eq);
+	} else {
+		found = 0;
+	}
+	spin_unlock_irqrestore(&q->lock, flags);
+
+	if (found)
+		dev_warn_ratelimited(&ad->pdev->dev, "%u command completions came without an interrupt\n", found);
+}
+
+/* ---- submission ---- */
+
+/*
+ * Puts a command into the ring and rings the doorbell.  NULL when the next entry is still in use or the device is
+ * broken.  Any context.
+ */
+static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode,
+					      const void *request, size_t len)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmd_slot *slot = NULL;
+	unsigned long flags;
+	unsigned int number;
+	u64 header;
+	u8 *entry;
+
+	spin_lock_irqsave(&q->lock, flags);
+	number = q->sq_pi / ERDMA_CMD_WQEBBS % ERDMA_CMDQ_OUTSTANDING;
+	if (erdma_is_broken(ad) || q->slots[number].state != ERDMA_SLOT_FREE)
+		goto unlock;
+
+	slot = &q->slots[number];
+	slot->state = ERDMA_SLOT_WAITING;
+	slot->sub = sub;
+	slot->opcode = opcode;
+	reinit_completion(&slot->done);
+
+	entry = q->sq + number * ERDMA_CMD_ENTRY_BYTES;
+	q->sq_pi += ERDMA_CMD_WQEBBS;
+	header = FIELD_PREP(ERDMA_CMDH_WQEBBS_M1, ERDMA_CMD_WQEBBS - 1) | FIELD_PREP(ERDMA_CMDH_COOKIE, number) |
+		 FIELD_PREP(ERDMA_CMDH_SUB, sub) | FIELD_PREP(ERDMA_CMDH_OPCODE, opcode) |
+		 FIELD_PREP(ERDMA_CMDH_PI_AFTER, q->sq_pi);
+
+	memcpy(entry + sizeof(__le64), request + sizeof(__le64), len - sizeof(__le64));
+	memset(entry + len, 0, ERDMA_CMD_ENTRY_BYTES - len);
+	dma_wmb();
+	WRITE_ONCE(*(__le64 *)entry, cpu_to_le64(header));
+
+	q->submitted++;
+	erdma_ring_doorbell(&q->sq_rec, ad->bar + ERDMA_R_CMD_SQ_BELL, FIELD_PREP(ERDMA_DB_CMD_PI, q->sq_pi));
+unlock:
+	spin_unlock_irqrestore(&q->lock, flags);
+	return slot;
+}
+
+/* Sleeps, looking into the ring, until the command is done or its time is up. */
+static void erdma_cmd_poll(struct erdma_adapter *ad, struct erdma_cmd_slot *slot)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
+	unsigned long us = ERDMA_CMD_POLL_FIRST_US;
+	bool last = false;
+
+	for (;;) {
+		erdma_cmdq_look(ad);
+		if (completion_done(&slot->done) || last)
+			return;
+		/* One more look after the deadline: this task may have slept through it. */
+		last = time_after(jiffies, deadline);
+		usleep_range(us, 2 * us);
+		us = min_t(unsigned long, 2 * us, ERDMA_POLL_INTERVAL_MS * USEC_PER_MSEC);
+	}
+}
+
+/* Sleeps until an interrupt brings the completion or the time is up. */
+static void erdma_cmd_wait(struct erdma_adapter *ad, struct erdma_cmd_slot *slot)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
+
+	while (!wait_for_completion_timeout(&slot->done, msecs_to_jiffies(ERDMA_CMD_LOOK_MS))) {
+		erdma_cmdq_look(ad);
+		if (completion_done(&slot->done) || time_after_eq(jiffies, deadline))
+			return;
+		if (erdma_reg_read(ad, ERDMA_R_VERSION) == ERDMA_ALL_ONES) {
+			erdma_mark_broken(ad, "its registers read all ones");
+			return;
+		}
+	}
+}
+
+int erdma_cmd_exec(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode, void *request, size_t len,
+		   u64 *resp0, u64 *resp1)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmd_slot *slot = NULL;
+	unsigned long flags;
+	bool timed_out = false;
+	u8 status = 0;
+	int err;
+
+	might_sleep();
+	if (WARN_ON_ONCE(len < sizeof(__le64) || len > ERDMA_CMD_ENTRY_BYTES))
+		return -EINVAL;
+
+	/* Bounded: whoever owns the entry gives it back within the time-out or declares the device broken. */
+	wait_event(q->room, (slot = erdma_cmdq_post(ad, sub, opcode, request, len)) || erdma_is_broken(ad));
+	if (!slot)
+		return -EIO;
+
+	if (READ_ONCE(q->event_mode))
+		erdma_cmd_wait(ad, slot);
+	else
+		erdma_cmd_poll(ad, slot);
+
+	spin_lock_irqsave(&q->lock, flags);
+	if (slot->state == ERDMA_SLOT_DONE) {
+		status = slot->status;
+		err = erdma_cmd_errno(status);
+		if (err)
+			q->failed++;
+		if (resp0)
+			*resp0 = slot->resp0;
+		if (resp1)
+			*resp1 = slot->resp1;
+		slot->state = ERDMA_SLOT_FREE;
+	} else {
+		slot->state = ERDMA_SLOT_ABANDONED;
+		timed_out = !erdma_is_broken(ad);
+		err = timed_out ? -ETIMEDOUT : -EIO;
+		if (timed_out)
+			q->timeouts++;
+	}
+	spin_unlock_irqrestore(&q->lock, flags);
+	wake_up_all(&q->room);
+
+	if (timed_out) {
+		dev_err(&ad->pdev->dev, "no answer to command %u/%u within %u ms\n", sub, opcode,
+			ERDMA_CMD_TIMEOUT_MS);
+		erdma_mark_broken(ad, "a command timed out");
+	} else if (status) {
+		dev_dbg(&ad->pdev->dev, "command %u/%u: status %u\n", sub, opcode, status);
+	}
+	return err;
+}
+
+void erdma_cmdq_wake_all(struct erdma_adapter *ad)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+	unsigned long flags;
+	unsigned int i;
+
+	spin_lock_irqsave(&q->lock, flags);
+	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
+		if (q->slots[i].state == ERDMA_SLOT_WAITING)
+			complete(&q->slots[i].done);
+	spin_unlock_irqrestore(&q->lock, flags);
+	wake_up_all(&q->room);
+}
+
+/* ---- set-up ---- */
+
+void erdma_cmdq_init(struct erdma_adapter *ad)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+	unsigned int i;
+
+	spin_lock_init(&q->lock);
+	init_waitqueue_head(&q->room);
+	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
+		init_completion(&q->slots[i].done);
+}
+
+int erdma_cmdq_setup(struct erdma_adapter *ad)
+{
+	struct device *dev = &ad->pdev->dev;
+	struct erdma_cmdq *q = &ad->cmdq;
+	int err = -ENOMEM;
+
+	q->sq_depth = ERDMA_CMD_SQ_DEPTH;
+	q->sq_pi = 0;
+	q->cq_ci = 0;
+	q->events = 0;
+	q->event_mode = false;
+
+	q->sq = dma_alloc_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, &q->sq_dma, GFP_KERNEL);
+	if (!q->sq)
+		return -ENOMEM;
+	q->cq = dma_alloc_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, &q->cq_dma, GFP_KERNEL);
+	if (!q->cq)
+		goto free_sq;
+	err = erdma_dbrec_alloc(ad, &q->sq_rec);
+	if (err)
+		goto free_cq;
+	err = erdma_dbrec_alloc(ad, &q->cq_rec);
+	if (err)
+		goto free_sq_rec;
+	err = erdma_eq_alloc(ad, &q->eq, ERDMA_CMD_EQ_DEPTH, 0, ERDMA_R_EQ_BELL(0));
+	if (err)
+		goto free_cq_rec;
+
+	/* "Minus one": hardware that checks the sequence takes the first arm, with 0, as the next (14.2). */
+	*q->cq_rec.cpu = cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
+
+	erdma_reg_write_addr(ad, ERDMA_R_CMD_SQ_LO, ERDMA_R_CMD_SQ_HI, q->sq_dma);
+	erdma_reg_write(ad, ERDMA_R_CMD_DEPTH, q->sq_depth);
+	erdma_reg_write64(ad, ERDMA_R_CMD_SQ_REC, q->sq_rec.dma);
+	erdma_reg_write_addr(ad, ERDMA_R_CMD_CQ_LO, ERDMA_R_CMD_CQ_HI, q->cq_dma);
+	erdma_reg_write64(ad, ERDMA_R_CMD_CQ_REC, q->cq_rec.dma);
+	erdma_reg_write_addr(ad, ERDMA_R_CMD_EQ_LO, ERDMA_R_CMD_EQ_HI, q->eq.ring_dma);
+	erdma_reg_write(ad, ERDMA_R_CMD_EQ_DEPTH, q->eq.depth);
+	erdma_reg_write64(ad, ERDMA_R_CMD_EQ_REC, q->eq.rec.dma);
+	return 0;
+
+free_cq_rec:
+	erdma_dbrec_free(ad, &q->cq_rec);
+free_sq_rec:
+	erdma_dbrec_free(ad, &q->sq_rec);
+free_cq:
+	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, q->cq, q->cq_dma);
+free_sq:
+	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, q->sq, q->sq_dma);
+	return err;
+}
+
+void erdma_cmdq_enter_event_mode(struct erdma_adapter *ad)
+{
+	struct erdma_cmdq *q = &ad->cmdq;
+
+	spin_lock_irq(&q->lock);
+	q->event_mode = true;
+	erdma_cmdq_arm(ad);
+	/* An interrupt that came too early left the EQ unarmed; for an armed one this changes nothing. */
+	erdma_eq_rearm(&q->eq);
+	spin_unlock_irq(&q->lock);
+}
+
+void erdma_cmdq_teardown(struct erdma_adapter *ad)
+{
+	struct device *dev = &ad->pdev->dev;
+	struct erdma_cmdq *q = &ad->cmdq;
+
+	erdma_eq_free(ad, &q->eq);
+	erdma_dbrec_free(ad, &q->cq_rec);
+	erdma_dbrec_free(ad, &q->sq_rec);
+	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, q->cq, q->cq_dma);
+	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, q->sq, q->sq_dma);
+}

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Elastic RDMA Adapter driver: completion queues (adapter.md 4.5, 6.5, 7.4, 7.5).
+ *
+ * Everything in a ring was written by the device and is checked against what the driver itself remembers of the
+ * posted work; a completion that fits nothing is counted and skipped.
+ */
+#include <linux/bitfield.h>
+#include <linux/dma-mapping.h>
+#include <linux/log2.h>
+
+#include <rdma/uverbs_ioctl.h>
+
+#include "erdma_verbs.h"
+
+#define ERDMA_KERNEL_CQ_LEAST 64U
+
+struct erdma_cq *erdma_cq_find(struct erdma_adapter *ad, u32 cqn)
+{
+	struct erdma_cq *cq;
+	unsigned long flags;
+
+	xa_lock_irqsave(&ad->cqs, flags);
+	cq = xa_load(&ad->cqs, cqn);
+	if (cq && !kref_get_unless_zero(&cq->ref))
+		cq = NULL;
+	xa_unlock_irqrestore(&ad->cqs, flags);
+	return cq;
+}
+
+static void erdma_cq_last_ref(struct kref *ref)
+{
+	complete(&container_of(ref, struct erdma_cq, ref)->gone);
+}
+
+void erdma_cq_put(struct erdma_cq *cq)
+{
+	kref_put(&cq->ref, erdma_cq_last_ref);
+}
+
+/* ---- events ---- */
+
+void erdma_cq_event(struct erdma_cq *cq)
+{
+	WRITE_ONCE(cq->events, cq->events + 1);
+	if (cq->ib.comp_handler)
+		cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
+}
+
+void erdma_cq_async_event(struct erdma_cq *cq)
+{
+	struct ib_event event = {
+		.device = cq->ib.device,
+		.element.cq = &cq->ib,
+		.event = IB_EVENT_CQ_ERR,
+	};
+
+	if (cq->ib.event_handler)
+		cq->ib.event_handler(&event, cq->ib.cq_context);
+}
+
+void erdma_cqs_device_died(struct erdma_adapter *ad)
+{
+	unsigned long cqn;
+	struct erdma_cq *cq;
+
+	/* One look-up per number: consumers are called without the table's lock, and entries may go meanwhile. */
+	for (cqn = 1; cqn < ad->caps.max_cqs; cqn++) {
+		if (!xa_find(&ad->cqs, &cqn, ad->caps.max_cqs - 1, XA_PRESENT))
+			break;
+		cq = erdma_cq_find(ad, cqn);
+		if (!cq)
+			continue;
+		if (cq->ib.comp_handler)
+			cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
+		erdma_cq_put(cq);
+	}
+}
+
+/* ---- polling ---- */
+
+static const struct {
+	u8 status;
+	u8 vendor;
+} erdma_syndromes[] = {
+	[0] = { IB_WC_SUCCESS, 0x00 },
+	[1] = { IB_WC_GENERAL_ERR, 0x00 },
+	[2] = { IB_WC_GENERAL_ERR, 0x01 },
+	[3] = { IB_WC_REM_ACCESS_ERR, 0x02 },
+	[4] = { IB_WC_REM_ACCESS_ERR, 0x03 },
+	[5] = { IB_WC_REM_ACCESS_ERR, 0x04 },
+	[6] = { IB_WC_REM_ACCESS_ERR, 0x05 },
+	[7] = { IB_WC_REM_ACCESS_ERR, 0x06 },
+	[8] = { IB_WC_LOC_QP_OP_ERR, 0x20 },
+	[9] = { IB_WC_GENERAL_ERR, 0x21 },
+	[10] = { IB_WC_LOC_ACCESS_ERR, 0x30 },
+	[11] = { IB_WC_LOC_ACCESS_ERR, 0x31 },
+	[12] = { IB_WC_LOC_ACCESS_ERR, 0x32 },
+	[13] = { IB_WC_LOC_ACCESS_ERR, 0x33 },
+	[14] = { IB_WC_LOC_ACCESS_ERR, 0x34 },
+	[15] = { IB_WC_WR_FLUSH_ERR, 0x00 },
+	[16] = { IB_WC_RETRY_EXC_ERR, 0x00 },
+};
+
+/* The entry at the consumer index if the device finished it: copied out, so that it cannot change while we look. */
+static bool erdma_cq_fetch(const struct erdma_cq *cq, struct erdma_cqe *copy)
+{
+	const struct erdma_cqe *slot = (const struct erdma_cqe *)cq->ring + (cq->ci & (cq->depth - 1));
+	u32 header = be32_to_cpu(READ_ONCE(slot->header));
+
+	if (!erdma_owned(FIELD_GET(ERDMA_CQE_OWNER, header), cq->ci, cq->depth))
+		return false;
+	dma_rmb();
+	memcpy(copy, slot, sizeof(*copy));
+	return true;
+}
+
+static void erdma_wc_outcome(struct ib_wc *wc, u32 syndrome)
+{
+	if (syndrome < ARRAY_SIZE(erdma_syndromes)) {
+		wc->status = erdma_syndromes[syndrome].status;
+		wc->vendor_err = erdma_syndromes[syndrome].vendor;
+	} else {
+		wc->status = IB_WC_GENERAL_ERR;
+		wc->vendor_err = syndrome;
+	}
+}
+
+/* A send completion retires its request and every unsignalled one before it.  False if it names no posted request. */
+static bool erdma_complete_send(struct erdma_qp *qp, u16 index, struct ib_wc *wc)
+{
+	u16 ci = qp->sq_ci;
+	u16 posted = erdma_index_seen(&qp->sq_pi) - ci;
+	const struct erdma_sent *sent = &qp->sent[index & (qp->sq_depth - 1)];
+
+	if ((u16)(index - ci) >= posted || !sent->wqebbs || sent->start != index)
+		return false;
+	wc->wr_id = sent->wr_id;
+	wc->opcode = sent->wc_opcode;
+	/* Only now may the poster reuse the slots. */
+	erdma_index_move(&qp->sq_ci, index + sent->wqebbs);
+	return true;
+}
+
+static bool erdma_complete_recv(struct erdma_qp *qp, u16 index, struct ib_wc *wc)
+{
+	u16 ci = qp->rq_ci;
+	u16 posted = erdma_index_seen(&qp->rq_pi) - ci;
+
+	if ((u16)(index - ci) >= posted)
+		return false;
+	wc->wr_id = qp->rq_wrids[index & (qp->rq_depth - 1)];
+	wc->opcode = IB_WC_RECV;
+	erdma_index_move(&qp->rq_ci, index + 1);
+	return true;
+}
+
+/* What a receive completion carries besides its length (adapter.md 7.4). */
+static bool erdma_recv_details(const struct erdma_cqe *cqe, u32 opcode, struct ib_wc *wc)
+{
+	switch (opcode) {
+	case ERDMA_OP_RECV:
+		break;
+	case ERDMA_OP_RECV_IMM:
+		wc->opcode = IB_WC_RECV_RDMA_WITH_IMM;
+		fallthrough;
+	case ERDMA_OP_RECV_SEND_IMM:
+		/* Little endian here, big endian for the consumer: the device reversed the sender's bytes. */
+		wc->ex.imm_data = cpu_to_be32(le32_to_cpu(cqe->imm));
+		wc->wc_flags = IB_WC_WITH_IMM;
+		break;
+	case ERDMA_OP_RECV_INV:
+		wc->ex.invalidate_rkey = be32_to_cpu(cqe->inv_stag);
+		wc->wc_flags = IB_WC_WITH_INVALIDATE;
+		break;
+	default:
+		return false;
+	}
+	return true;
+}
+
+/* Turns an entry into a work completion of `qp`.  False when the entry makes no sense. */
+static bool erdma_cqe_to_wc(struct erdma_cq *cq, struct erdma_qp *qp, const struct erdma_cqe *cqe, struct ib_wc *wc)
+{
+	u32 header = be32_to_cpu(cqe->header);
+	u16 index = be32_to_cpu(cqe->qe_idx);
+	bool found;
+
+	memset(wc, 0, sizeof(*wc));
+	erdma_wc_outcome(wc, FIELD_GET(ERDMA_CQE_SYNDROME, header));
+	wc->qp = &qp->ib;
+	wc->port_num = 1;
+	wc->byte_len = be32_to_cpu(cqe->byte_count);
+
+	switch (FIELD_GET(ERDMA_CQE_QTYPE, header)) {
+	case ERDMA_CQE_QTYPE_SQ:
+		found = qp->scq == cq && erdma_complete_send(qp, index, wc);
+		break;
+	case ERDMA_CQE_QTYPE_RQ:
+		found = qp->rcq == cq && erdma_complete_recv(qp, index, wc);
+		if (found && wc->status == IB_WC_SUCCESS &&
+		    !erdma_recv_details(cqe, FIELD_GET(ERDMA_CQE_OPCODE, header), wc)) {
+			/* The buffer is used up all the same; its owner must get it back. */
+			wc->status = IB_WC_GENERAL_ERR;
+			found = true;
+		}
+		break;
+	default:
+		found = false;
+	}
+	return found;
+}
+
+/*
+ * A dead device completes nothing any more: its work is flushed here, in ring order, so that consumers who drain
+ * or count their requests come to an end.
+ */
+static int erdma_flush_in_software(struct erdma_cq *cq, int max, struct ib_wc *wc)
+{
+	struct erdma_qp *qp;
+	int done = 0;
+
+	list_for_each_entry(qp, &cq->senders, scq_node) {
+		while (done < max && qp->sq_ci != erdma_index_seen(&qp->sq_pi)) {
+			memset(&wc[done], 0, sizeof(*wc));
+			/* Fails only if the shadow were inconsistent; the ring is then given up. */
+			if (!erdma_complete_send(qp, qp->sq_ci, &wc[done]))
+				break;
+			wc[done].status = IB_WC_WR_FLUSH_ERR;
+			wc[done++].qp = &qp->ib;
+		}
+	}
+	list_for_each_entry(qp, &cq->receivers, rcq_node) {
+		while (done < max && qp->rq_ci != erdma_index_seen(&qp->rq_pi)) {
+			memset(&wc[done], 0, sizeof(*wc));
+			if (!erdma_complete_recv(qp, qp->rq_ci, &wc[done]))
+				break;
+			wc[done].status = IB_WC_WR_FLUSH_ERR;
+			wc[done++].qp = &qp->ib;
+		}
+	}
+	return done;
+}
+
+/* Is there anything that erdma_flush_in_software() would report? */
+static bool erdma_has_unflushed(const struct erdma_cq *cq)
+{
+	const struct erdma_qp *qp;
+
+	list_for_each_entry(qp, &cq->senders, scq_node)
+		if (qp->sq_ci != READ_ONCE(qp->sq_pi))
+			return true;
+	list_for_each_entry(qp, &cq->receivers, rcq_node)
+		if (qp->rq_ci != READ_ONCE(qp->rq_pi))
+			return true;
+	return false;
+}
+
+int erdma_poll_cq(struct ib_cq *ibcq, int max, struct ib_wc *wc)
+{
+	struct erdma_adapter *ad = to_erdma(ibcq->device);
+	struct erdma_cq *cq = to_erdma_cq(ibcq);
+	struct erdma_qp *qp = NULL;
+	struct erdma_cqe cqe;
+	unsigned long flags;
+	u32 budget = cq->depth;
+	int done = 0;
+
+	spin_lock_irqsave(&cq->lock, flags);
+	/* A device that writes nonsense round and round must not keep us here. */
+	for (; done < max && budget && erdma_cq_fetch(cq, &cqe); budget--) {
+		u32 qpn = be32_to_cpu(cqe.qpn);
+
+		cq->ci++;
+		if (!qp || qp->ib.qp_num != qpn) {
+			if (qp)
+				erdma_qp_put(qp);
+			qp = erdma_qp_find(ad, qpn);
+		}
+		/* A QP that was destroyed in the meantime is an ordinary case, a foreign or wild one is not. */
+		if (!qp)
+			cq->skipped++;
+		else if (!qp->sent || !erdma_cqe_to_wc(cq, qp, &cqe, &wc[done]))
+			cq->nonsense++;
+		else
+			done++;
+	}
+	if (done < max && erdma_is_broken(ad))
+		done += erdma_flush_in_software(cq, max - done, wc + done);
+	spin_unlock_irqrestore(&cq->lock, flags);
+
+	if (qp)
+		erdma_qp_put(qp);
+	return done;
+}
+
+int erdma_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
+{
+	struct erdma_adapter *ad = to_erdma(ibcq->device);
+	struct erdma_cq *cq = to_erdma_cq(ibcq);
+	struct erdma_cqe cqe;
+	unsigned long irq;
+	int missed = 0;
+	u64 arm;
+
+	spin_lock_irqsave(&cq->lock, irq);
+	arm = FIELD_PREP(ERDMA_CQDB_IDX, cq->arm_idx & 0xff) | FIELD_PREP(ERDMA_CQDB_CQN, cq->cqn) | ERDMA_CQDB_ARM |
+	      FIELD_PREP(ERDMA_CQDB_CMDSN, READ_ONCE(cq->events) & 3) | FIELD_PREP(ERDMA_CQDB_CI, cq->ci & 0xffffff);
+	if ((flags & IB_CQ_SOLICITED_MASK) == IB_CQ_SOLICITED)
+		arm |= ERDMA_CQDB_SOL;
+	cq->arm_idx++;
+	WRITE_ONCE(*cq->rec.cpu, cpu_to_le64(arm));
+	writeq(arm, ad->bar + ERDMA_CQDB_OFFSET);
+
+	if (flags & IB_CQ_REPORT_MISSED_EVENTS)
+		missed = erdma_cq_fetch(cq, &cqe) || (erdma_is_broken(ad) && erdma_has_unflushed(cq));
+	spin_unlock_irqrestore(&cq->lock, irq);
+	return missed;
+}
+
+void erdma_cq_attach(struct erdma_qp *qp)
+{
+	spin_lock_irq(&qp->scq->lock);
+	list_add_tail(&qp->scq_node, &qp->scq->senders);
+	spin_unlock_irq(&qp->scq->lock);
+	spin_lock_irq(&qp->rcq->lock);
+	list_add_tail(&qp->rcq_node, &qp->rcq->receivers);
+	spin_unlock_irq(&qp->rcq->lock);
+}
+
+void erdma_cq_detach(struct erdma_qp *qp)
+{
+	spin_lock_irq(&qp->scq->lock);
+	list_del_init(&qp->scq_node);
+	spin_unlock_irq(&qp->scq->lock);
+	spin_lock_irq(&qp->rcq->lock);
+	list_del_init(&qp->rcq_node);
+	spin_unlock_irq(&qp->rcq->lock);
+}
+
+/* ---- creation and destruction ---- */
+
+static const struct erdma_pgtable_rules erdma_cq_table_rules = {
+	.page_sizes = GENMASK_ULL(25, 12),	/* 4 KiB .. 32 MiB */
+	.max_inline = 1,
+	.max_count = U16_MAX,
+};
+
+/* The ring and the record of a process. */
+static int erdma_cq_take_user(struct erdma_adapter *ad, struct erdma_cq *cq, struct ib_udata *udata)
+{
+	struct erdma_ucontext *uc = rdma_udata_to_drv_context(udata, struct erdma_ucontext, ib);
+	size_t bytes = (size_t)cq->depth * ERDMA_CQE_BYTES;
+	struct erdma_abi_queue_req req;
+	int err;
+
+	if (udata->inlen < sizeof(req) || udata->outlen < sizeof(struct erdma_abi_cq_resp))
+		return -EINVAL;
+	err = ib_copy_from_udata(&req, udata, sizeof(req));
+	if (err)
+		return err;
+	if (req.buffer_len < bytes || !IS_ALIGNED(req.buffer_va, ERDMA_CQE_BYTES))
+		return -EINVAL;
+
+	cq->umem = ib_umem_get(&ad->ib, req.buffer_va, bytes, IB_ACCESS_LOCAL_WRITE);
+	if (IS_ERR(cq->umem)) {
+		err = PTR_ERR(cq->umem);
+		cq->umem = NULL;
+		return err;
+	}
+	err = erdma_pgtable_build(ad, &cq->table, cq->umem, req.buffer_va, &erdma_cq_table_rules);
+	if (err)
+		return err;
+	cq->user_rec = erdma_user_dbrec_get(uc, req.record_va, sizeof(u64), &cq->user_rec_dma);
+	if (IS_ERR(cq->user_rec)) {
+		err = PTR_ERR(cq->user_rec);
+		cq->user_rec = NULL;
+	}
+	return err;
+}
+
+static int erdma_cq_take_kernel(struct erdma_adapter *ad, struct erdma_cq *cq)
+{
+	int err;
+
+	cq->ring = dma_alloc_coherent(&ad->pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, &cq->ring_dma,
+				      GFP_KERNEL | __GFP_NOWARN);
+	if (!cq->ring)
+		return -ENOMEM;
+	err = erdma_dbrec_alloc(ad, &cq->rec);
+	if (err)
+		return err;
+	/* "Minus one", as the sequence counters of real hardware want it (adapter.md 14.2). */
+	*cq->rec.cpu = cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CQN, cq->cqn) |
+				   FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
+	return 0;
+}
+
+/* Gives back all memory of a CQ that the device does not know (any more); fields not reached yet are zero. */
+static void erdma_cq_release(struct erdma_adapter *ad, struct erdma_cq *cq)
+{
+	erdma_user_dbrec_put(cq->user_rec);
+	erdma_pgtable_release(ad, &cq->table);
+	ib_umem_release(cq->umem);
+	if (cq->rec.cpu)
+		erdma_dbrec_free(ad, &cq->rec);
+	if (cq->ring)
+		dma_free_coherent(&ad->pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, cq->ring, cq->ring_dma);
+	xa_erase_irq(&ad->cqs, cq->cqn);
+}
+
+static int erdma_cq_tell_device(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdma_ucontext *uc)
+{
+	struct erdma_cmd_create_cq request = { };
+	u32 cfg0, cfg1;
+	u64 buffer;
+
+	cfg0 = FIELD_PREP(ERDMA_CQ0_LOG_DEPTH, ilog2(cq->depth)) | FIELD_PREP(ERDMA_CQ0_CQN, cq->cqn);
+	cfg1 = FIELD_PREP(ERDMA_CQ1_EQN, cq->assoc_eqn);
+	if (uc) {
+		const struct erdma_pgtable *t = &cq->table;
+
+		/* With one page the address is the page itself, else that of the list of pages (4.5). */
+		buffer = t->level ? t->root : t->inline_pages[0];
+		cfg0 |= FIELD_PREP(ERDMA_CQ0_PAGE, t->page_shift - 12);
+		cfg1 |= FIELD_PREP(ERDMA_CQ1_COUNT, t->count) | (t->level ? ERDMA_CQ1_TABLE : 0);
+		request.first_offset = cpu_to_le32(t->first_offset);
+		request.rec = cpu_to_le64(cq->user_rec_dma);
+		if (uc->ext_cq_page) {
+			cfg1 |= ERDMA_CQ1_DB_VALID;
+			request.cfg2 = cpu_to_le32(FIELD_PREP(ERDMA_CQ2_DB_PAGE, uc->ext_cq_page));
+		}
+	} else {
+		buffer = cq->ring_dma;
+		cfg0 |= FIELD_PREP(ERDMA_CQ0_PAGE, ERDMA_CQ_KERNEL_PAGE);
+		cfg1 |= FIELD_PREP(ERDMA_CQ1_COUNT, 1);
+		request.rec = cpu_to_le64(cq->rec.dma);
+	}
+	request.cfg0 = cpu_to_le32(cfg0);
+	request.cfg1 = cpu_to_le32(cfg1);
+	request.buf_lo = cpu_to_le32(lower_32_bits(buffer));
+	request.buf_hi = cpu_to_le32(upper_32_bits(buffer));
+	return erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_CQ, &request, sizeof(request), NULL, NULL);
+}
+
+int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, struct ib_udata *udata)
+{
+	struct erdma_adapter *ad = to_erdma(ibcq->device);
+	struct erdma_cq *cq = to_erdma_cq(ibcq);
+	struct erdma_ucontext *uc = NULL;
+	int err;
+
+	if (attr->flags)
+		return -EOPNOTSUPP;
+	if (!attr->cqe || attr->cqe > ad->caps.max_cqe || attr->comp_vector >= ad->num_ceqs)
+		return -EINVAL;
+
+	cq->depth = roundup_pow_of_two(udata ? attr->cqe : max(attr->cqe, ERDMA_KERNEL_CQ_LEAST));
+	cq->assoc_eqn = attr->comp_vector + 1;
+	kref_init(&cq->ref);
+	init_completion(&cq->gone);
+	spin_lock_init(&cq->lock);
+	INIT_LIST_HEAD(&cq->senders);
+	INIT_LIST_HEAD(&cq->receivers);
+
+	/* The number is taken but finds nothing until the device knows the CQ. */
+	err = xa_alloc_cyclic_irq(&ad->cqs, &cq->cqn, NULL, XA_LIMIT(1, ad->caps.max_cqs - 1), &ad->next_cqn,
+				  GFP_KERNEL);
+	if (err < 0)
+		return err == -EBUSY ? -ENOMEM : err;
+
+	if (udata) {
+		uc = rdma_udata_to_drv_context(udata, struct erdma_ucontext, ib);
+		err = erdma_cq_take_user(ad, cq, udata);
+	} else {
+		err = erdma_cq_take_kernel(ad, cq);
+	}
+	if (!err && udata) {
+		struct erdma_abi_cq_resp resp = { .cqn = cq->cqn, .entries = cq->depth };
+
+		err = ib_copy_to_udata(udata, &resp, sizeof(resp));
+	}
+	if (!err)
+		err = erdma_cq_tell_device(ad, cq, uc);
+	if (err) {
+		erdma_cq_release(ad, cq);
+		return err;
+	}
+
+	ibcq->cqe = cq->depth;
+	/* Replaces the reservation, which needs no memory. */
+	xa_store_irq(&ad->cqs, cq->cqn, cq, GFP_KERNEL);
+	return 0;
+}
+
+int erdma_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
+{
+	struct erdma_adapter *ad = to_erdma(ibcq->device);
+	struct erdma_cq *cq = to_erdma_cq(ibcq);
+	struct erdma_cmd_word request = { .value = cpu_to_le32(cq->cqn) };
+	int err;
+
+	err = erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_DESTROY_CQ, &request, sizeof(request), NULL, NULL);
+	erdma_forgotten(ad, "DESTROY_CQ", err);
+
+	/* Events that are on their way hold references; afterwards the number finds nothing. */
+	erdma_cq_put(cq);
+	wait_for_completion(&cq->gone);
+	erdma_cq_release(ad, cq);
+	return 0;
+}

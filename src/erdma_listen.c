@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Listeners of the iWARP connection manager (docs/wire.md 1.3, 1.13).
+ *
+ * A listener on 0.0.0.0 has one socket for each IPv4 address of the paired interface and follows address changes.
+ * One socket bound to the interface would never see connections to an own address, which arrive through lo (1.10);
+ * one unbound wildcard socket could exist for only one of several adapters in a VM.
+ */
+#include <linux/inetdevice.h>
+#include <linux/slab.h>
+#include <linux/tcp.h>
+#include <net/ip.h>
+#include <net/net_namespace.h>
+
+#include "erdma_cm.h"
+
+#define ERDMA_LISTEN_RETRY_MS 100
+
+static void erdma_listener_free(struct kref *ref)
+{
+	struct erdma_listener *l = container_of(ref, struct erdma_listener, ref);
+	struct erdma_cm *cm = l->cm;
+
+	put_net(l->net);
+	kfree(l);
+	erdma_cm_live_put(cm);
+}
+
+void erdma_listener_put(struct erdma_listener *l)
+{
+	kref_put(&l->ref, erdma_listener_free);
+}
+
+static void erdma_listener_queue(struct erdma_listener *l, unsigned int msecs)
+{
+	kref_get(&l->ref);
+	if (!queue_delayed_work(l->cm->wq, &l->work, msecs_to_jiffies(msecs)))
+		erdma_listener_put(l);
+}
+
+/* Softirq.  Sockets cloned from the listening one run this too until they are accepted: nothing to do for them. */
+static void erdma_listen_data_ready(struct sock *sk)
+{
+	struct erdma_listen_sock *ls;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	ls = sk->sk_user_data;
+	if (ls && sk->sk_state == TCP_LISTEN)
+		erdma_listener_queue(ls->listener, 0);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void erdma_listen_sock_close(struct erdma_listen_sock *ls)
+{
+	struct sock *sk = ls->sock->sk;
+
+	write_lock_bh(&sk->sk_callback_lock);
+	sk->sk_user_data = NULL;
+	sk->sk_data_ready = ls->saved_data_ready;
+	write_unlock_bh(&sk->sk_callback_lock);
+	sock_release(ls->sock);
+	list_del(&ls->node);
+	kfree(ls);
+}
+
+static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = l->port, .sin_addr.s_addr = addr };
+	struct erdma_listen_sock *ls;
+	struct sock *sk;
+	int ret;
+
+	ls = kzalloc(sizeof(*ls), GFP_KERNEL);
+	if (!ls)
+		return -ENOMEM;
+	ls->listener = l;
+	ls->addr = addr;
+
+	/* Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent after the close. */
+	ret = __sock_create(l->net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &ls->sock, 0);
+	if (ret)
+		goto err_free;
+	sk = ls->sock->sk;
+	sock_set_reuseaddr(sk);
+	if (l->tos_set)
+		ip_sock_set_tos(sk, l->tos);
+
+	/* The cast serves kernels that call this type otherwise. */
+	ret = kernel_bind(ls->sock, (void *)&sin, sizeof(sin));
+	if (ret)
+		goto err_release;
+
+	write_lock_bh(&sk->sk_callback_lock);
+	ls->saved_data_ready = sk->sk_data_ready;
+	sk->sk_user_data = ls;
+	sk->sk_data_ready = erdma_listen_data_ready;
+	write_unlock_bh(&sk->sk_callback_lock);
+
+	list_add_tail(&ls->node, &l->socks);
+	ret = kernel_listen(ls->sock, l->backlog);
+	if (ret)
+		erdma_listen_sock_close(ls);
+	return ret;
+
+err_release:
+	sock_release(ls->sock);
+err_free:
+	kfree(ls);
+	return ret;
+}
+
+static struct erdma_listen_sock *erdma_listener_find(struct erdma_listener *l, __be32 addr)
+{
+	struct erdma_listen_sock *ls;
+
+	list_for_each_entry(ls, &l->socks, node)
+		if (ls->addr == addr)
+			return ls;
+	return NULL;
+}
+
+/* Collects the IPv4 addresses of the paired interface and of VLANs on it; returns how many. */
+static unsigned int erdma_listen_addresses(struct erdma_listener *l, __be32 *addrs)
+{
+	struct net_device *dev;
+	unsigned int n = 0;
+
+	rcu_read_lock();
+	for_each_netdev_rcu(l->net, dev) {
+		const struct in_ifaddr *ifa;
+		struct in_device *in_dev;
+
+		if ((dev->flags & IFF_LOOPBACK) || !erdma_cm_dev_fits(l->cm, dev))
+			continue;
+		in_dev = __in_dev_get_rcu(dev);
+		if (!in_dev)
+			continue;
+		in_dev_for_each_ifa_rcu(ifa, in_dev)
+			if (n < ERDMA_CM_MAX_ADDRS)
+				addrs[n++] = ifa->ifa_local;
+	}
+	rcu_read_unlock();
+	return n;
+}
+
+/* Gives a wildcard listener exactly the sockets that the present addresses need.  First error, or 0. */
+static int erdma_listener_follow(struct erdma_listener *l)
+{
+	struct erdma_listen_sock *ls, *next;
+	unsigned int n, i;
+	__be32 *addrs;
+	int ret = 0;
+
+	addrs = kcalloc(ERDMA_CM_MAX_ADDRS, sizeof(*addrs), GFP_KERNEL);
+	if (!addrs)
+		return -ENOMEM;
+	n = erdma_listen_addresses(l, addrs);
+
+	list_for_each_entry_safe(ls, next, &l->socks, node) {
+		for (i = 0; i < n && addrs[i] != ls->addr; i++)
+			;
+		if (i == n)
+			erdma_listen_sock_close(ls);
+	}
+	for (i = 0; i < n; i++) {
+		int err = erdma_listener_find(l, addrs[i]) ? 0 : erdma_listen_sock_open(l, addrs[i]);
+
+		if (err && !ret)
+			ret = err;
+	}
+	kfree(addrs);
+	return ret;
+}
+
+static void erdma_listen_addr_work(struct work_struct *work)
+{
+	struct erdma_cm *cm = container_of(work, struct erdma_cm, addr_work);
+	struct erdma_listener *l;
+
+	mutex_lock(&cm->listen_lock);
+	list_for_each_entry(l, &cm->listeners, node) {
+		int err;
+
+		if (l->addr != htonl(INADDR_ANY))
+			continue;
+		err = erdma_listener_follow(l);
+		if (err)
+			ibdev_warn_ratelimited(&cm->ad->ib, "port %u: cannot listen on every address: %d\n",
+					       ntohs(l->port), err);
+	}
+	mutex_unlock(&cm->listen_lock);
+}
+
+/* Under the RTNL: only queue. */
+static int erdma_listen_addr_event(struct notifier_block *nb, unsigned long event, void *arg)
+{
+	struct erdma_cm *cm = container_of(nb, struct erdma_cm, addr_nb);
+
+	if (event == NETDEV_UP || event == NETDEV_DOWN)
+		queue_work(cm->wq, &cm->addr_work);
+	return NOTIFY_DONE;
+}
+
+/* Takes every connection that is ready.  Returns -EAGAIN when all were taken, else the error that stopped it. */
+static int erdma_listener_drain(struct erdma_listen_sock *ls)
+{
+	struct erdma_listener *l = ls->listener;
+	struct erdma_ep *ep;
+	struct socket *sock;
+	int ret;
+
+	for (;;) {
+		ret = kernel_accept(ls->sock, &sock, O_NONBLOCK);
+		if (ret)
+			return ret;
+		ep = atomic_read(&l->children) < ERDMA_CM_MAX_CHILDREN && !erdma_is_broken(l->cm->ad) ?
+			erdma_ep_alloc(l->cm) : NULL;
+		if (!ep) {
+			/* The clone still has the listener's callback and our pointer. */
+			write_lock_bh(&sock->sk->sk_callback_lock);
+			sock->sk->sk_user_data = NULL;
+			sock->sk->sk_data_ready = ls->saved_data_ready;
+			write_unlock_bh(&sock->sk->sk_callback_lock);
+			sock_release(sock);
+			continue;
+		}
+		kref_get(&l->ref);
+		erdma_ep_adopt(ep, ls, sock);
+		erdma_ep_put(ep);
+	}
+}
+
+static void erdma_listener_work(struct work_struct *work)
+{
+	struct erdma_listener *l = container_of(to_delayed_work(work), struct erdma_listener, work);
+	struct erdma_listen_sock *ls;
+	bool again = false;
+
+	mutex_lock(&l->cm->listen_lock);
+	list_for_each_entry(ls, &l->socks, node)
+		if (erdma_listener_drain(ls) != -EAGAIN)
+			again = true;
+	mutex_unlock(&l->cm->listen_lock);
+	/* Out of memory or so: connections may still wait, and nothing would tell. */
+	if (again)
+		erdma_listener_queue(l, ERDMA_LISTEN_RETRY_MS);
+	erdma_listener_put(l);
+}
+
+int erdma_listener_deliver(struct erdma_listener *l, struct iw_cm_event *ev)
+{
+	int ret = -ECONNABORTED;
+
+	mutex_lock(&l->cm->listen_lock);
+	if (l->id)
+		ret = l->id->event_handler(l->id, ev);
+	mutex_unlock(&l->cm->listen_lock);
+	return ret;
+}
+
+/* Closes the sockets and forgets the cm_id; under listen_lock.  Consumes the list's reference. */
+static void erdma_listener_stop(struct erdma_listener *l)
+{
+	struct erdma_listen_sock *ls, *next;
+
+	lockdep_assert_held(&l->cm->listen_lock);
+	l->id->provider_data = NULL;
+	l->id = NULL;
+	list_for_each_entry_safe(ls, next, &l->socks, node)
+		erdma_listen_sock_close(ls);
+	list_del(&l->node);
+	if (cancel_delayed_work(&l->work))
+		erdma_listener_put(l);
+}
+
+int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
+{
+	const struct sockaddr_in *sin = (const struct sockaddr_in *)&id->m_local_addr;
+	struct erdma_adapter *ad = to_erdma(id->device);
+	struct net *net = current->nsproxy ? current->nsproxy->net_ns : &init_net;
+	struct erdma_cm *cm = ad->cm;
+	struct erdma_listener *l;
+	int ret;
+
+	if (id->local_addr.ss_family != AF_INET || sin->sin_family != AF_INET)
+		return -EAFNOSUPPORT;
+	if (erdma_is_broken(ad))
+		return -EIO;
+
+	l = kzalloc(sizeof(*l), GFP_KERNEL);
+	if (!l)
+		return -ENOMEM;
+	kref_init(&l->ref);
+	INIT_LIST_HEAD(&l->socks);
+	INIT_DELAYED_WORK(&l->work, erdma_listener_work);
+	refcount_inc(&cm->live);
+	l->cm = cm;
+	l->net = get_net(net);
+	l->addr = sin->sin_addr.s_addr;
+	l->port = sin->sin_port;
+	l->backlog = backlog;
+	l->tos_set = id->tos_set;
+	l->tos = id->tos;
+
+	mutex_lock(&cm->listen_lock);
+	l->id = id;
+	list_add_tail(&l->node, &cm->listeners);
+	ret = l->addr == htonl(INADDR_ANY) ? erdma_listener_follow(l) : erdma_listen_sock_open(l, l->addr);
+	if (ret)
+		erdma_listener_stop(l);
+	else
+		id->provider_data = l;
+	mutex_unlock(&cm->listen_lock);
+	if (ret)
+		erdma_listener_put(l);
+	return ret;
+}
+
+int erdma_cm_listen_stop(struct iw_cm_id *id)
+{
+	struct erdma_cm *cm = to_erdma(id->device)->cm;
+	struct erdma_listener *l;
+	unsigned long handle;
+	struct erdma_ep *ep;
+
+	mutex_lock(&cm->listen_lock);
+	l = id->provider_data;
+	if (l)
+		erdma_listener_stop(l);
+	mutex_unlock(&cm->listen_lock);
+	if (!l)
+		return 0;
+
+	/* Each endpoint knows whether it was a child of this one: ask those that may be. */
+	xa_lock(&cm->eps);
+	xa_for_each(&cm->eps, handle, ep)
+		if (READ_ONCE(ep->listener) == l)
+			erdma_ep_post(ep, ERDMA_EP_EV_LISTENER_GONE);
+	xa_unlock(&cm->eps);
+	erdma_listener_put(l);
+	return 0;
+}
+
+int erdma_listen_setup(struct erdma_cm *cm)
+{
+	mutex_init(&cm->listen_lock);
+	INIT_LIST_HEAD(&cm->listeners);
+	INIT_WORK(&cm->addr_work, erdma_listen_addr_work);
+	cm->addr_nb.notifier_call = erdma_listen_addr_event;
+	return register_inetaddr_notifier(&cm->addr_nb);
+}
+
+void erdma_listen_shutdown(struct erdma_cm *cm)
+{
+	struct erdma_listener *l, *next;
+
+	unregister_inetaddr_notifier(&cm->addr_nb);
+	cancel_work_sync(&cm->addr_work);
+
+	/* The cm_ids were destroyed before the device was unregistered, so this list is empty; be sure. */
+	mutex_lock(&cm->listen_lock);
+	list_for_each_entry_safe(l, next, &cm->listeners, node) {
+		erdma_listener_stop(l);
+		erdma_listener_put(l);
+	}
+	mutex_unlock(&cm->listen_lock);
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Sockets of connection endpoints (docs/wire.md 1.3, 1.5): how the iWARP connection manager uses the kernel's TCP.
+ */
+#include <linux/if_vlan.h>
+#include <linux/slab.h>
+#include <linux/tcp.h>
+#include <net/dst.h>
+#include <net/inet_sock.h>
+#include <net/ip.h>
+#include <net/tcp.h>
+
+#include "erdma_cm.h"
+
+void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port)
+{
+	struct sockaddr_in *sin = (struct sockaddr_in *)out;
+
+	memset(out, 0, sizeof(*out));
+	sin->sin_family = AF_INET;
+	sin->sin_addr.s_addr = ip;
+	sin->sin_port = port;
+}
+
+bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev)
+{
+	if (dev->flags & IFF_LOOPBACK)
+		return true;
+	if (is_vlan_dev(dev))
+		dev = vlan_dev_real_dev(dev);
+	return dev == READ_ONCE(cm->ad->netdev);
+}
+
+bool erdma_ep_route_fits(struct erdma_ep *ep)
+{
+	struct dst_entry *dst = sk_dst_get(ep->sock->sk);
+	bool fits;
+
+	if (!dst)
+		return true;
+	rcu_read_lock();
+	fits = erdma_cm_dev_fits(ep->cm, dst->dev);
+	rcu_read_unlock();
+	dst_release(dst);
+	return fits;
+}
+
+/* State change or data; softirq, or a process inside release_sock(). */
+static void erdma_ep_sock_event(struct sock *sk)
+{
+	struct erdma_ep *ep;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	ep = sk->sk_user_data;
+	if (ep)
+		erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk))
+{
+	struct sock *sk = sock->sk;
+
+	tcp_sock_set_nodelay(sk);
+	write_lock_bh(&sk->sk_callback_lock);
+	ep->sock = sock;
+	ep->saved_data_ready = data_ready;
+	ep->saved_state_change = sk->sk_state_change;
+	sk->sk_user_data = ep;
+	sk->sk_data_ready = erdma_ep_sock_event;
+	sk->sk_state_change = erdma_ep_sock_event;
+	write_unlock_bh(&sk->sk_callback_lock);
+}
+
+void erdma_ep_release_socket(struct erdma_ep *ep)
+{
+	struct socket *sock = ep->sock;
+	struct sock *sk;
+
+	if (!sock)
+		return;
+	sk = sock->sk;
+	ep->sock = NULL;
+	write_lock_bh(&sk->sk_callback_lock);
+	sk->sk_user_data = NULL;
+	sk->sk_data_ready = ep->saved_data_ready;
+	sk->sk_state_change = ep->saved_state_change;
+	write_unlock_bh(&sk->sk_callback_lock);
+	sock_release(sock);
+}
+
+int erdma_ep_send(struct erdma_ep *ep, u8 *frame, u32 len)
+{
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	struct kvec vec = { .iov_base = frame, .iov_len = len };
+	int sent = kernel_sendmsg(ep->sock, &msg, &vec, 1, len);
+
+	if (sent < 0)
+		return sent;
+	return sent == len ? 0 : -EIO;
+}
+
+int erdma_ep_read(struct erdma_ep *ep)
+{
+	int ret;
+
+	do {
+		struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+		struct kvec vec;
+		u32 space;
+
+		vec.iov_base = erdma_mpa_reader_room(&ep->rx, &space);
+		vec.iov_len = space;
+		ret = kernel_recvmsg(ep->sock, &msg, &vec, 1, space, MSG_DONTWAIT);
+		if (ret == -EAGAIN)
+			return 0;
+		if (ret == -ETIMEDOUT)
+			return ret;
+		if (ret <= 0)
+			return -ECONNRESET;
+		ret = erdma_mpa_reader_stored(&ep->rx, ret);
+	} while (!ret);
+	return ret;
+}
+
+bool erdma_ep_sock_disturbed(struct erdma_ep *ep)
+{
+	struct sock *sk = ep->sock->sk;
+	bool disturbed;
+
+	lock_sock(sk);
+	disturbed = sk->sk_state != TCP_ESTABLISHED || tcp_sk(sk)->copied_seq != tcp_sk(sk)->rcv_nxt;
+	release_sock(sk);
+	return disturbed;
+}
+
+int erdma_ep_sample(struct erdma_ep *ep, u32 ahead, struct erdma_handover *h)
+{
+	struct sock *sk = ep->sock->sk;
+	const struct inet_sock *inet = inet_sk(sk);
+	const struct tcp_sock *tp = tcp_sk(sk);
+	int ret = 0;
+
+	lock_sock(sk);
+	if (sk->sk_state != TCP_ESTABLISHED) {
+		ret = -ECONNRESET;
+	} else if (tp->copied_seq != tp->rcv_nxt || tp->write_seq != tp->snd_nxt) {
+		ret = -EPROTO;
+	} else {
+		h->own_ip = inet->inet_saddr;
+		h->peer_ip = inet->inet_daddr;
+		h->own_port = inet->inet_sport;
+		h->peer_port = inet->inet_dport;
+		h->send_nxt = tp->write_seq + ahead;
+		h->recv_nxt = tp->copied_seq;
+	}
+	release_sock(sk);
+	return ret;
+}
+
+int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *id, __be16 port)
+{
+	struct sockaddr_in own = *(const struct sockaddr_in *)&id->m_local_addr;
+	struct sockaddr_in peer = *(const struct sockaddr_in *)&id->m_remote_addr;
+	struct socket *sock;
+	int ret;
+
+	own.sin_port = port;
+	/* Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent after the close. */
+	ret = __sock_create(net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &sock, 0);
+	if (ret)
+		return ret;
+	sock_set_reuseaddr(sock->sk);
+	if (id->tos_set)
+		ip_sock_set_tos(sock->sk, id->tos);
+	erdma_ep_attach(ep, sock, sock->sk->sk_data_ready);
+
+	/* The casts serve kernels that call this type otherwise. */
+	ret = kernel_bind(sock, (void *)&own, sizeof(own));
+	if (!ret) {
+		ret = kernel_connect(sock, (void *)&peer, sizeof(peer), O_NONBLOCK);
+		if (ret == -EINPROGRESS)
+			ret = 0;
+	}
+	if (!ret && !erdma_ep_route_fits(ep))
+		ret = -ENETUNREACH;
+	if (ret)
+		erdma_ep_release_socket(ep);
+	return ret;
+}
+
+int erdma_ep_sock_error(struct erdma_ep *ep)
+{
+	int err = sock_error(ep->sock->sk);
+
+	switch (err) {
+	case -ECONNREFUSED:
+	case -ETIMEDOUT:
+		return err;
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -EHOSTDOWN:
+		/* What rdma_cm reports as "unreachable". */
+		return -ETIMEDOUT;
+	default:
+		return -EIO;
+	}
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Elastic RDMA Adapter driver: work requests of kernel QPs (adapter.md 7.1 to 7.3).
+ *
+ * A request is put together in a buffer on the stack, checked on the way, and only then copied into the ring, its
+ * header last: the device never sees half an entry, and a bad request leaves no trace.
+ */
+#include <linux/bitfield.h>
+
+#include "erdma_verbs.h"
+
+/* Where the parts of a send queue entry lie, by kind of operation. */
+enum erdma_shape {
+	ERDMA_SHAPE_NONE,	/* not an operation of this device */
+	ERDMA_SHAPE_SEND,
+	ERDMA_SHAPE_WRITE,
+	ERDMA_SHAPE_READ,
+	ERDMA_SHAPE_ATOMIC,
+	ERDMA_SHAPE_REG,
+	ERDMA_SHAPE_INVALIDATE,
+};
+
+struct erdma_operation {
+	u8 shape;
+	u8 opcode;
+	u8 wc_opcode;
+};
+
+static const struct erdma_operation erdma_operations[] = {
+	[IB_WR_SEND] = { ERDMA_SHAPE_SEND, ERDMA_OP_SEND, IB_WC_SEND },
+	[IB_WR_SEND_WITH_IMM] = { ERDMA_SHAPE_SEND, ERDMA_OP_SEND_IMM, IB_WC_SEND },
+	[IB_WR_SEND_WITH_INV] = { ERDMA_SHAPE_SEND, ERDMA_OP_SEND_INV, IB_WC_SEND },
+	[IB_WR_RDMA_WRITE] = { ERDMA_SHAPE_WRITE, ERDMA_OP_WRITE, IB_WC_RDMA_WRITE },
+	[IB_WR_RDMA_WRITE_WITH_IMM] = { ERDMA_SHAPE_WRITE, ERDMA_OP_WRITE_IMM, IB_WC_RDMA_WRITE },
+	[IB_WR_RDMA_READ] = { ERDMA_SHAPE_READ, ERDMA_OP_READ, IB_WC_RDMA_READ },
+	[IB_WR_RDMA_READ_WITH_INV] = { ERDMA_SHAPE_READ, ERDMA_OP_READ_INV, IB_WC_RDMA_READ },
+	[IB_WR_ATOMIC_CMP_AND_SWP] = { ERDMA_SHAPE_ATOMIC, ERDMA_OP_ATOMIC_CAS, IB_WC_COMP_SWAP },
+	[IB_WR_ATOMIC_FETCH_AND_ADD] = { ERDMA_SHAPE_ATOMIC, ERDMA_OP_ATOMIC_FAA, IB_WC_FETCH_ADD },
+	[IB_WR_REG_MR] = { ERDMA_SHAPE_REG, ERDMA_OP_REG_MR, IB_WC_REG_MR },
+	[IB_WR_LOCAL_INV] = { ERDMA_SHAPE_INVALIDATE, ERDMA_OP_LOCAL_INV, IB_WC_LOCAL_INV },
+};
+
+/* An entry under construction. */
+struct erdma_draft {
+	union {
+		u8 bytes[ERDMA_MAX_SQE_WQEBBS * ERDMA_WQEBB_BYTES];
+		struct erdma_sqe_send send;
+		struct erdma_sqe_write write;
+		struct erdma_sqe_read read;
+		struct erdma_sqe_atomic atomic;
+		struct erdma_sqe_fastreg fastreg;
+		struct erdma_sqe_local_inv local_inv;
+	} __aligned(8);
+	u32 used;		/* bytes, header included */
+	u64 head;		/* opcode, flags, SGL_LEN so far */
+};
+
+static struct erdma_sge erdma_make_sge(u64 addr, u32 length, u32 stag)
+{
+	return (struct erdma_sge) {
+		.addr = cpu_to_le64(addr),
+		.length = cpu_to_le32(length),
+		.stag = cpu_to_le32(stag),
+	};
+}
+
+/*
+ * Local data at `sgl`, which may run to the end of the draft: a list of segments, or with IB_SEND_INLINE the bytes
+ * themselves.  Returns the total length or -EINVAL.
+ */
+static s64 erdma_draft_payload(struct erdma_draft *d, struct erdma_sge *sgl, const struct ib_send_wr *wr)
+{
+	bool copy = wr->send_flags & IB_SEND_INLINE;
+	u8 *data = (u8 *)sgl;
+	u64 total = 0;
+	int i;
+
+	if (wr->num_sge < 0 || wr->num_sge > ERDMA_MAX_SEND_SGE)
+		return -EINVAL;
+	for (i = 0; i < wr->num_sge; i++) {
+		const struct ib_sge *sge = &wr->sg_list[i];
+
+		if (copy && total + sge->length > ERDMA_MAX_INLINE)
+			return -EINVAL;
+		/* For inline data of kernel consumers the address is a kernel pointer. */
+		if (copy)
+			memcpy(data + total, (const void *)(uintptr_t)sge->addr, sge->length);
+		else
+			sgl[i] = erdma_make_sge(sge->addr, sge->length, sge->lkey);
+		total += sge->length;
+	}
+	if (total > U32_MAX)
+		return -EINVAL;
+
+	d->used = data - d->bytes;
+	if (copy) {
+		d->head |= ERDMA_SQE_INLINE | FIELD_PREP(ERDMA_SQE_SGL_LEN, total);
+		d->used += total;
+	} else {
+		d->head |= FIELD_PREP(ERDMA_SQE_SGL_LEN, wr->num_sge);
+		d->used += wr->num_sge * sizeof(*sgl);
+	}
+	return total;
+}
+
+static int erdma_draft_send(struct erdma_draft *d, const struct ib_send_wr *wr)
+{
+	s64 total = erdma_draft_payload(d, d->send.sgl, wr);
+
+	if (total < 0)
+		return total;
+	d->send.total_len = cpu_to_le32(total);
+	if (wr->opcode == IB_WR_SEND_WITH_IMM)
+		d->send.imm = wr->ex.imm_data;
+	else if (wr->opcode == IB_WR_SEND_WITH_INV)
+		d->send.inv_stag = cpu_to_le32(wr->ex.invalidate_rkey);
+	return 0;
+}
+
+static int erdma_draft_write(struct erdma_draft *d, const struct ib_send_wr *wr)
+{
+	s64 total = erdma_draft_payload(d, d->write.sgl, wr);
+
+	if (total < 0)
+		return total;
+	d->write.total_len = cpu_to_le32(total);
+	d->write.sink_stag = cpu_to_le32(rdma_wr(wr)->rkey);
+	d->write.sink_addr_lo = cpu_to_le32(lower_32_bits(rdma_wr(wr)->remote_addr));
+	d->write.sink_addr_hi = cpu_to_le32(upper_32_bits(rdma_wr(wr)->remote_addr));
+	if (wr->opcode == IB_WR_RDMA_WRITE_WITH_IMM)
+		d->write.imm = wr->ex.imm_data;
+	return 0;
+}
+
+static int erdma_draft_read(struct erdma_draft *d, const struct ib_send_wr *wr)
+{
+	const struct ib_sge *sink = wr->sg_list;
+
+	if (wr->num_sge != ERDMA_MAX_READ_SGE)
+		return -EINVAL;
+	d->read.len = cpu_to_le32(sink->length);
+	d->read.sink_stag = cpu_to_le32(sink->lkey);
+	d->read.sink_addr_lo = cpu_to_le32(lower_32_bits(sink->addr));
+	d->read.sink_addr_hi = cpu_to_le32(upper_32_bits(sink->addr));
+	d->read.src = erdma_make_sge(rdma_wr(wr)->remote_addr, sink->length, rdma_wr(wr)->rkey);
+	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV)
+		d->read.inv_stag = cpu_to_le32(wr->ex.invalidate_rkey);
+	d->used = sizeof(d->read);
+	return 0;
+}
+
+static int erdma_draft_atomic(struct erdma_draft *d, const struct ib_send_wr *wr, const struct erdma_adapter *ad)
+{
+	const struct ib_atomic_wr *op = atomic_wr(wr);
+	const struct ib_sge *result = wr->sg_list;
+	bool swap = wr->opcode == IB_WR_ATOMIC_CMP_AND_SWP;
+
+	if (!(ad->caps.flags & ERDMA_CAP_ATOMIC))
+		return -EOPNOTSUPP;
+	if (wr->num_sge != 1 || result->length != sizeof(u64))
+		return -EINVAL;
+	d->atomic.swap_add = cpu_to_le64(swap ? op->swap : op->compare_add);
+	d->atomic.compare = cpu_to_le64(swap ? op->compare_add : 0);
+	d->atomic.remote = erdma_make_sge(op->remote_addr, sizeof(u64), op->rkey);
+	d->atomic.local = erdma_make_sge(result->addr, sizeof(u64), result->lkey);
+	d->used = sizeof(d->atomic);
+	return 0;
+}
+
+static int erdma_draft_fastreg(struct erdma_draft *d, const struct ib_send_wr *wr, const struct erdma_qp *qp)
+{
+	const struct ib_reg_wr *reg = reg_wr(wr);
+	const struct erdma_mr *mr = to_erdma_mr(reg->mr);
+	bool in_sqe = mr->fr_pages <= ERDMA_REG_INLINE_PAGES;
+
+	/* The key may change, the region it names may not. */
+	if (mr->type != ERDMA_MR_FRMR || reg->key >> 8 != mr->index || mr->ib.pd != qp->ib.pd ||
+	    mr->ib.length > U32_MAX)
+		return -EINVAL;
+
+	d->fastreg.iova = cpu_to_le64(mr->ib.iova);
+	d->fastreg.len = cpu_to_le32(mr->ib.length);
+	d->fastreg.stag = cpu_to_le32(reg->key);
+	d->fastreg.attrs = cpu_to_le32(FIELD_PREP(ERDMA_REG_MTT_CNT, mr->fr_pages) |
+				       FIELD_PREP(ERDMA_REG_MTT_TYPE,
+						  in_sqe ? ERDMA_REG_MTT_INLINE : ERDMA_REG_MTT_TABLE) |
+				       erdma_access_bits(reg->access));
+	d->used = sizeof(d->fastreg);
+	if (in_sqe) {
+		memcpy(d->bytes + d->used, mr->table.array, mr->fr_pages * sizeof(__le64));
+		d->used += mr->fr_pages * sizeof(__le64);
+	}
+	return 0;
+}
+
+/* Lays a request out in `d`; errors as ib_post_send() promises them. */
+static int erdma_draft_request(struct erdma_qp *qp, const struct ib_send_wr *wr, struct erdma_draft *d,
+			       const struct erdma_operation **which)
+{
+	const struct erdma_operation *op;
+	int err = 0;
+
+	if (wr->opcode < 0 || wr->opcode >= ARRAY_SIZE(erdma_operations))
+		return -EINVAL;
+	op = &erdma_operations[wr->opcode];
+	*which = op;
+	memset(d, 0, sizeof(*d));
+	d->head = FIELD_PREP(ERDMA_SQE_OPCODE, op->opcode) | FIELD_PREP(ERDMA_SQE_QPN, qp->ib.qp_num);
+
+	switch (op->shape) {
+	case ERDMA_SHAPE_SEND:
+		err = erdma_draft_send(d, wr);
+		break;
+	case ERDMA_SHAPE_WRITE:
+		err = erdma_draft_write(d, wr);
+		break;
+	case ERDMA_SHAPE_READ:
+		err = erdma_draft_read(d, wr);
+		break;
+	case ERDMA_SHAPE_ATOMIC:
+		err = erdma_draft_atomic(d, wr, qp->ad);
+		break;
+	case ERDMA_SHAPE_REG:
+		err = erdma_draft_fastreg(d, wr, qp);
+		break;
+	case ERDMA_SHAPE_INVALIDATE:
+		d->local_inv.stag = cpu_to_le32(wr->ex.invalidate_rkey);
+		d->used = sizeof(d->local_inv);
+		break;
+	default:
+		err = -EINVAL;
+	}
+
+	if (wr->send_flags & IB_SEND_FENCE)
+		d->head |= ERDMA_SQE_FENCE;
+	if (wr->send_flags & IB_SEND_SOLICITED)
+		d->head |= ERDMA_SQE_SE;
+	if (qp->sig_all || (wr->send_flags & IB_SEND_SIGNALED))
+		d->head |= ERDMA_SQE_CE;
+	return err;
+}
+
+/* Copies a finished entry into the ring, block by block because it may wrap.  Caller holds sq_lock. */
+static int erdma_commit(struct erdma_qp *qp, struct erdma_draft *d, const struct erdma_operation *op, u64 wr_id)
+{
+	u32 blocks = DIV_ROUND_UP(d->used, ERDMA_WQEBB_BYTES);
+	u32 mask = qp->sq_depth - 1;
+	u16 start = qp->sq_pi;
+	u16 in_use = start - erdma_index_seen(&qp->sq_ci);
+	__le64 *first = qp->sq + (start & mask) * ERDMA_WQEBB_BYTES;
+	u32 i;
+
+	if (in_use + blocks > qp->sq_depth)
+		return -ENOMEM;
+
+	/* The first eight bytes are the header and come later. */
+	memcpy(first + 1, d->bytes + sizeof(*first), ERDMA_WQEBB_BYTES - sizeof(*first));
+	for (i = 1; i < blocks; i++) {
+		u32 slot = (start + i) & mask;
+
+		memcpy(qp->sq + slot * ERDMA_WQEBB_BYTES, d->bytes + i * ERDMA_WQEBB_BYTES, ERDMA_WQEBB_BYTES);
+		qp->sent[slot].wqebbs = 0;
+	}
+	qp->sent[start & mask] = (struct erdma_sent) {
+		.wr_id = wr_id,
+		.start = start,
+		.wqebbs = blocks,
+		.wc_opcode = op->wc_opcode,
+	};
+
+	d->head |= FIELD_PREP(ERDMA_SQE_WQEBB_CNT, blocks - 1) | FIELD_PREP(ERDMA_SQE_PI, (u16)(start + blocks));
+	dma_wmb();
+	WRITE_ONCE(*first, cpu_to_le64(d->head));
+	/* Whoever sees the new index finds the request described in sent[]. */
+	erdma_index_move(&qp->sq_pi, start + blocks);
+	return 0;
+}
+
+static void erdma_ring(struct erdma_qp *qp, const struct erdma_dbrec *rec, u32 offset, u64 value)
+{
+	WRITE_ONCE(*rec->cpu, cpu_to_le64(value));
+	writeq(value, qp->ad->bar + offset);
+}
+
+/* A stopped QP takes work in order to flush it; whether the device notices by itself depends on its generation. */
+static bool erdma_is_stopped(const struct erdma_qp *qp)
+{
+	return READ_ONCE(qp->state) > ERDMA_QP_RTS || READ_ONCE(qp->failed) || erdma_is_broken(qp->ad);
+}
+
+int erdma_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr, const struct ib_send_wr **bad)
+{
+	struct erdma_qp *qp = to_erdma_qp(ibqp);
+	const struct erdma_operation *op;
+	struct erdma_draft draft;
+	unsigned long flags;
+	int err = 0;
+	u16 before;
+
+	if (!qp->sent || READ_ONCE(qp->state) < ERDMA_QP_RTS) {
+		*bad = wr;
+		return -EINVAL;
+	}
+
+	spin_lock_irqsave(&qp->sq_lock, flags);
+	before = qp->sq_pi;
+	for (; wr; wr = wr->next) {
+		err = erdma_draft_request(qp, wr, &draft, &op);
+		if (!err)
+			err = erdma_commit(qp, &draft, op, wr->wr_id);
+		if (err) {
+			*bad = wr;
+			break;
+		}
+	}
+	if (qp->sq_pi != before)
+		erdma_ring(qp, &qp->sq_rec, ERDMA_SQDB_KERNEL_OFFSET,
+			   FIELD_PREP(ERDMA_SQDB_QPN, qp->ib.qp_num) | qp->sq_pi);
+	spin_unlock_irqrestore(&qp->sq_lock, flags);
+
+	if (erdma_is_stopped(qp))
+		erdma_qp_reflush_later(qp);
+	return err;
+}
+
+/* One receive entry and its doorbell, which is the entry's first word (7.3).  Caller holds rq_lock. */
+static int erdma_give_buffer(struct erdma_qp *qp, const struct ib_recv_wr *wr)
+{
+	u32 slot = qp->rq_pi & (qp->rq_depth - 1);
+	u16 in_use = qp->rq_pi - erdma_index_seen(&qp->rq_ci);
+	struct erdma_rqe *rqe = (struct erdma_rqe *)qp->rq + slot;
+	u16 after = qp->rq_pi + 1;
+
+	if (wr->num_sge < 0 || wr->num_sge > ERDMA_MAX_RECV_SGE)
+		return -EINVAL;
+	if (in_use >= qp->rq_depth)
+		return -ENOMEM;
+
+	memset(rqe, 0, sizeof(*rqe));
+	rqe->pi = cpu_to_le16(after);
+	rqe->qpn = cpu_to_le32(qp->ib.qp_num);
+	if (wr->num_sge) {
+		rqe->addr = cpu_to_le64(wr->sg_list->addr);
+		rqe->length = cpu_to_le32(wr->sg_list->length);
+		rqe->stag = cpu_to_le32(wr->sg_list->lkey);
+	}
+	qp->rq_wrids[slot] = wr->wr_id;
+	dma_wmb();
+	erdma_index_move(&qp->rq_pi, after);
+	erdma_ring(qp, &qp->rq_rec, ERDMA_RQDB_OFFSET, FIELD_PREP(ERDMA_RQDB_QPN, qp->ib.qp_num) | after);
+	return 0;
+}
+
+int erdma_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr, const struct ib_recv_wr **bad)
+{
+	struct erdma_qp *qp = to_erdma_qp(ibqp);
+	unsigned long flags;
+	int err = 0;
+
+	if (!qp->rq_wrids || READ_ONCE(qp->in_reset)) {
+		*bad = wr;
+		return -EINVAL;
+	}
+
+	spin_lock_irqsave(&qp->rq_lock, flags);
+	for (; wr; wr = wr->next) {
+		err = erdma_give_buffer(qp, wr);
+		if (err) {
+			*bad = wr;
+			break;
+		}
+	}
+	spin_unlock_irqrestore(&qp->rq_lock, flags);
+
+	if (erdma_is_stopped(qp))
+		erdma_qp_reflush_later(qp);
+	return err;
+}

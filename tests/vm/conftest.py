@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures for tests in booted guests.
+
+    vm          a running guest with the driver loaded.  One boot serves all tests; a
+                test that leaves it dead, hung or with a kernel report gets the next test
+                a new one.  vm.address is its own IPv4 address (see erdmalab.vm.Vm for
+                run, popen, load_driver, unload_driver, qom_get, qom_set, unplug, plug,
+                dmesg, allow, kmemleak).  A test may unload the driver; it is loaded
+                again, without parameters, for the next one.
+    fresh_vm    a function that boots a guest of the test's own:
+                    machine = fresh_vm(cpus=2, adapters=[Adapter(options={...})])
+                takes erdmalab.vm.Vm's settings and load=False (do not load the driver),
+                params="a=1" (module parameters), model=False.  All are stopped after the test.
+    rdma_device name of the shared guest's RDMA device, as -d wants it
+    lab         the kernel, the run's directory, and vm_settings()
+
+After each test the kernel log of every guest it used is checked: a warning, oops,
+stall, lockdep, KASAN or kmemleak report fails the test and is shown.  A test that
+provokes one says so:
+
+    with vm.allow(r"WARNING: .* some_function"):
+        ...
+
+A guest whose QEMU ends by itself fails the test as well, unless the test sets
+machine.may_die = True.  Commands that a test left running are killed.
+
+A test may take 300 s (stretched on the debug kernel by vm.slow / 2); more with
+@pytest.mark.limit(seconds).  Tests that need the usual kernel, or the debug one,
+say @pytest.mark.stock_kernel or @pytest.mark.debug_kernel.
+
+Options: --kernel KERNEL (or ERDMA_LAB_KERNEL) as in ./lab; --lab-cpus N; --no-model
+boots without the adapter and loads nothing, to try the lab itself.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
+
+from erdmalab import kernel as kernels, runs  # noqa: E402  (found through the line above)
+from erdmalab.common import LabError, LabTimeout  # noqa: E402
+from erdmalab.vm import Adapter  # noqa: E402,F401  (for tests to import from here)
+from erdmalab.watch import GuestTrouble  # noqa: E402
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("lab")
+    group.addoption("--kernel", default=os.environ.get("ERDMA_LAB_KERNEL") or None,
+                    help="guest kernel: a version, a directory or 'debug'")
+    group.addoption("--lab-cpus", type=int, default=1, help="processors of the shared guest")
+    group.addoption("--no-model", action="store_true", help="boot without the adapter")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): time limit of the test, default 300")
+    config.addinivalue_line("markers", "stock_kernel: not on the debug kernel")
+    config.addinivalue_line("markers", "debug_kernel: only on the debug kernel")
+    config.lab = None
+
+
+class Lab:
+    """What the tests of one session share."""
+
+    def __init__(self, config):
+        self.kernel = kernels.find(config.getoption("--kernel"))
+        self.model = not config.getoption("--no-model")
+        self.cpus = config.getoption("--lab-cpus")
+        parent = os.environ.get("ERDMA_LAB_RUN")
+        self.run = parent if parent and os.path.isdir(parent) else runs.new_run("pytest")
+        self.shared = None
+        self.boots = 0
+        self.in_use = []
+
+    def vm_settings(self, **changes):
+        settings = {"kernel": self.kernel, "model": self.model, "driver": self.model, "cpus": 1}
+        settings.update(changes)
+        return settings
+
+    def make(self, name, **settings):
+        self.boots += 1
+        machine = runs.make_vm(self.run, name=f"{name}-{self.boots}", **self.vm_settings(**settings))
+        machine.may_die = False
+        machine.tainted = False
+        return machine
+
+    def shared_vm(self):
+        """The shared guest, usable and with its driver loaded."""
+        if self.shared and not self.usable(self.shared):
+            self.shared.stop()
+            self.shared = None
+        if self.shared is None:
+            machine = self.make("shared", cpus=self.cpus)
+            machine.start()
+            self.shared = machine
+        if self.model and not self.shared.driver_loaded():
+            self.shared.load_driver()
+        return self.shared
+
+    @staticmethod
+    def usable(machine):
+        if machine.tainted or not machine.alive():
+            return False
+        try:
+            return machine.run(["true"], timeout=10 * machine.slow, check=False).code == 0
+        except LabError:
+            return False
+
+    def verdict(self):
+        """Check every guest that the test used; returns what is wrong, or an empty string."""
+        problems = []
+        for machine in self.in_use:
+            for job in list(machine.channel.jobs.values()) if machine.channel else ():
+                with contextlib.suppress(LabError):
+                    job.kill()
+            if not machine.alive() and not machine.may_die and machine.process is not None:
+                if not getattr(machine, "stopped", False):
+                    problems.append(f"QEMU of {machine.name} ended with code {machine.process.returncode}; "
+                                    f"see {machine.qemu_log}")
+            try:
+                machine.check_log()
+            except GuestTrouble as trouble:
+                machine.tainted = True
+                problems.append(str(trouble))
+        return "\n".join(problems)
+
+
+def lab_of(config):
+    if config.lab is None:
+        try:
+            config.lab = Lab(config)
+        except LabError as error:
+            pytest.exit(f"lab: {error}", returncode=3)
+    return config.lab
+
+
+@pytest.fixture(scope="session")
+def lab(request):
+    return lab_of(request.config)
+
+
+def pytest_sessionfinish(session):
+    shared = session.config.lab and session.config.lab.shared
+    if shared:
+        shared.stop()
+
+
+def pytest_collection_modifyitems(config, items):
+    debug = config.getoption("--kernel") == "debug"
+    for item in items:
+        if debug and item.get_closest_marker("stock_kernel"):
+            item.add_marker(pytest.mark.skip(reason="not on the debug kernel"))
+        if not debug and item.get_closest_marker("debug_kernel"):
+            item.add_marker(pytest.mark.skip(reason="needs --kernel debug"))
+
+
+@pytest.fixture
+def vm(lab, request):
+    machine = lab.shared_vm()
+    machine.check_log()
+    machine.mark(f"test {request.node.name}")
+    lab.in_use.append(machine)
+    return machine
+
+
+@pytest.fixture
+def rdma_device(vm):
+    return vm.wait_devices(1)[0]
+
+
+@pytest.fixture
+def fresh_vm(lab, request):
+    machines = []
+
+    def boot(load=True, params="", **settings):
+        settings.setdefault("index", len(machines) + 1)
+        machine = lab.make("fresh", **settings)
+        machines.append(machine)
+        machine.start()
+        lab.in_use.append(machine)
+        machine.mark(f"test {request.node.name}")
+        if load and machine.model:
+            machine.load_driver(params)
+        return machine
+
+    yield boot
+    for machine in machines:
+        machine.stop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """Limit the time of a test, its fixtures included."""
+    marker = item.get_closest_marker("limit")
+    limit = marker.args[0] if marker else 300
+    if item.config.getoption("--kernel") == "debug":
+        limit *= 4
+    name = item.name
+
+    def expired(_number, _frame):
+        raise LabTimeout(f"{name} took longer than {limit} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(int(limit))
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Make a report of a guest's kernel a failure of the test during which it came."""
+    outcome = yield
+    report = outcome.get_result()
+    lab = item.config.lab
+    if lab is None or call.when == "setup" and report.passed or not lab.in_use:
+        return
+    problem = ""
+    if call.when == "call" or call.when == "setup":
+        begin = time.monotonic()
+        try:
+            problem = lab.verdict()
+        except LabError as error:
+            problem = str(error)
+        lab.in_use.clear()
+        report.duration += time.monotonic() - begin
+    if problem and report.outcome != "failed":
+        report.outcome = "failed"
+        report.longrepr = problem
+    elif problem:
+        report.sections.append(("guest", problem))

@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scripted TCP peer that speaks MPA, well or badly (docs/wire.md chapter 2).
+
+    mpa_peer.py request HOST PORT CASE    plays the initiator against a listener of the driver (rping -s)
+    mpa_peer.py listen  HOST PORT CASE    plays the responder for one connect of the driver (rping -c)
+    mpa_peer.py cases request|listen      lists the cases, one a line, with what the driver must do
+    mpa_peer.py sweep   HOST PORT         plays every request case in turn, checks each reaction
+
+It prints one line of JSON with what the driver did and exits 0 if that is what the datasheet wants, else 1:
+    outcome   "closed" (FIN or RST without an octet), "reject" (reply with R), "accept" (reply without R),
+              "open" (neither within the time)
+    reply     the reply's octets in hex, if any
+
+"request" expects a listener that accepts when a frame is good.  Cases `truncated-N` stop behind N octets and close;
+`stalled-N` stop there and wait for the driver to close (20 s).
+"""
+import argparse
+import json
+import socket
+import struct
+import sys
+import time
+
+REQUEST_KEY = b"MPA ID Req Frame"
+REPLY_KEY = b"MPA ID Rep Frame"
+MARKERS, CRC, REJECT = 0x80, 0x40, 0x20
+VENDOR = 129
+HEAD = 20
+EXTENSION = 8
+
+# The driver waits 20 s for a request and 10 s for a reply.
+REQUEST_TIME = 20
+REPLY_TIME = 10
+
+
+def frame(key, flags=0, revision=VENDOR, cookie=0x11, algorithm=1, data=b"", length=None):
+    """One MPA frame; `length` overrides PD_Length."""
+    head = key + struct.pack(">BBH", flags, revision, len(data) if length is None else length)
+    extension = struct.pack(">II", cookie, algorithm) if revision == VENDOR else b""
+    return head + extension + data
+
+
+class Case:
+    """What to send, how, and what the driver must do about it."""
+
+    def __init__(self, octets, want, pieces=None, stall=False, close=False):
+        self.octets = octets
+        self.want = want        # outcomes that are right
+        self.pieces = pieces    # octets per segment
+        self.stall = stall      # the driver's timer has to end it
+        self.close = close      # half-close behind the octets
+
+
+def request_cases():
+    good = frame(REQUEST_KEY, data=b"mpa_peer")
+    cases = {
+        "good": Case(frame(REQUEST_KEY), {"accept"}),
+        "private-data": Case(good, {"accept"}),
+        "private-data-255": Case(frame(REQUEST_KEY, data=bytes(255)), {"accept"}),
+        "octet-per-segment": Case(good, {"accept"}, pieces=1),
+        "reject-bit": Case(frame(REQUEST_KEY, flags=REJECT), {"accept"}),
+        "reserved-bits": Case(frame(REQUEST_KEY, flags=0x0F), {"accept"}),
+        "other-algorithm": Case(frame(REQUEST_KEY, algorithm=4), {"accept"}),
+        "markers": Case(frame(REQUEST_KEY, flags=MARKERS), {"reject"}),
+        "crc": Case(frame(REQUEST_KEY, flags=CRC), {"reject"}),
+        "markers-crc": Case(frame(REQUEST_KEY, flags=MARKERS | CRC), {"reject"}),
+        "wrong-key": Case(b"X" + good[1:], {"closed"}),
+        "wrong-key-last": Case(good[:15] + b"X" + good[16:], {"closed"}),
+        "reply-key": Case(frame(REPLY_KEY), {"closed"}),
+        "zeros": Case(bytes(64), {"closed"}),
+        "private-data-256": Case(frame(REQUEST_KEY, data=bytes(256)), {"closed"}),
+        "private-data-257": Case(frame(REQUEST_KEY, data=bytes(257)), {"closed"}),
+        "length-65535": Case(frame(REQUEST_KEY, length=0xFFFF), {"closed"}),
+        "octets-behind": Case(good + b"\0" * 24, {"closed"}),
+        "half-close": Case(good, {"closed", "accept"}, close=True),
+    }
+    for revision in (0, 3, 128, 130, 255):
+        cases[f"revision-{revision}"] = Case(frame(REQUEST_KEY, revision=revision), {"closed"})
+    for revision in (1, 2):
+        # Not spoken yet; a driver that does answers in kind.
+        cases[f"revision-{revision}"] = Case(frame(REQUEST_KEY, revision=revision), {"closed", "accept"})
+    for cut in range(len(good)):
+        cases[f"truncated-{cut}"] = Case(good[:cut], {"closed"}, close=True)
+    for cut in (0, 15, 20, 27, len(good) - 1):
+        cases[f"stalled-{cut}"] = Case(good[:cut], {"closed"}, stall=True)
+    return cases
+
+
+def reply_cases():
+    """The wanted outcome is that of the driver's connect, which only its own program sees (want is a hint)."""
+    good = frame(REPLY_KEY, data=b"mpa_peer")
+    cases = {
+        # A complete good reply brings the driver to RTS on a connection without an adapter at our end.
+        "good": Case(frame(REPLY_KEY), {"established"}),
+        "octet-per-segment": Case(good, {"established"}, pieces=1),
+        "reject": Case(frame(REPLY_KEY, flags=REJECT), {"rejected"}),
+        "reject-private-data": Case(frame(REPLY_KEY, flags=REJECT, data=b"no"), {"rejected"}),
+        "reject-private-data-256": Case(frame(REPLY_KEY, flags=REJECT, data=bytes(256)), {"rejected"}),
+        "markers": Case(frame(REPLY_KEY, flags=MARKERS), {"rejected"}),
+        "crc": Case(frame(REPLY_KEY, flags=CRC), {"rejected"}),
+        "wrong-key": Case(b"X" + good[1:], {"error"}),
+        "request-key": Case(frame(REQUEST_KEY), {"error"}),
+        "private-data-257": Case(frame(REPLY_KEY, data=bytes(257)), {"error"}),
+        "length-65535": Case(frame(REPLY_KEY, length=0xFFFF), {"error"}),
+        "octets-behind": Case(good + b"\0" * 24, {"error", "established"}),
+        "silent": Case(b"", {"unreachable"}, stall=True),
+        "close": Case(b"", {"rejected"}, close=True),
+    }
+    for revision in (0, 1, 2, 3, 128, 255):
+        cases[f"revision-{revision}"] = Case(frame(REPLY_KEY, revision=revision), {"error"})
+    for cut in range(1, len(good)):
+        cases[f"truncated-{cut}"] = Case(good[:cut], {"rejected"}, close=True)
+    for cut in (15, 20, 27):
+        cases[f"stalled-{cut}"] = Case(good[:cut], {"unreachable"}, stall=True)
+    return cases
+
+
+def send(sock, case):
+    """Sends the case's octets; a driver that closed already is no error here."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        step = case.pieces or max(len(case.octets), 1)
+        for start in range(0, len(case.octets), step):
+            sock.sendall(case.octets[start:start + step])
+            if case.pieces:
+                time.sleep(0.002)
+        if case.close:
+            sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def receive(sock, count):
+    """Up to `count` octets, and whether the peer closed."""
+    octets = b""
+    while len(octets) < count:
+        try:
+            part = sock.recv(count - len(octets))
+        except socket.timeout:
+            return octets, False
+        except OSError:
+            return octets, True
+        if not part:
+            return octets, True
+        octets += part
+    return octets, False
+
+
+def read_frame(sock, key):
+    """Reads one frame: (octets, flags or None if it is not complete and right, closed)."""
+    octets, closed = receive(sock, HEAD)
+    if len(octets) < HEAD:
+        return octets, None, closed
+    flags, revision, length = struct.unpack(">BBH", octets[len(key):])
+    rest, closed = receive(sock, (EXTENSION if revision == VENDOR else 0) + length)
+    octets += rest
+    complete = len(rest) == (EXTENSION if revision == VENDOR else 0) + length
+    return octets, flags if octets.startswith(key) and complete else None, closed
+
+
+def play_request(host, port, case, patience):
+    with socket.create_connection((host, port), timeout=10) as sock:
+        send(sock, case)
+        sock.settimeout(patience)
+        started = time.monotonic()
+        octets, flags, closed = read_frame(sock, REPLY_KEY)
+        if flags is not None:
+            outcome = "reject" if flags & REJECT else "accept"
+        elif octets:
+            outcome = "garbage"
+        else:
+            outcome = "closed" if closed else "open"
+        return {"outcome": outcome, "reply": octets.hex(), "seconds": round(time.monotonic() - started, 2)}
+
+
+def play_reply(host, port, case, patience):
+    with socket.create_server((host, port)) as server:
+        print(json.dumps({"listening": server.getsockname()[1]}), flush=True)
+        server.settimeout(patience)
+        sock, _ = server.accept()
+    with sock:
+        sock.settimeout(patience)
+        request, flags, _ = read_frame(sock, REQUEST_KEY)
+        send(sock, case)
+        started = time.monotonic()
+        rest, closed = receive(sock, 1)
+        return {"outcome": "request" if flags is not None else "no request", "request": request.hex(),
+                "closed": closed, "behind": rest.hex(), "seconds": round(time.monotonic() - started, 2)}
+
+
+def report(name, case, result, good):
+    print(json.dumps({"case": name, "want": sorted(case.want), "ok": good, **result}), flush=True)
+    return good
+
+
+def run_request(host, port, name, case, patience):
+    limit = REQUEST_TIME + 5 if case.stall else patience
+    try:
+        result = play_request(host, port, case, limit)
+    except OSError as error:
+        return report(name, case, {"outcome": "no connection", "error": str(error)}, False)
+    return report(name, case, result, result["outcome"] in case.want)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patience", type=float, default=8, help="seconds to wait for the driver (default 8)")
+    parser.add_argument("--stalls", action="store_true", help="sweep: also the cases that take 20 s each")
+    parser.add_argument("--skip", action="append", default=[], help="sweep: leave this case out (repeatable)")
+    parser.add_argument("mode", choices=["request", "listen", "cases", "sweep"])
+    parser.add_argument("rest", nargs="*")
+    args = parser.parse_args()
+
+    if args.mode == "cases":
+        cases = {"request": request_cases, "listen": reply_cases}.get("".join(args.rest))
+        if not cases:
+            parser.error("cases: say 'request' or 'listen'")
+        for name, case in cases().items():
+            print(name, "|".join(sorted(case.want)))
+        return 0
+
+    if len(args.rest) != (2 if args.mode == "sweep" else 3):
+        parser.error(f"{args.mode}: wrong number of arguments")
+    host, port = args.rest[0], int(args.rest[1])
+    if args.mode == "sweep":
+        good = True
+        for name, case in request_cases().items():
+            if name not in args.skip and (args.stalls or not case.stall):
+                good &= run_request(host, port, name, case, args.patience)
+        return 0 if good else 1
+
+    cases = request_cases() if args.mode == "request" else reply_cases()
+    case = cases.get(args.rest[2])
+    if not case:
+        parser.error(f"no case '{args.rest[2]}'; 'cases {args.mode}' lists them")
+    if args.mode == "request":
+        return 0 if run_request(host, port, args.rest[2], case, args.patience) else 1
+    try:
+        result = play_reply(host, port, case, REPLY_TIME + 20 if case.stall else args.patience)
+    except OSError as error:
+        report(args.rest[2], case, {"outcome": "no connection", "error": str(error)}, False)
+        return 1
+    return 0 if report(args.rest[2], case, result, result["outcome"] == "request") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

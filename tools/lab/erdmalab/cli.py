@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Command line of ./lab."""
+
+import argparse
+import fcntl
+import glob
+import os
+import select
+import shutil
+import signal
+import struct
+import sys
+import termios
+import tty
+
+from . import demo, kernel as kernels, qemu_tree, runs, testing, vm as machines
+from .channel import Channel
+from .common import BUILD, LabError, say, stop_on_signals
+from .watch import GuestTrouble
+
+EPILOG = """\
+Logs of each run are kept in build/lab/, the last one's in build/lab/latest/.
+KERNEL is a version installed on this machine (see ls /boot), a directory in which
+a distribution's kernel packages were unpacked, or "debug" (see ./lab kernel debug).
+docs/lab.md tells more.
+"""
+
+
+def parser():
+    top = argparse.ArgumentParser(
+        prog="./lab", description="Build, boot and test the ERDMA driver and device model.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, text, **keywords):
+        sub = commands.add_parser(name, help=text, description=text, **keywords)
+        return sub
+
+    def boot_options(sub):
+        sub.add_argument("--kernel", metavar="KERNEL", help="guest kernel (default: newest installed with headers)")
+        sub.add_argument("--cpus", type=int, default=1, metavar="N", help="processors of the guest (default 1)")
+        sub.add_argument("--memory", type=int, metavar="MIB", help="memory (default 1024, debug kernel 2048)")
+        sub.add_argument("--append", default="", metavar="WORDS", help="further kernel parameters")
+        sub.add_argument("--params", default="", metavar="WORDS", help='module parameters of erdma, "a=1 b=2"')
+        sub.add_argument("--device", default="", metavar="PROPS", help='properties of the adapter, "a=1,b=2"')
+        sub.add_argument("--qemu-arg", action="append", default=[], metavar="WORD",
+                         help="one further argument for QEMU (repeatable)")
+        sub.add_argument("--no-model", action="store_true", help="boot stock QEMU without the adapter")
+        sub.add_argument("--no-driver", action="store_true", help="leave loading the driver to you")
+        sub.add_argument("--no-build", action="store_true", help="take what is built already")
+
+    add("setup", "install what is missing of the distribution's packages")
+    sub = add("build", "configure and build everything")
+    sub.add_argument("--kernel", metavar="KERNEL", help="also build the driver for this kernel")
+    sub = add("demo", "from nothing to RDMA traffic in a VM, with a table of results")
+    sub.add_argument("--kernel", metavar="KERNEL")
+    sub.add_argument("--no-model", action="store_true", help="use rdma_rxe instead of the adapter (checks the lab)")
+    sub = add("test", "run tests: unit and vm, or the kinds named")
+    sub.add_argument("kind", nargs="*", metavar="KIND", help=f"one or more of {', '.join(testing.KINDS)}")
+    sub.add_argument("-k", dest="pattern", metavar="PATTERN", help="only tests whose name matches")
+    sub.add_argument("--kernel", metavar="KERNEL", help="guest kernel of the vm tests")
+    sub = add("run", "run a command in a VM, in the present directory, with its output and exit code",
+              usage="./lab run [options] -- COMMAND [ARGUMENT ...]")
+    boot_options(sub)
+    sub.add_argument("--timeout", type=float, default=3600, metavar="S", help="limit for the command (default 3600)")
+    sub.add_argument("words", nargs="*", metavar="COMMAND")
+    sub = add("shell", "open a shell: in a VM of its own, or in one that is running (as in ./lab shell vm1)")
+    boot_options(sub)
+    sub.add_argument("vm", nargs="?", metavar="VM", help="name of a running VM, or its directory in build/lab")
+    sub = add("bench", "compare the adapter's loopback with rdma_rxe's")
+    sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    sub.add_argument("--rounds", type=int, default=5, metavar="N")
+    sub.add_argument("--cpus", type=int, default=1, metavar="N")
+    sub.add_argument("--kernel", metavar="KERNEL")
+    sub = add("kernel", "build the debug kernel (KASAN, lockdep, kmemleak; about 10 minutes, once)")
+    sub.add_argument("which", choices=["debug"])
+    sub = add("clean", "remove the build directory, logs included")
+    sub.add_argument("--all", action="store_true", help="the debug kernel and QEMU's source too")
+    return top
+
+
+def command_setup(_options):
+    count = runs.setup()
+    qemu_tree.ensure()
+    say(f"set up: {count or 'no'} package{'s' if count != 1 else ''} newly installed")
+    return 0
+
+
+def command_build(options):
+    runs.setup()
+    path = runs.build(kernels.find(options.kernel))
+    say(f"built: {os.path.relpath(path)}, {os.path.relpath(machines.MODEL)}")
+    return 0
+
+
+def command_demo(options):
+    return demo.demo(options.kernel, model=not options.no_model)
+
+
+def command_test(options):
+    for kind in options.kind:
+        if kind not in testing.KINDS:
+            raise LabError(f"there are no '{kind}' tests; kinds are {', '.join(testing.KINDS)}")
+    runs.setup()
+    return testing.test(options.kind, options.pattern, options.kernel)
+
+
+def command_bench(options):
+    runs.setup()
+    return demo.bench(options.kernel, options.rounds, options.json, options.cpus)
+
+
+def command_kernel(_options):
+    runs.setup()
+    kernel = kernels.debug_kernel(build=True)
+    say(f"{kernel.version} is ready; use it with --kernel debug")
+    return 0
+
+
+def command_clean(options):
+    if options.all:
+        shutil.rmtree(BUILD, ignore_errors=True)
+        return 0
+    keep = {"kernel", "qemu-source"}
+    for path in glob.glob(os.path.join(BUILD, "*")) + glob.glob(os.path.join(BUILD, ".[!.]*")):
+        if os.path.basename(path) not in keep:
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
+    return 0
+
+
+def booted(options, name):
+    """A VM as the options describe it, with the driver loaded unless they say otherwise."""
+    runs.setup()
+    kernel = kernels.find(options.kernel)
+    model = not options.no_model
+    if model and not options.no_build:
+        runs.build(kernel, everything=True)
+    properties = dict(part.partition("=")[::2] for part in options.device.split(",") if part)
+    machine = runs.make_vm(runs.new_run(name), kernel, model=model, driver=model, cpus=options.cpus,
+                           memory=options.memory, append=options.append, qemu_args=options.qemu_arg,
+                           adapters=[machines.Adapter(options=properties)])
+    runs.boot(machine)
+    try:
+        if model and not options.no_driver:
+            machine.load_driver(options.params)
+        else:
+            machine.load_rdma()
+    except BaseException:
+        machine.stop()
+        raise
+    return machine
+
+
+def command_run(options):
+    if not options.words:
+        raise LabError("no command; say ./lab run -- COMMAND, as in: ./lab run -- ibv_devinfo")
+    machine = booted(options, "run")
+    try:
+        job = machine.popen(options.words, cwd=os.getcwd(), stdin=not sys.stdin.isatty(), on_output=machines.echo)
+        if not sys.stdin.isatty():
+            feed(job)
+        result = job.wait(options.timeout)
+        if job.problem:
+            print(job.problem, file=sys.stderr)
+        machine.check_log()
+    finally:
+        machine.stop()
+    return result.code if result.code >= 0 else 128 - result.code
+
+
+def feed(job):
+    """Hand this process's input to the job, from a thread of its own."""
+    import threading
+
+    def pump():
+        try:
+            while job.code is None:
+                data = os.read(0, 65536)
+                if not data:
+                    break
+                job.send(data)
+            job.close_input()
+        except (OSError, LabError):
+            pass
+    threading.Thread(target=pump, daemon=True, name="stdin").start()
+
+
+def find_running(name):
+    """Directory of a running VM by name or path."""
+    if os.path.exists(os.path.join(name, "shell.sock")):
+        return os.path.abspath(name)
+    found = [path for path in glob.glob(os.path.join(runs.RUNS, "*", name, "shell.sock"))
+             if path.split(os.sep)[-3] != "latest"]
+    if not found:
+        running = sorted({path.split(os.sep)[-2] for path in glob.glob(os.path.join(runs.RUNS, "*", "*", "shell.sock"))})
+        raise LabError(f"no VM '{name}' is running (running: {', '.join(running) or 'none'}); "
+                       "./lab shell without a name boots one")
+    return os.path.dirname(max(found, key=os.path.getmtime))
+
+
+def command_shell(options):
+    if options.vm:
+        channel = Channel(os.path.join(find_running(options.vm), "shell.sock"))
+        channel.connect(20)
+        try:
+            return interact(channel)
+        finally:
+            channel.close()
+    machine = booted(options, "shell")
+    try:
+        code = interact(machine.channel)
+        machine.check_log()
+        return code
+    finally:
+        machine.stop()
+
+
+def interact(channel):
+    """A login shell on a pseudo terminal of the guest, joined to this terminal."""
+    on_terminal = sys.stdin.isatty()
+    say("shell in the guest; its /share is the VM's share directory; leave with exit or Ctrl-D")
+    job = channel.start(["/bin/bash", "-i"], cwd=os.getcwd(), pty=True, on_output=machines.echo,
+                        env={"TERM": os.environ.get("TERM", "linux")})
+    saved = termios.tcgetattr(0) if on_terminal else None
+
+    def resize(*_):
+        rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
+        job.resize(rows, columns)
+
+    try:
+        if on_terminal:
+            tty.setraw(0)
+            signal.signal(signal.SIGWINCH, resize)
+            resize()
+        open_input = True
+        while job.code is None:
+            ready, _, _ = select.select([0] if open_input else [], [], [], 0.2)
+            if ready:
+                data = os.read(0, 4096)
+                if data:
+                    job.send(data)
+                else:
+                    open_input = False
+                    job.send(b"\x04")
+    finally:
+        if saved:
+            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+            signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+    return job.code if job.code >= 0 else 128 - job.code
+
+
+def main(arguments=None):
+    options = parser().parse_args(arguments)
+    stop_on_signals()
+    try:
+        return globals()[f"command_{options.command}"](options)
+    except (LabError, GuestTrouble) as error:
+        sys.stdout.flush()
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: stopped", file=sys.stderr)
+        return 130

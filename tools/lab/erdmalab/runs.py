@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Directories that keep the logs of each run, and the steps before a boot."""
+
+import glob
+import os
+import shutil
+import time
+
+from . import kernel as kernels, packages
+from .common import BUILD, ROOT, LabError, call, say, tail
+from .vm import Vm
+
+KEEP = 30
+RUNS = os.path.join(BUILD, "lab")
+
+
+def new_run(name):
+    """Make a directory for a run, point build/lab/latest at it, drop the oldest ones."""
+    base = os.path.join(RUNS, f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+    path, number = base, 1
+    while True:
+        try:
+            os.makedirs(path)
+            break
+        except FileExistsError:
+            number += 1
+            path = f"{base}.{number}"
+    link = os.path.join(RUNS, "latest")
+    part = f"{link}.{os.getpid()}"
+    os.symlink(os.path.basename(path), part)
+    os.replace(part, link)
+    old = sorted(glob.glob(os.path.join(RUNS, "[0-9]*-*")), key=os.path.getmtime)
+    for directory in old[:-KEEP]:
+        shutil.rmtree(directory, ignore_errors=True)
+    return path
+
+
+def setup():
+    """Install missing packages; quick when there are none."""
+    return packages.ensure()
+
+
+def configured(directory, settings):
+    """True when CMake's cache has these settings already."""
+    try:
+        with open(os.path.join(directory, "CMakeCache.txt"), encoding="utf-8") as text:
+            lines = set(text.read().splitlines())
+    except OSError:
+        return False
+    return all(any(line.startswith(f"{name}:") and line.endswith(f"={value}") for line in lines)
+               for name, value in settings.items())
+
+
+def cmake_build(directory, settings, log, targets=()):
+    """Configure (when needed) and build; output goes to the log, errors show its end."""
+    os.makedirs(directory, exist_ok=True)
+    open(log, "wb").close()
+    commands = []
+    if not configured(directory, settings):
+        commands.append(["cmake", "-S", ROOT, "-B", directory,
+                         *(f"-D{name}={value}" for name, value in settings.items())])
+    commands.append(["cmake", "--build", directory, "-j", str(os.cpu_count() or 1),
+                     *(word for target in targets for word in ("--target", target))])
+    for command in commands:
+        if call(command, 1800, log=log):
+            raise LabError(f"'{' '.join(command)}' failed; {log} ends with:\n{tail(log, 40)}")
+
+
+def build(kernel, everything=True):
+    """Build the tree for a kernel; returns the path of erdma.ko.
+
+    The default kernel's module comes from the main build directory.  Another
+    kernel's module is built in a directory of its own beside it.
+    """
+    setup()
+    default = kernels.find()
+    log = os.path.join(BUILD, "build.log")
+    if kernel.headers is None:
+        raise LabError(f"kernel {kernel.version} has no headers to build the driver against; "
+                       f"install linux-headers-{kernel.version}, or unpack that package and the "
+                       "-common and kbuild ones beside the kernel's")
+    own = os.path.realpath(kernel.headers) == os.path.realpath(default.headers)
+    if everything or own:
+        cmake_build(BUILD, {"KERNEL_DIR": default.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "ON"}, log)
+    if own:
+        return os.path.join(BUILD, "src", "erdma.ko")
+    directory = os.path.join(BUILD, "kernel", f"module-{kernel.version}")
+    cmake_build(directory, {"KERNEL_DIR": kernel.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "OFF",
+                            "ERDMA_TESTS": "OFF"},
+                os.path.join(BUILD, f"build-{kernel.version}.log"), ["erdma-module"])
+    return os.path.join(directory, "src", "erdma.ko")
+
+
+def driver_path(kernel):
+    """Where build() leaves the module for a kernel, whether or not it is built."""
+    default = kernels.find()
+    if kernel.headers and os.path.realpath(kernel.headers) == os.path.realpath(default.headers):
+        return os.path.join(BUILD, "src", "erdma.ko")
+    return os.path.join(BUILD, "kernel", f"module-{kernel.version}", "src", "erdma.ko")
+
+
+def make_vm(run, kernel, name="vm1", index=1, model=True, driver=True, **settings):
+    """A Vm in a run's directory with the driver that was built for its kernel."""
+    path = driver_path(kernel) if driver else None
+    if path and not os.path.exists(path):
+        raise LabError(f"{path} is not built; run ./lab build")
+    return Vm(os.path.join(run, name), kernel=kernel, driver=path, model=model, name=name,
+              index=index, **settings)
+
+
+def boot(vm):
+    vm.start()
+    say(f"{vm.name} runs {vm.kernel}, booted in {vm.boot_seconds:.1f} s; logs in "
+        f"{os.path.relpath(vm.directory)}")
+    return vm

@@ -1,0 +1,414 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One virtual machine: start, commands, driver, QMP, log watch, stop."""
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from . import initramfs, kernel as kernels, watch
+from .channel import Channel
+from .common import BUILD, GUEST_FILES, LabError, LabTimeout, kill_group, tail
+from .qmp import Qmp
+
+MODEL = os.path.join(BUILD, "qemu-model", "erdma-model.so")
+WRAPPER = os.path.join(BUILD, "qemu-model", "erdma-qemu")
+QEMU = "qemu-system-x86_64"
+# What rdma-core's programs need; the driver's own dependencies come by themselves.
+RDMA_MODULES = ("ib_core", "ib_uverbs", "iw_cm", "rdma_cm", "rdma_ucm")
+
+
+def kvm_works():
+    """True when processor flags and the device file say that KVM can be used."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as text:
+            flags = re.search(r"(?m)^flags\s*:.*\b(vmx|svm)\b", text.read())
+    except OSError:
+        flags = None
+    return bool(flags) and os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def die_with_parent():
+    """In QEMU before it starts: end when the lab is killed without a chance to clean up."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class Adapter:
+    """One network interface with (usually) an RDMA adapter beside it.
+
+    netdev    QEMU's -netdev without the id; default: a network with nothing else on it
+    address   IPv4 address with prefix for the guest, or None
+    erdma     False leaves the RDMA adapter out (a plain NIC)
+    options   further properties of the erdma device: {"name": value}
+    nic       further properties of the virtio-net device
+    """
+
+    def __init__(self, netdev="user,restrict=on,ipv6=off", address=None, mtu=1500, mac=None,
+                 erdma=True, options=None, nic=None):
+        self.netdev, self.address, self.mtu, self.mac = netdev, address, mtu, mac
+        self.erdma, self.options, self.nic = erdma, dict(options or {}), dict(nic or {})
+
+
+def properties(settings):
+    """Properties as QEMU wants them, booleans as on and off."""
+    words = []
+    for name, value in settings.items():
+        if isinstance(value, bool):
+            value = "on" if value else "off"
+        words.append(f",{name}={value}")
+    return "".join(words)
+
+
+class Vm:
+    """A virtual machine.  Use it with `with Vm(...) as vm:`, which starts and stops it.
+
+    directory  where logs, sockets and the share are kept
+    kernel     kernel.Kernel; default: kernels.find()
+    driver     path of erdma.ko to make known to modprobe, or None
+    adapters   list of Adapter; default: one
+    model      False boots stock QEMU without the device model (and without adapters' erdma)
+    qemu_args  further arguments for QEMU; qemu_env: further environment
+    append     further kernel parameters
+    index      number of this VM among those of one run: gives addresses and MACs
+    """
+
+    def __init__(self, directory, kernel=None, driver=None, adapters=None, model=True, cpus=1,
+                 memory=None, name="vm1", index=1, append="", qemu_args=(), qemu_env=None):
+        self.kernel = kernel or kernels.find()
+        self.directory = os.path.abspath(directory)
+        self.driver, self.model, self.cpus = driver, model, cpus
+        self.memory = memory or (2048 if self.kernel.debug else 1024)
+        self.name, self.index, self.append = name, index, append
+        self.adapters = [Adapter()] if adapters is None else list(adapters)
+        self.qemu_args, self.qemu_env = list(qemu_args), dict(qemu_env or {})
+        for number, adapter in enumerate(self.adapters):
+            adapter.mac = adapter.mac or f"52:54:00:e0:{number:02x}:{index:02x}"
+            if adapter.address is None:
+                adapter.address = f"10.77.{number}.{index}/24"
+        self.process = self.channel = self.qmp_connection = None
+        self.console = os.path.join(self.directory, "console.log")
+        self.qemu_log = os.path.join(self.directory, "qemu.log")
+        self.share = os.path.join(self.directory, "share")
+        self.watch = watch.LogWatch(self.console)
+        self.allowed = []
+        self.boot_seconds = None
+        self._marks = 0
+
+    # ---- life -----------------------------------------------------------------------
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        self.stop()
+
+    @property
+    def address(self):
+        """The first interface's IPv4 address, without prefix."""
+        return self.adapters[0].address.split("/")[0]
+
+    @property
+    def slow(self):
+        """Factor by which to stretch time limits: emulation and debugging kernels are slow."""
+        return (1 if kvm_works() else 2) * (4 if self.kernel.debug else 1)
+
+    def command_line(self):
+        """QEMU's arguments, complete; sockets are relative to the VM's directory."""
+        extra = kernels.extra_modules(self.kernel, [self.driver] if self.driver else [])
+        if extra:
+            # The VM gets a copy of its own: a rebuild must not change it under way.
+            copy = os.path.join(self.directory, "modules")
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(extra, copy, copy_function=os.link)
+            updates = os.path.join(copy, "updates")
+            os.makedirs(updates, exist_ok=True)
+            target = os.path.join(updates, os.path.basename(self.driver))
+            if os.path.exists(target):
+                os.unlink(target)
+            shutil.copy(self.driver, target)
+            extra = copy
+        nets = ";".join(f"{a.mac},{a.address},{a.mtu}" for a in self.adapters)
+        paths = (os.path.realpath(self.kernel.modules), extra or "", GUEST_FILES, nets)
+        if any(re.search(r"\s", text) for text in paths):
+            raise LabError("paths with white space cannot be handed to the guest: "
+                           f"{[text for text in paths if re.search(chr(92) + 's', text)]}")
+        append = (
+            "console=ttyS0,115200 loglevel=7 panic=-1 mitigations=off nokaslr net.ifnames=0 "
+            "random.trust_cpu=on no_timer_check tsc=reliable rcupdate.rcu_cpu_stall_timeout=60 "
+            f"lab.release={self.kernel.version} lab.modules={paths[0]} lab.extra={paths[1]} "
+            f"lab.guest={paths[2]} lab.name={self.name} lab.net={nets} "
+            f"lab.hung={60 if self.kernel.debug else 30} {self.append}").strip()
+        kvm = kvm_works()
+        line = [
+            self.qemu_program(), "-name", self.name, "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", "-machine", "q35,vmport=off,hpet=off",
+            "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", "host" if kvm else "max,la57=off",
+            "-smp", str(self.cpus), "-m", f"{self.memory}M",
+            "-kernel", self.kernel.image, "-initrd", initramfs.make(self.kernel), "-append", append,
+            "-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console",
+            "-qmp", "unix:qmp.sock,server=on,wait=off",
+            "-device", "virtio-serial-pci,id=serial0",
+            "-chardev", "socket,id=lab,path=lab.sock,server=on,wait=off",
+            "-device", "virtserialport,chardev=lab,name=org.erdma.lab",
+            "-chardev", "socket,id=shell,path=shell.sock,server=on,wait=off",
+            "-device", "virtserialport,chardev=shell,name=org.erdma.shell",
+            "-device", "virtio-rng-pci",
+            "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
+            "-fsdev", f"local,id=share,path={self.share},security_model=none,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
+        ]
+        for number, adapter in enumerate(self.adapters):
+            line += self.adapter_arguments(number, adapter)
+        line += ["-device", "pcie-root-port,id=spare,chassis=90,slot=90"]
+        return line + self.qemu_args
+
+    def adapter_arguments(self, number, adapter):
+        eni, eri = f"eni{number}", f"eri{number}"
+        kind, _, rest = adapter.netdev.partition(",")
+        line = ["-netdev", f"{kind},id={eni}" + (f",{rest}" if rest else ""),
+                "-device", f"virtio-net-pci,netdev={eni},mac={adapter.mac},id=nic{number}"
+                           f"{properties(adapter.nic)}"]
+        if self.model and adapter.erdma:
+            line += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1},slot={number + 1}",
+                     "-device", f"erdma,id={eri},eni={eni},bus=port{number}{properties(adapter.options)}"]
+        return line
+
+    def qemu_program(self):
+        if self.model and os.path.exists(WRAPPER):
+            return WRAPPER
+        program = shutil.which(QEMU)
+        if program is None:
+            raise LabError(f"{QEMU} is not installed; run ./lab setup")
+        return program
+
+    def start(self, timeout=None):
+        """Boot and wait for the agent; about 10 s under emulation."""
+        timeout = timeout or 60 * self.slow
+        begin = time.monotonic()
+        if self.model and not os.path.exists(MODEL):
+            raise LabError(f"{MODEL} is not built; run ./lab build (or use --no-model)")
+        os.makedirs(self.share, exist_ok=True)
+        os.chmod(self.share, 0o777)
+        for name in ("qmp.sock", "lab.sock", "shell.sock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.directory, name))
+        with contextlib.suppress(FileNotFoundError):
+            self.watch.offset = os.path.getsize(self.console)  # of an earlier boot
+        environment = {**os.environ, **self.qemu_env}
+        line = self.command_line()
+        if self.model and line[0] != WRAPPER:
+            environment["LD_PRELOAD"] = MODEL
+        with open(self.qemu_log, "ab") as log:
+            log.write((" ".join(line) + "\n").encode())
+            log.flush()
+            self.process = subprocess.Popen(line, cwd=self.directory, env=environment, stdout=log,
+                                            stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+                                            start_new_session=True, preexec_fn=die_with_parent)
+        try:
+            self.channel = Channel(os.path.join(self.directory, "lab.sock"), self.alive)
+            self._await_socket("qmp.sock")
+            self.qmp_connection = Qmp(os.path.join(self.directory, "qmp.sock"))
+            self.channel.connect(timeout)
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, LabError):
+                raise LabError(f"{self.name} did not boot: {error}\n"
+                               f"--- {self.qemu_log}:\n{tail(self.qemu_log, 8)}\n"
+                               f"--- {self.console}:\n{tail(self.console, 30)}") from None
+            raise
+        self.boot_seconds = time.monotonic() - begin
+        return self
+
+    def _await_socket(self, name):
+        deadline = time.monotonic() + 30
+        while not os.path.exists(os.path.join(self.directory, name)):
+            if not self.alive():
+                raise LabError(f"QEMU ended with code {self.process.returncode}")
+            if time.monotonic() > deadline:
+                raise LabTimeout(f"QEMU did not open {name} within 30 s")
+            time.sleep(0.02)
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self):
+        """End QEMU and everything that belongs to it.  Harmless when repeated."""
+        if self.process is None:
+            return
+        try:
+            if self.alive() and self.qmp_connection:
+                with contextlib.suppress(LabError, OSError):
+                    self.qmp_connection.command("quit")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(timeout=10)
+        finally:
+            if self.process.poll() is None:
+                kill_group(self.process)
+            for connection in (self.channel, self.qmp_connection):
+                if connection:
+                    connection.close()
+            for name in ("qmp.sock", "lab.sock", "shell.sock"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.directory, name))
+            shutil.rmtree(os.path.join(self.directory, "modules"), ignore_errors=True)
+
+    # ---- commands -------------------------------------------------------------------
+
+    def popen(self, command, **keywords):
+        """Start a command in the background; returns a channel.Job.
+
+        command: a list (executed as it is) or a string (for /bin/sh).  Keywords: cwd, env,
+        pty, stdin (True keeps standard input open), on_output(kind, bytes).
+        """
+        return self.channel.start(command, **keywords)
+
+    def run(self, command, timeout=60, check=True, **keywords):
+        """Run a command to its end; returns a channel.Result, raises CommandFailed on failure."""
+        job = self.popen(command, **keywords)
+        try:
+            return job.wait(timeout, check)
+        except BaseException:
+            if job.code is None:
+                with contextlib.suppress(LabError):
+                    job.kill()
+            raise
+
+    def read(self, path):
+        """Content of a file in the guest."""
+        return self.run(["cat", path]).output
+
+    # ---- driver ---------------------------------------------------------------------
+
+    def load_rdma(self):
+        """Load the kernel's RDMA modules that user programs need."""
+        self.run(["modprobe", "-a", *RDMA_MODULES], timeout=60 * self.slow)
+
+    def load_driver(self, params="", timeout=None):
+        """Load the RDMA modules and the driver; waits until its devices are there.
+
+        params: module parameters, "a=1 b=2".
+        """
+        self.load_rdma()
+        self.run(["modprobe", "erdma", *params.split()], timeout=timeout or 60 * self.slow)
+        expected = sum(1 for adapter in self.adapters if adapter.erdma)
+        return self.wait_devices(expected, timeout or 30 * self.slow)
+
+    def unload_driver(self, timeout=None):
+        self.run(["modprobe", "-r", "erdma"], timeout=timeout or 60 * self.slow)
+
+    def driver_loaded(self):
+        return self.run(["test", "-d", "/sys/module/erdma"], check=False).code == 0
+
+    def devices(self):
+        """Names of the RDMA devices that the driver made, in order."""
+        text = self.run("for d in /sys/class/infiniband/*; do [ -e $d ] || continue; "
+                        "echo ${d##*/} $(basename $(readlink -f $d/device/driver)); done").output
+        return [words[0] for words in map(str.split, text.splitlines())
+                if len(words) > 1 and words[1] == "erdma"]
+
+    def wait_devices(self, count, timeout=30):
+        """Wait for that many active devices; returns their names."""
+        deadline = time.monotonic() + timeout
+        while True:
+            names = self.devices()
+            active = [name for name in names
+                      if "ACTIVE" in self.run(f"cat /sys/class/infiniband/{name}/ports/*/state",
+                                              check=False).output]
+            if len(active) >= count:
+                return active
+            if time.monotonic() > deadline:
+                raise LabTimeout(f"{len(active)} of {count} RDMA devices are active (present: "
+                                 f"{names or 'none'})\n{self.dmesg()[-3000:]}")
+            time.sleep(0.3)
+
+    # ---- kernel log -----------------------------------------------------------------
+
+    def dmesg(self):
+        return self.run(["dmesg"], timeout=60).output
+
+    def mark(self, text):
+        """Put a line into the guest's kernel log and wait until the console has it."""
+        self._marks += 1
+        line = f"lab: mark {self._marks}: {text}"
+        self.run(f"echo '<6>{line}' > /dev/kmsg".replace("\n", " ")
+                 if "'" not in line else ["sh", "-c", 'echo "<6>$1" > /dev/kmsg', "sh", line])
+        wanted = f"lab: mark {self._marks}:".encode()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with open(self.console, "rb") as log:
+                log.seek(max(0, self.watch.offset))
+                if wanted in log.read():
+                    return
+            time.sleep(0.02)
+
+    @contextlib.contextmanager
+    def allow(self, *patterns):
+        """Within this block, kernel reports that match one of the patterns are expected."""
+        self.check_log()
+        self.allowed = list(patterns)
+        try:
+            yield
+        finally:
+            try:
+                self.check_log()
+            finally:
+                self.allowed = []
+
+    def check_log(self):
+        """Raise watch.GuestTrouble when the kernel reported trouble since the last call."""
+        if self.alive():
+            with contextlib.suppress(LabError):
+                self.mark("log check")
+        return self.watch.check(self.allowed, self.name)
+
+    def kmemleak(self):
+        """Scan for leaked kernel memory (debug kernel); returns the report, empty when clean."""
+        path = "/sys/kernel/debug/kmemleak"
+        if self.run(["test", "-e", path], check=False).code:
+            return ""
+        # Objects younger than 5 s are not reported, and a report wants two scans.
+        time.sleep(6)
+        for _ in range(2):
+            self.run(f"echo scan > {path}", timeout=120 * self.slow)
+        return self.read(path)
+
+    # ---- QEMU -----------------------------------------------------------------------
+
+    def qmp(self, name, **arguments):
+        """Execute a QMP command (underscores in argument names become dashes)."""
+        return self.qmp_connection.command(name, **arguments)
+
+    def qom_get(self, name, path="eri0"):
+        return self.qmp("qom-get", path=path if "/" in path else f"/machine/peripheral/{path}",
+                        property=name)
+
+    def qom_set(self, name, value, path="eri0"):
+        return self.qmp("qom-set", path=path if "/" in path else f"/machine/peripheral/{path}",
+                        property=name, value=value)
+
+    def qom_list(self, path="eri0"):
+        """Names and types of a device's properties."""
+        items = self.qmp("qom-list", path=path if "/" in path else f"/machine/peripheral/{path}")
+        return {item["name"]: item["type"] for item in items}
+
+    def unplug(self, device="eri0", timeout=60):
+        """Hot-unplug a device and wait until the guest has let it go."""
+        self.qmp("device_del", id=device)
+        self.qmp_connection.wait_event("DEVICE_DELETED", timeout * self.slow, device=device)
+
+    def plug(self, driver="erdma", device="eri0", bus="port0", **settings):
+        """Hot-plug a device into a root port (port0, port1, … or spare)."""
+        self.qmp("device_add", driver=driver, id=device, bus=bus, **settings)
+
+
+def echo(kind, payload):
+    """on_output that passes a guest's output on to this process's own."""
+    stream = sys.stdout.buffer if kind == "O" else sys.stderr.buffer
+    stream.write(payload)
+    stream.flush()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs client and server of the distribution's RDMA programs, and reads their tables."""
+
+import contextlib
+import itertools
+import re
+import time
+
+from .common import LabError, LabTimeout
+
+_ports = itertools.count(20000)
+
+BANDWIDTH = ("bytes", "iterations", "peak", "average", "message_rate")
+LATENCY = ("bytes", "iterations", "minimum", "maximum", "typical", "average", "deviation",
+           "percentile99", "percentile999")
+
+
+def next_port():
+    """A port that no earlier workload of this process has used."""
+    return next(_ports)
+
+
+def wait_listener(vm, port, server, timeout=20):
+    """Wait until an RDMA listener of the guest holds the port.
+
+    Clients that come earlier are rejected, and perftest crashes by itself then.
+    """
+    deadline = time.monotonic() + timeout * vm.slow
+    while True:
+        text = vm.run(["rdma", "resource", "show", "cm_id"], check=False).output
+        if re.search(rf"state LISTEN.*src-addr \S*:{port}\b", text):
+            return
+        if server.code is not None:
+            raise LabError(f"'{server.command}' ended with code {server.code} before it listened\n"
+                           f"{server.text}")
+        if time.monotonic() > deadline:
+            raise LabTimeout(f"'{server.command}' does not listen on port {port}\n{server.text}\n{text}")
+        time.sleep(0.1)
+
+
+class Pair:
+    """Results of a server and a client."""
+
+    def __init__(self, server, client):
+        self.server, self.client = server, client
+
+
+def pair(server_vm, server, client_vm, client, port, timeout=60):
+    """Run a server and, once it listens, a client; both must end with code 0.
+
+    Commands are lists.  On failure everything is killed and the error shows the
+    output of both.
+    """
+    first = server_vm.popen(server)
+    second = None
+    try:
+        wait_listener(server_vm, port, first)
+        second = client_vm.popen(client)
+        result = second.wait(timeout * client_vm.slow, check=False)
+        if result.code:
+            with contextlib.suppress(LabError):
+                first.wait(3)
+            raise LabError(f"client '{result.command}' ended with code {result.code}\n{second.text}\n"
+                           f"--- server '{first.command}' (code {first.code}):\n{first.text}")
+        served = first.wait(20 * server_vm.slow, check=False)
+        if served.code:
+            raise LabError(f"server '{served.command}' ended with code {served.code}\n{first.text}\n"
+                           f"--- client '{second.command}':\n{second.text}")
+        return Pair(served, result)
+    finally:
+        for job in (first, second):
+            if job and job.code is None:
+                with contextlib.suppress(LabError):
+                    job.kill()
+
+
+def rping(vm, count=100, address=None, options=(), timeout=60):
+    """rping with verified data between a server and a client of one VM."""
+    address, port = address or vm.address, next_port()
+    common = ["-a", address, "-p", str(port), "-C", str(count), "-V", *options]
+    return pair(vm, ["rping", "-s", *common], vm, ["rping", "-c", *common], port, timeout)
+
+
+def perftest(vm, program, address=None, options=(), timeout=120):
+    """A perftest program against itself in one VM; returns the client's table rows.
+
+    A row is a dictionary with the columns of BANDWIDTH (MiB/s, million messages/s)
+    or LATENCY (µs).
+    """
+    address, port = address or vm.address, next_port()
+    common = [program, "-R", "-F", "-p", str(port), *map(str, options)]
+    both = pair(vm, common, vm, [*common, address], port, timeout)
+    rows = parse_perftest(both.client.output)
+    if not rows:
+        raise LabError(f"'{program}' printed no result\n{both.client.output}{both.client.errors}")
+    return rows
+
+
+def parse_perftest(text):
+    """Rows of the table that a perftest program prints."""
+    columns, rows = None, []
+    for line in text.splitlines():
+        if line.lstrip().startswith("#bytes"):
+            columns = BANDWIDTH if "BW" in line else LATENCY
+        elif columns and re.match(r"\s*\d+\s+\d+\s+[\d.]", line):
+            rows.append(dict(zip(columns, map(float, line.split()))))
+    return rows
