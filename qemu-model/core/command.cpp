@@ -161,8 +161,8 @@ void Device::executeCommand(ConstBytes entry) {
 void Device::completeCommand(uint16_t sqIndex, uint8_t opcode, const CommandReply& reply) {
     if (reply.status != Status::Ok)
         ++counters_[Counter::CommandErrors];
-    const uint32_t header = uint32_t{opcode} << 16 | static_cast<uint32_t>(QueueType::Command) << 8 |
-                            static_cast<uint32_t>(reply.status);
+    const uint32_t header =
+        uint32_t{opcode} << 16 | static_cast<uint32_t>(QueueType::Command) << 8 | static_cast<uint32_t>(reply.status);
     const std::array<uint32_t, 7> words = {sqIndex,
                                            static_cast<uint32_t>(reply.resp0),
                                            static_cast<uint32_t>(reply.resp0 >> 32),
@@ -186,8 +186,8 @@ void Device::fireCommandEvent() {
 // ---- capabilities ----
 
 Device::CommandReply Device::queryDevice(ConstBytes) {
-    uint64_t resp0 = uint64_t{config_.max_cqe_log} << 40 | uint64_t{config_.max_recv_wr_log} << 16 |
-                     config_.max_mr_size_log;
+    uint64_t resp0 =
+        uint64_t{config_.max_cqe_log} << 40 | uint64_t{config_.max_recv_wr_log} << 16 | config_.max_mr_size_log;
     resp0 |= kFlagQuery;
     if (config_.atomic)
         resp0 |= kFlagAtomic;
@@ -291,7 +291,8 @@ Device::CommandReply Device::destroyCq(ConstBytes request) {
 namespace {
 
 // One of the two rings of CREATE_QP: the level bit decides what the address means (4.7).
-RingRequest qpRing(ConstBytes request, uint32_t cfg, size_t addressAt, size_t tableAt, size_t inlineAt, uint64_t bytes) {
+RingRequest qpRing(ConstBytes request, uint32_t cfg, size_t addressAt, size_t tableAt, size_t inlineAt,
+                   uint64_t bytes) {
     const uint32_t tableCfg = loadLe32(request, tableAt);
     RingRequest ring;
     ring.table = bits(tableCfg, 0, 0) != 0;
@@ -319,8 +320,7 @@ Device::CommandReply Device::cmdCreateQp(ConstBytes request) {
     qp.rqDepthLog = bits(cfg1, 31, 20);
     qp.sendCqn = bits(sqCfg, 23, 0);
     qp.recvCqn = bits(rqCfg, 23, 0);
-    if (qp.qpn == 0 || qp.qpn >= maxQps() || qp.sqDepthLog > kMaxSqDepthLog ||
-        qp.rqDepthLog > config_.max_recv_wr_log)
+    if (qp.qpn == 0 || qp.qpn >= maxQps() || qp.sqDepthLog > kMaxSqDepthLog || qp.rqDepthLog > config_.max_recv_wr_log)
         return Status::Invalid;
     if (qps_.contains(qp.qpn))
         return Status::Exists;

@@ -46,8 +46,8 @@ bool CompletionQueue::post(Host& host, const Completion& completion, const std::
     const uint32_t header = static_cast<uint32_t>(completion.op) << 16 | static_cast<uint32_t>(completion.queue) << 8 |
                             static_cast<uint32_t>(completion.syndrome);
     // The immediate is the one little-endian word of the entry (7.4).
-    const bool immediate =
-        completion.queue == QueueType::Receive && (completion.op == Op::RecvWriteImm || completion.op == Op::RecvSendImm);
+    const bool immediate = completion.queue == QueueType::Receive &&
+                           (completion.op == Op::RecvWriteImm || completion.op == Op::RecvSendImm);
     const uint32_t word12 = immediate ? byteSwapped(completion.word12) : completion.word12;
     const bool wakes = completion.solicited || completion.syndrome != Syndrome::Success;
     return postRaw(host, header, {completion.index, completion.qpn, word12, completion.bytes, 0, 0, 0}, wakes, fire);

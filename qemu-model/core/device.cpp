@@ -19,7 +19,6 @@ constexpr unsigned kTurn = 16; // of one QP before the next has its turn
 constexpr uint64_t kErrorWindowNs = 1'000'000'000;
 constexpr uint32_t kErrorsPerWindow = 20;
 
-
 struct Limit {
     const char* field;
     uint32_t erdma_config::*member;
@@ -341,8 +340,7 @@ bool Device::matchesRing(QueuePair& qp, uint16_t pi, const DirectWqe& direct) {
     const uint64_t depth = uint64_t{1} << qp.config().sqDepthLog;
     const uint64_t first = static_cast<uint16_t>(pi - direct.wqebbs) & (depth - 1);
     std::array<std::byte, 8> header;
-    return qp.config().sq.read(host_, first * kWqebbBytes, header) &&
-           loadLe64(header, 0) == loadLe64(direct.bytes, 0);
+    return qp.config().sq.read(host_, first * kWqebbBytes, header) && loadLe64(header, 0) == loadLe64(direct.bytes, 0);
 }
 
 void Device::sqDoorbell(uint32_t qpn, uint16_t pi, const DirectWqe* direct) {

@@ -24,9 +24,7 @@ uint16_t producerOf(uint64_t value) { return static_cast<uint16_t>(value); }
 uint32_t wqebbsOf(uint64_t header) { return static_cast<uint32_t>(header >> 52 & 7) + 1; }
 
 size_t pageIndex(uint16_t page) { return page - static_cast<size_t>(kExtDoorbells / kDoorbellPageBytes); }
-bool isExtended(uint16_t page) {
-    return page >= kExtDoorbells / kDoorbellPageBytes && pageIndex(page) < kExtPages;
-}
+bool isExtended(uint16_t page) { return page >= kExtDoorbells / kDoorbellPageBytes && pageIndex(page) < kExtPages; }
 
 } // namespace
 
@@ -154,7 +152,8 @@ std::optional<DoorbellPages> DoorbellSpace::allocate(bool sq, bool rq, bool cq) 
     const auto take = [this](bool isSq) {
         const auto at = std::find_if(extended_.begin(), extended_.end(), [](const Page& p) { return p.group == 0; });
         *at = {lastGroup_, isSq};
-        return static_cast<uint16_t>(kExtDoorbells / kDoorbellPageBytes + static_cast<uint64_t>(at - extended_.begin()));
+        return static_cast<uint16_t>(kExtDoorbells / kDoorbellPageBytes +
+                                     static_cast<uint64_t>(at - extended_.begin()));
     };
     DoorbellPages pages;
     if (sq)
@@ -179,9 +178,7 @@ bool DoorbellSpace::release(const DoorbellPages& pages) {
     return known;
 }
 
-uint32_t DoorbellSpace::groupOf(uint16_t page) const {
-    return isExtended(page) ? extended_[pageIndex(page)].group : 0;
-}
+uint32_t DoorbellSpace::groupOf(uint16_t page) const { return isExtended(page) ? extended_[pageIndex(page)].group : 0; }
 
 // Existing drivers give a process its CQ doorbells at the page named "RQ" and the reverse (4.21), so such a page does
 // not say what a store means.  The offset does, except where both readings fit; a CQ doorbell has the arm bit.

@@ -71,7 +71,7 @@ private:
     void open(Device& device, uint64_t slot, uint64_t header);
     void finishFromRing(Device& device, const Collection& collection);
 
-    std::unordered_map<uint64_t, Collection> open_; // bounded: one per QP and one per 128-byte slot
+    std::unordered_map<uint64_t, Collection> open_;  // bounded: one per QP and one per 128-byte slot
     std::unordered_map<uint64_t, uint32_t> lowHalf_; // 4-byte stores waiting for the high half; kMaxLowHalves
     std::array<Page, kExtPages> extended_{};
     uint32_t lastGroup_ = 0;

@@ -190,8 +190,7 @@ bool MrTable::pageAddresses(const Region& region, uint64_t first, std::span<uint
     return true;
 }
 
-template <typename Span, typename Copy>
-MrFault MrTable::transfer(const MrAccess& request, Span span, Copy copy) const {
+template <typename Span, typename Copy> MrFault MrTable::transfer(const MrAccess& request, Span span, Copy copy) const {
     if (request.length == 0)
         return MrFault::None;
     const Region* region = nullptr;

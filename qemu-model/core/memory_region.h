@@ -85,7 +85,8 @@ public:
     MrFault write(const MrAccess& request, ConstBytes in) const;
     // 8 aligned bytes (request.length is taken as 8); check first, then the atomic operation of the host.
     // A misaligned address is a Bounds fault.
-    MrFault atomic(const MrAccess& request, erdma_atomic_op op, uint64_t operand, uint64_t compare, uint64_t& old) const;
+    MrFault atomic(const MrAccess& request, erdma_atomic_op op, uint64_t operand, uint64_t compare,
+                   uint64_t& old) const;
 
     // 8.5.  The PD is that of the queue pair; fast registration of another PD's region, of a NORMAL or DMA region,
     // or with more pages than the table holds is a fault.
@@ -102,8 +103,8 @@ private:
         bool valid = false;
         uint8_t key = 0;
         uint8_t pageShift = 12;
-        uint8_t level = 0;          // of the walk: 0 `inlined`, 1 array at `root`, 2 and 3 trees below `root`
-        uint8_t tableLevel = 0;     // of the table named at registration; fast registration may switch to inline
+        uint8_t level = 0;      // of the walk: 0 `inlined`, 1 array at `root`, 2 and 3 trees below `root`
+        uint8_t tableLevel = 0; // of the table named at registration; fast registration may switch to inline
         uint8_t tablePageShift = 12;
         uint32_t pd = 0;
         uint32_t access = 0;
@@ -120,8 +121,7 @@ private:
     Status shape(const RegisterMr& request, Region& region) const;
     // Bus addresses of pages [first, first + out.size()) of the region; false: a table is unreachable.
     bool pageAddresses(const Region& region, uint64_t first, std::span<uint64_t> out) const;
-    template <typename Span, typename Copy>
-    MrFault transfer(const MrAccess& request, Span span, Copy copy) const;
+    template <typename Span, typename Copy> MrFault transfer(const MrAccess& request, Span span, Copy copy) const;
     MrFault findFast(uint32_t stag, uint32_t pd, Region*& region);
 
     Host& host_;

@@ -10,13 +10,6 @@ namespace erdma {
 RingView::RingView(std::vector<uint64_t> pages, uint64_t pageBytes, uint64_t firstOffset, uint64_t ringBytes)
     : pages_(std::move(pages)), pageBytes_(pageBytes), firstOffset_(firstOffset), ringBytes_(ringBytes) {}
 
-bool RingView::complete() const {
-    if (pages_.empty() || pageBytes_ == 0 || ringBytes_ == 0)
-        return false;
-    const uint64_t lastByte = firstOffset_ + (ringBytes_ - 1);
-    return lastByte >= firstOffset_ && lastByte / pageBytes_ < pages_.size();
-}
-
 template <typename Span, typename Copy> bool RingView::eachPiece(uint64_t offset, Span span, Copy copy) const {
     if (offset > ringBytes_ || span.size() > ringBytes_ - offset)
         return false;

@@ -18,8 +18,6 @@ public:
     RingView() = default;
     // Pages are `pageBytes` apart logically; byte 0 of the ring is at `firstOffset` of page 0.
     RingView(std::vector<uint64_t> pages, uint64_t pageBytes, uint64_t firstOffset, uint64_t ringBytes);
-    // True when offset + ringBytes fits the pages given.
-    bool complete() const;
     uint64_t bytes() const { return ringBytes_; }
     size_t pageCount() const { return pages_.size(); }
     // Bus address of the first byte, for reports; 0 without pages.
@@ -39,13 +37,13 @@ private:
 
 // How a CREATE_CQ or CREATE_QP command names the pages of a ring, after decoding.
 struct RingRequest {
-    bool table = false;             // `address` is that of an array of `count` LE64 page addresses
-    uint64_t address = 0;           // of the array
+    bool table = false;                // `address` is that of an array of `count` LE64 page addresses
+    uint64_t address = 0;              // of the array
     std::array<uint64_t, 4> inlined{}; // page addresses when there is no array; at most 4
     uint32_t count = 0;
-    uint32_t pageShift = 12;        // log2 bytes
-    uint64_t offset = 0;            // of the ring in its first page
-    uint64_t bytes = 0;             // of the ring
+    uint32_t pageShift = 12; // log2 bytes
+    uint64_t offset = 0;     // of the ring in its first page
+    uint64_t bytes = 0;      // of the ring
 };
 
 // Copies the page addresses that the ring really uses, at most `maxPages` of them.  Invalid: the pages do not cover

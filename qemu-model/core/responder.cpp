@@ -377,10 +377,9 @@ bool Responder::sendReadResponse(const Owed& owed) {
     segment.to = read.sinkTo + sent_;
     if (length != 0) {
         const Bytes buffer = qp_.device().fabric().scratch().first(length);
-        const MrFault fault =
-            qp_.device().regions().read({read.sourceStag, qp_.config().pd, read.sourceTo + sent_, length,
-                                         access::kRemoteRead, Side::Remote},
-                                        buffer);
+        const MrFault fault = qp_.device().regions().read(
+            {read.sourceStag, qp_.config().pd, read.sourceTo + sent_, length, access::kRemoteRead, Side::Remote},
+            buffer);
         segment.payload = buffer;
         if (fault != MrFault::None) {
             refuse(owed, fault);
@@ -418,6 +417,12 @@ void Responder::holdExpired() {
     terminate.culprit = TerminateInfo::Culprit::Send;
     terminate.msn = expectedSend_;
     qp_.inboundFailed(failure, terminate);
+}
+
+void Responder::discard() {
+    owed_.clear();
+    refusal_.reset();
+    holdDeadline_ = 0;
 }
 
 void Responder::flush(Syndrome halfReceived) {

@@ -58,7 +58,8 @@ public:
 
     // Completes the RQE in use with `halfReceived`, all posted ones with Flushed.
     void flush(Syndrome halfReceived);
-    void discard() { owed_.clear(), refusal_.reset(), holdDeadline_ = 0; }
+    // Forgets what is owed and stops waiting, without touching guest memory.
+    void discard();
 
     uint16_t producer() const { return pi_; }
     uint16_t consumer() const { return ci_; }

@@ -427,6 +427,11 @@ static bool add_bars(ErdmaState *s, Error **errp)
     PCIDevice *pci = &s->parent_obj;
     const uint8_t type = PCI_BASE_ADDRESS_SPACE_MEMORY | PCI_BASE_ADDRESS_MEM_TYPE_64;
 
+    /* Drivers refuse a function with any memory resource but BARs 0 and 2 (adapter.md 1.2). */
+    if (pci->romfile && *pci->romfile) {
+        error_setg(errp, "erdma: the adapter has no option ROM; leave out 'romfile'");
+        return false;
+    }
     memory_region_init_io(&s->registers, OBJECT(s), &register_ops, s, "erdma-registers", ERDMA_BAR0_SIZE);
     pci_register_bar(pci, ERDMA_REGISTER_BAR, type, &s->registers);
 

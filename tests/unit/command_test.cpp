@@ -334,8 +334,8 @@ TEST(Command, CreateCqBadTables) {
     Ready m;
     const uint64_t list = m.guest.memory().allocate(4096);
     EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 6, 1, list, 0)), 22u);
-    EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 8, 1, list, 1, 0)), 22u);       // 8 KiB in one page
-    EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 8, 1, list, 2, 0, 1)), 22u);    // offset makes it three
+    EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 8, 1, list, 1, 0)), 22u);    // 8 KiB in one page
+    EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 8, 1, list, 2, 0, 1)), 22u); // offset makes it three
     EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 6, 1, list, 1, 13, 0xFFFFFFFF)), 22u);
     EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 8, 1, m.host.memory->ramBytes, 2, 0)), 14u);
     EXPECT_EQ(m.guest.status(0, 4, Guest::cqRequest(1, 8, 1, UINT64_MAX - 3, 2, 0)), 14u);
@@ -411,9 +411,7 @@ TEST(Command, CreateQpLevelRule) {
         EXPECT_EQ(m.guest.status(0, 1, Guest::qpRequest(5, 1, 1, 6, 4, 1, memory.ramBytes, list, 0, 1, true)), 14u);
         EXPECT_EQ(m.guest.status(0, 1, Guest::qpRequest(5, 1, 1, 6, 4, 1, list, memory.ramBytes, 0, 1, true)), 14u);
         // Offset into the first page, merged into the word unshifted.
-        ASSERT_EQ(m.guest.status(0, 1,
-                                 Guest::qpRequest(6, 1, 1, 6, 4, 1, page, page, 1).u32(40, 0x1000 | 1 << 1)),
-                  0u);
+        ASSERT_EQ(m.guest.status(0, 1, Guest::qpRequest(6, 1, 1, 6, 4, 1, page, page, 1).u32(40, 0x1000 | 1 << 1)), 0u);
         EXPECT_EQ(first(6), page + 0x1000);
     }
 }
@@ -458,6 +456,45 @@ TEST(Command, ModifyToRtsIsDecoded) {
     m.guest.advance(16'000'000'000);
     EXPECT_EQ(m.device.findQp(1)->state(), QpState::Error);
     EXPECT_EQ(m.guest.drainAeq().size(), 1u);
+}
+
+TEST(Command, DestroyWhileWaitingForThePair) {
+    Ready m;
+    ASSERT_TRUE(m.guest.createCq(1).ok());
+    QpModify link;
+    for (const uint32_t qpn : {1u, 2u}) {
+        ASSERT_TRUE(m.guest.createQp(qpn, 1, 1).ok());
+        link.ownPort = static_cast<uint16_t>(qpn);
+        ASSERT_TRUE(m.guest.connectQp(qpn, link).ok());
+        m.host.clock += 1000;
+    }
+    const uint64_t first = m.host.timerAt;
+    m.device.wakeAt(first + 1, 1); // later than what is asked for already: kept for the next time
+    EXPECT_EQ(m.host.timerAt, first);
+    m.device.wakeAt(first - 1, 2);
+    EXPECT_EQ(m.host.timerAt, first - 1);
+    ASSERT_TRUE(m.guest.destroyQp(2).ok());
+    EXPECT_EQ(m.host.timerAt, first);
+    ASSERT_TRUE(m.guest.destroyQp(1).ok());
+    EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF);
+    m.device.wakeAt(5, 1);
+    EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF);
+}
+
+TEST(Command, ActivatedFromOutsideAsksForAnEntry) {
+    Ready m;
+    ASSERT_TRUE(m.guest.createCq(1).ok());
+    ASSERT_TRUE(m.guest.createQp(1, 1, 1).ok());
+    QueuePair& qp = *m.device.findQp(1);
+    m.device.activate(qp);
+    m.device.activate(qp);
+    EXPECT_TRUE(m.host.scheduled);
+    m.guest.settle(); // nothing to do, and not again
+    EXPECT_FALSE(m.host.scheduled);
+    m.device.activate(qp);
+    ASSERT_TRUE(m.guest.destroyQp(1).ok());
+    m.guest.settle();
+    EXPECT_FALSE(m.host.scheduled);
 }
 
 // ---- memory regions ----

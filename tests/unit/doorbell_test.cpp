@@ -238,8 +238,7 @@ struct Extended : Machine {
     uint32_t createQp(uint32_t qpn, uint32_t cqn, uint16_t sqPage, uint16_t rqPage) {
         Request request =
             Guest::qpRequest(qpn, cqn, cqn, 4, 4, 1, guest.memory().allocate(4096), guest.memory().allocate(4096));
-        return guest.status(
-            0, 1, request.u32(16, 8u << 28 | 1u << 25 | cqn).u32(112, uint32_t{sqPage} << 16 | rqPage));
+        return guest.status(0, 1, request.u32(16, 8u << 28 | 1u << 25 | cqn).u32(112, uint32_t{sqPage} << 16 | rqPage));
     }
 };
 

@@ -129,7 +129,8 @@ public:
         uint64_t addr;
         size_t length;
     };
-    explicit FakeHost(std::shared_ptr<FakeMemory> shared = std::make_shared<FakeMemory>()) : memory(std::move(shared)) {}
+    explicit FakeHost(std::shared_ptr<FakeMemory> shared = std::make_shared<FakeMemory>())
+        : memory(std::move(shared)) {}
 
     std::shared_ptr<FakeMemory> memory;
     std::vector<unsigned> interrupts; // vectors, in order
@@ -283,8 +284,8 @@ public:
         init();
     }
     void armCommandCq() {
-        write64(0x300, uint64_t{cmdArms_ & 0xFF} << 56 | 1u << 31 | uint64_t{cmdArms_ & 3} << 28 |
-                           (cmdCq_.ci & 0xFFFFFF));
+        write64(0x300,
+                uint64_t{cmdArms_ & 0xFF} << 56 | 1u << 31 | uint64_t{cmdArms_ & 3} << 28 | (cmdCq_.ci & 0xFFFFFF));
     }
     void countCommandEvent() { ++cmdArms_; }
 
@@ -336,8 +337,7 @@ public:
     Reply createEq(uint8_t eqn, uint8_t depthLog = 12, std::optional<uint8_t> vector = std::nullopt) {
         Ring ring = newRing(1u << depthLog, 16);
         const Reply reply = command(
-            1, 0,
-            Request().u64(8, ring.address).u8(16, vector.value_or(eqn)).u8(17, eqn).u8(18, depthLog).u8(19, 1));
+            1, 0, Request().u64(8, ring.address).u8(16, vector.value_or(eqn)).u8(17, eqn).u8(18, depthLog).u8(19, 1));
         if (reply.ok())
             ceqs_[eqn] = ring;
         return reply;
@@ -502,9 +502,9 @@ public:
     }
 
     // ---- memory regions ----
-    static Request mrRequest(uint32_t index, uint32_t type, uint32_t access, uint32_t pd, uint64_t start,
-                             uint64_t size, uint32_t pageShift, uint32_t level, uint64_t count, bool valid = true,
-                             uint32_t key = 0, uint32_t version = 0, uint32_t tablePageField = 0) {
+    static Request mrRequest(uint32_t index, uint32_t type, uint32_t access, uint32_t pd, uint64_t start, uint64_t size,
+                             uint32_t pageShift, uint32_t level, uint64_t count, bool valid = true, uint32_t key = 0,
+                             uint32_t version = 0, uint32_t tablePageField = 0) {
         return Request()
             .u32(8, (valid ? 1u << 31 : 0) | version << 28 | key << 20 | index)
             .u32(12, pd << 12 | type << 6 | access)

@@ -59,10 +59,10 @@ TEST_P(BadText, IsExplainedAndChangesNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fault, BadText,
-                         testing::Values("x", "cmd-drop=", "cmd-drop=1", "cmd-drop=4/1", "cmd-drop=a/1", "cmd-drop=0/256",
-                                         "cmd-drop=0/1*0", "cmd-drop=0/1*", "cmd-drop=0/1*4294967296", "cmd-fail=0/1",
-                                         "cmd-fail=0/1:0", "cmd-fail=0/1:256", "cmd-fail=0/1:", "cmd-drop=0/-1",
-                                         "dead;nonsense", "cmd-drop=0/1:5", "cmd-drop=0/1 2"));
+                         testing::Values("x", "cmd-drop=", "cmd-drop=1", "cmd-drop=4/1", "cmd-drop=a/1",
+                                         "cmd-drop=0/256", "cmd-drop=0/1*0", "cmd-drop=0/1*", "cmd-drop=0/1*4294967296",
+                                         "cmd-fail=0/1", "cmd-fail=0/1:0", "cmd-fail=0/1:256", "cmd-fail=0/1:",
+                                         "cmd-drop=0/-1", "dead;nonsense", "cmd-drop=0/1:5", "cmd-drop=0/1 2"));
 
 TEST(Fault, DroppedCommandIsConsumedAndNeverCompletes) {
     Machine m;

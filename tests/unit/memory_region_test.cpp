@@ -231,7 +231,7 @@ TEST(MemoryRegion, BadFields) {
     }
     RegisterMr mr = Table::normal(8192, 0, 4096, 0, 1);
     EXPECT_EQ(t.regions.registerMr(mr), Status::Invalid); // index
-    mr.index = 0;                                          // the allocator may wrap to it
+    mr.index = 0;                                         // the allocator may wrap to it
     EXPECT_EQ(t.regions.registerMr(mr), Status::Ok);
     EXPECT_EQ(t.regions.registerMr(mr), Status::Exists);
     mr.index = 1;
@@ -537,8 +537,10 @@ TEST(MemoryRegion, RandomRegistrationsAndAccesses) {
         fr.count = static_cast<uint32_t>(random() % 2 ? random() : random() % 20);
         t.regions.fastRegister(fr, static_cast<uint32_t>(random() % 2));
         std::vector<std::byte> data(random() % 20000);
-        const MrAccess where{static_cast<uint32_t>(random() % 21 << 8 | random() % 2), static_cast<uint32_t>(random() % 2),
-                             random() % 2 ? mr.start : random() % 200000, random() % 4 ? data.size() : random(),
+        const MrAccess where{static_cast<uint32_t>(random() % 21 << 8 | random() % 2),
+                             static_cast<uint32_t>(random() % 2),
+                             random() % 2 ? mr.start : random() % 200000,
+                             random() % 4 ? data.size() : random(),
                              static_cast<uint32_t>(random() & random() & access::kMask),
                              random() % 2 ? Side::Local : Side::Remote};
         if (random() % 2)

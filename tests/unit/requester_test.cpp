@@ -818,5 +818,20 @@ TEST(Requester, RingOfWhichOnePageIsGone) {
     EXPECT_EQ(t.events(t.a).size(), 1u);
 }
 
+TEST(Requester, EntryThatReachesIntoAMissingPage) {
+    Bench t({.sqLog = 8});
+    const uint64_t ring = t.a.guest->qp(t.a.qpn).sq.address;
+    const uint32_t good = static_cast<uint32_t>((4096 - ring % 4096) / 32);
+    for (uint32_t i = 1; i < good; ++i)
+        t.a.put(inlineWriteSqe(0, {}, 0, 0));
+    t.ring(t.a);
+    t.a.memory().block((ring & ~uint64_t{4095}) + 4096);
+    t.post(t.a, readSqe(kSignal, t.a.sge(0, 8), t.b.stag, t.b.iova));
+    EXPECT_EQ(t.a.state(), QpState::Error);
+    EXPECT_EQ(t.events(t.a).size(), 1u);
+    EXPECT_EQ(t.a.sent()->syndrome, static_cast<uint8_t>(Syndrome::Flushed)) << "its header can be read";
+    EXPECT_FALSE(t.a.sent());
+}
+
 } // namespace
 } // namespace erdma::test
