@@ -25,6 +25,8 @@ function(erdma_part_check name result)
     string(TOUPPER "${${name}}" value)
     get_property(description GLOBAL PROPERTY ${name}_DESCRIPTION)
     list(JOIN ARGN "; " missing)
+    # The sentences have semicolons of their own, which made them look like lists.
+    string(REPLACE ";  " "; " missing "${missing}")
     if(NOT value STREQUAL "AUTO" AND NOT ${name})
         set(state "left out (${name}=OFF)")
         set(build FALSE)

@@ -56,20 +56,20 @@ struct erdma_host_ops {
 
 /* Everything configurable.  Fill with erdma_config_defaults() first. */
 struct erdma_config {
-    uint8_t mac[6];              /* of the paired NIC */
-    uint32_t vectors;            /* MSI-X vectors, 2..32 (32) */
-    uint32_t direct_wqe_groups;  /* register GRP_NUM, 0..255 (24); < 4 switches direct WQEs off */
-    uint32_t qblock;             /* blocks of 1024 QPs, 1..64 (4) */
-    uint32_t max_cqe_log;        /* 6..20 (20) */
-    uint32_t max_recv_wr_log;    /* 6..15 (15) */
-    uint32_t max_mr_size_log;    /* 20..48 (36) */
-    uint32_t default_cc;         /* congestion control number, 0..4 (1) */
-    uint32_t firmware_version;   /* (0x00000225) */
-    bool atomic;                 /* capability ATOMIC (true) */
-    bool multilevel_mtt;         /* capability MTT_VA (true) */
-    bool extended_doorbells;     /* capability EXTEND_DB (false) */
-    uint32_t pair_timeout_ms;    /* wait for the other end of a loopback connection, 1..600000 (15000) */
-    uint32_t rnr_hold_ms;        /* wait for a receive buffer, 0 = forever, ..600000 (30000) */
+    uint8_t mac[6];             /* of the paired NIC */
+    uint32_t vectors;           /* MSI-X vectors, 2..32 (32) */
+    uint32_t direct_wqe_groups; /* register GRP_NUM, 0..255 (24); < 4 switches direct WQEs off */
+    uint32_t qblock;            /* blocks of 1024 QPs, 1..64 (4) */
+    uint32_t max_cqe_log;       /* 6..20 (20) */
+    uint32_t max_recv_wr_log;   /* 6..15 (15) */
+    uint32_t max_mr_size_log;   /* 20..48 (36) */
+    uint32_t default_cc;        /* congestion control number, 0..4 (1) */
+    uint32_t firmware_version;  /* (0x00000225) */
+    bool atomic;                /* capability ATOMIC (true) */
+    bool multilevel_mtt;        /* capability MTT_VA (true) */
+    bool extended_doorbells;    /* capability EXTEND_DB (false) */
+    uint32_t pair_timeout_ms;   /* wait for the other end of a loopback connection, 1..600000 (15000) */
+    uint32_t rnr_hold_ms;       /* wait for a receive buffer, 0 = forever, ..600000 (30000) */
 };
 
 struct erdma_dev;

@@ -64,6 +64,9 @@ class Refused(unittest.TestCase):
         self.refused([*host.nic(), *host.adapter(atomic="perhaps")], "'atomic'")
         self.refused([*host.nic(), *host.adapter(vectors=2 ** 33)], "vectors")
 
+    def test_option_rom(self):
+        self.refused([*host.nic(), *host.adapter(romfile="efi-virtio.rom")], "leave out 'romfile'")
+
     def test_unknown_property(self):
         self.refused([*host.nic(), *host.adapter(colour="red")], "colour")
 

@@ -88,7 +88,7 @@ def command_setup(_options):
 
 def command_build(options):
     runs.setup()
-    path = runs.build(kernels.find(options.kernel))
+    path = runs.build(kernels.find(options.kernel), everything=True)
     say(f"built: {os.path.relpath(path)}, {os.path.relpath(machines.MODEL)}")
     return 0
 
@@ -137,7 +137,7 @@ def booted(options, name):
     kernel = kernels.find(options.kernel)
     model = not options.no_model
     if model and not options.no_build:
-        runs.build(kernel, everything=True)
+        runs.build(kernel)
     properties = dict(part.partition("=")[::2] for part in options.device.split(",") if part)
     machine = runs.make_vm(runs.new_run(name), kernel, model=model, driver=model, cpus=options.cpus,
                            memory=options.memory, append=options.append, qemu_args=options.qemu_arg,

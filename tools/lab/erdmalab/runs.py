@@ -66,8 +66,8 @@ def cmake_build(directory, settings, log, targets=()):
             raise LabError(f"'{' '.join(command)}' failed; {log} ends with:\n{tail(log, 40)}")
 
 
-def build(kernel, everything=True):
-    """Build the tree for a kernel; returns the path of erdma.ko.
+def build(kernel, everything=False):
+    """Build for a kernel what a guest needs, or everything; returns the path of erdma.ko.
 
     The default kernel's module comes from the main build directory.  Another
     kernel's module is built in a directory of its own beside it.
@@ -80,8 +80,9 @@ def build(kernel, everything=True):
                        f"install linux-headers-{kernel.version}, or unpack that package and the "
                        "-common and kbuild ones beside the kernel's")
     own = os.path.realpath(kernel.headers) == os.path.realpath(default.headers)
-    if everything or own:
-        cmake_build(BUILD, {"KERNEL_DIR": default.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "ON"}, log)
+    targets = ["erdma-model"] + (["erdma-module"] if own else [])
+    cmake_build(BUILD, {"KERNEL_DIR": default.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "ON"}, log,
+                [] if everything else targets)
     if own:
         return os.path.join(BUILD, "src", "erdma.ko")
     directory = os.path.join(BUILD, "kernel", f"module-{kernel.version}")

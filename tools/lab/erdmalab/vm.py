@@ -300,7 +300,7 @@ class Vm:
         return self.wait_devices(expected, timeout or 30 * self.slow)
 
     def unload_driver(self, timeout=None):
-        self.run(["modprobe", "-r", "erdma"], timeout=timeout or 60 * self.slow)
+        self.run(["rmmod", "erdma"], timeout=timeout or 60 * self.slow)
 
     def driver_loaded(self):
         return self.run(["test", "-d", "/sys/module/erdma"], check=False).code == 0
