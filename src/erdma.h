@@ -141,7 +141,7 @@ struct erdma_cmdq {
 enum erdma_adapter_flags {
 	ERDMA_AD_BROKEN,	/* a command timed out or the device died: no command is sent any more */
 	ERDMA_AD_REGISTERED,	/* with ib_core */
-	ERDMA_AD_REMOVING,
+	ERDMA_AD_REMOVING,	/* remove or shutdown runs: ib_core gets no events any more */
 };
 
 struct erdma_adapter {
@@ -196,7 +196,7 @@ struct erdma_ucontext {
 	u32 db_index;			/* exclusive page or slot number */
 	u16 ext_sq_page, ext_rq_page, ext_cq_page; /* from ALLOC_DB; 0: none */
 	struct rdma_user_mmap_entry *sq_mmap, *rq_mmap, *cq_mmap;
-	struct mutex lock;		/* dbrec_pages */
+	struct mutex lock;		/* guards dbrec_pages */
 	struct list_head dbrec_pages;
 };
 
@@ -291,7 +291,7 @@ struct erdma_qp {
 	struct kref ref;
 	struct completion gone;
 
-	struct mutex state_lock;
+	struct mutex state_lock;	/* guards state, ep; one MODIFY_QP at a time */
 	enum erdma_hw_qp_state state;	/* ours; changes under state_lock, read anywhere */
 	u8 cc;
 	struct ib_qp_cap cap;
@@ -490,7 +490,10 @@ void erdma_cqs_device_died(struct erdma_adapter *ad);
 
 int erdma_cm_setup(struct erdma_adapter *ad);
 void erdma_cm_shutdown(struct erdma_adapter *ad);	/* after unregistration: no endpoint is left when it returns */
-/* The QP left RTS (by verbs) or died (by event): raises CLOSE and closes the socket, from the CM workqueue.  Any context. */
+/*
+ * The QP left RTS (by verbs) or died (by event): raises CLOSE and closes the socket, from the CM workqueue.
+ * Any context.
+ */
 void erdma_cm_qp_stopped(struct erdma_qp *qp);
 int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param);
 int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param);

@@ -231,6 +231,7 @@ static void erdma_qp_size(struct erdma_qp *qp, const struct ib_qp_cap *wanted)
 		.max_send_sge = ERDMA_MAX_SEND_SGE,
 		.max_recv_sge = ERDMA_MAX_RECV_SGE,
 		.max_inline_data = ERDMA_MAX_INLINE,
+		.max_rdma_ctxs = wanted->max_rdma_ctxs,	/* belongs to the RDMA core, which reads it back */
 	};
 }
 

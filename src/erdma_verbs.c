@@ -313,12 +313,10 @@ static void erdma_context_unwind(struct erdma_adapter *ad, struct erdma_ucontext
 	rdma_user_mmap_entry_remove(uc->cq_mmap);
 	rdma_user_mmap_entry_remove(uc->rq_mmap);
 	rdma_user_mmap_entry_remove(uc->sq_mmap);
-	if (ad->caps.flags & ERDMA_CAP_EXTEND_DB) {
-		if (uc->ext_sq_page)
-			erdma_free_ext_pages(ad, uc);
-	} else {
+	if (uc->ext_sq_page)
+		erdma_free_ext_pages(ad, uc);
+	else
 		erdma_release_send_page(ad, uc);
-	}
 	atomic_dec(&ad->num_contexts);
 }
 
@@ -335,9 +333,11 @@ static int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udat
 		return -EOPNOTSUPP;
 	if (udata->outlen < sizeof(resp))
 		return -EINVAL;
-	if (erdma_is_broken(ad))
-		return -EIO;
 
+	/*
+	 * A broken device is opened all the same: its state can be read, everything else fails.  Also, 6.1's ioctl
+	 * path leaks a task reference for each context that the driver refuses.
+	 */
 	mutex_init(&uc->lock);
 	INIT_LIST_HEAD(&uc->dbrec_pages);
 	uc->db_type = ERDMA_SDB_SHARED_PAGE;
@@ -347,7 +347,7 @@ static int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udat
 		return -ENOSPC;
 	}
 
-	if (ad->caps.flags & ERDMA_CAP_EXTEND_DB) {
+	if ((ad->caps.flags & ERDMA_CAP_EXTEND_DB) && !erdma_is_broken(ad)) {
 		err = erdma_alloc_ext_pages(ad, uc);
 		if (err)
 			goto unwind;

@@ -135,6 +135,7 @@ static int erdma_draft_write(struct erdma_draft *d, const struct ib_send_wr *wr)
 static int erdma_draft_read(struct erdma_draft *d, const struct ib_send_wr *wr)
 {
 	const struct ib_sge *sink = wr->sg_list;
+	u32 revoke;
 
 	if (wr->num_sge != ERDMA_MAX_READ_SGE)
 		return -EINVAL;
@@ -143,8 +144,13 @@ static int erdma_draft_read(struct erdma_draft *d, const struct ib_send_wr *wr)
 	d->read.sink_addr_lo = cpu_to_le32(lower_32_bits(sink->addr));
 	d->read.sink_addr_hi = cpu_to_le32(upper_32_bits(sink->addr));
 	d->read.src = erdma_make_sge(rdma_wr(wr)->remote_addr, sink->length, rdma_wr(wr)->rkey);
-	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV)
-		d->read.inv_stag = cpu_to_le32(wr->ex.invalidate_rkey);
+	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV) {
+		/* rdma_rw notes the STag before it renews the key of the sink region: same region, current key. */
+		revoke = wr->ex.invalidate_rkey;
+		if (revoke >> 8 == sink->lkey >> 8)
+			revoke = sink->lkey;
+		d->read.inv_stag = cpu_to_le32(revoke);
+	}
 	d->used = sizeof(d->read);
 	return 0;
 }
