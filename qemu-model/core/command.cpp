@@ -93,7 +93,9 @@ void Device::commandCqDoorbell(uint64_t value) {
         badDoorbell("command CQ doorbell before INIT");
         return;
     }
-    cmdCq_->arm(value, [this] { fireCommandEvent(); });
+    // The driver consumes first and arms then: what its CI leaves out is new to it (3.7).
+    if (cmdCq_->arm(value, [this] { fireCommandEvent(); }))
+        cmdCq_->remind([this] { fireCommandEvent(); });
 }
 
 // Reads WQEBBs [first, end) of the entry at the consumer index; drivers never wrap an entry, a hostile ring may.
@@ -281,6 +283,7 @@ Device::CommandReply Device::destroyCq(ConstBytes request) {
         return Status::NotFound;
     ringPages_ -= at->second.queue->ring().pageCount();
     eqs_[at->second.queue->eqn()].dropCq(cqn);
+    std::erase_if(reminders_, [cqn](const auto& reminder) { return reminder.second == cqn; });
     cqs_.erase(at);
     counters_[Counter::CqsNow] = cqs_.size();
     return {};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "completion_queue.h"
 
+#include <utility>
+
 #include "byteorder.h"
 
 namespace erdma {
@@ -14,6 +16,8 @@ constexpr uint64_t kIndexMask = 0xFFFFFF;
 
 void CompletionQueue::raise(const std::function<void()>& fire) {
     armed_ = Armed::None;
+    reminding_ = false;
+    reported_ = producer_;
     fire();
 }
 
@@ -53,20 +57,35 @@ bool CompletionQueue::post(Host& host, const Completion& completion, const std::
     return postRaw(host, header, {completion.index, completion.qpn, word12, completion.bytes, 0, 0, 0}, wakes, fire);
 }
 
-void CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) {
+bool CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) {
     if ((doorbell & kArm) == 0)
-        return;
+        return false;
+    reminding_ = false;
+    const auto fetched = static_cast<uint8_t>(doorbell >> 28 & 3);
+    const bool fetchedMore = std::exchange(fetched_, fetched) != fetched;
     const uint64_t unseen = (producer_ - doorbell) & kIndexMask; // entries behind the host's CI
     if ((doorbell & kSolicitedOnly) == 0) {
         armed_ = Armed::Any;
-        if (unseen != 0)
+        reminding_ = unseen != 0 && fetchedMore && reported_ == producer_;
+        if (unseen != 0 && !reminding_)
             raise(fire);
-        return;
+        return reminding_;
     }
     if (solicitedEnd_ != 0 && producer_ - solicitedEnd_ < unseen)
         raise(fire);
     else if (armed_ == Armed::None)
         armed_ = Armed::Solicited;
+    return false;
+}
+
+void CompletionQueue::remind(const std::function<void()>& fire) {
+    if (reminding_)
+        raise(fire);
+}
+
+void CompletionQueue::wake(const std::function<void()>& fire) {
+    if (armed_ == Armed::Any)
+        raise(fire);
 }
 
 } // namespace erdma

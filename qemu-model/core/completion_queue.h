@@ -38,7 +38,15 @@ public:
     // Header word without owner bit, and the 28 bytes behind it as the numbers that are stored big endian (3.5).
     bool postRaw(Host& host, uint32_t header, const std::array<uint32_t, 7>& words, bool wakes,
                  const std::function<void()>& fire);
-    void arm(uint64_t doorbell, const std::function<void()>& fire);
+    // Arm doorbell (6.5).  True: every entry behind CI was reported by an event that the host has fetched since its
+    // last arm (CMDSN tells), so it is about to poll them, as programs do that arm first and poll then.  An event now
+    // would wake them once more for nothing; remind() must be called a while later in case they left some.
+    [[nodiscard]] bool arm(uint64_t doorbell, const std::function<void()>& fire);
+    // Fires for what that arm left unreported, unless a newer entry or arm has settled it.
+    void remind(const std::function<void()>& fire);
+    bool reminding() const { return reminding_; }
+    // Fires, if armed for any completion, without an entry.
+    void wake(const std::function<void()>& fire);
     uint32_t producer() const { return static_cast<uint32_t>(producer_); }
     // Owner bit of the next entry.
     bool owner() const { return ((producer_ >> depthLog_) & 1) == 0; }
@@ -57,7 +65,10 @@ private:
     RingView ring_;
     uint64_t producer_ = 0;     // free running
     uint64_t solicitedEnd_ = 0; // producer just after the last solicited or error entry; 0: there was none
+    uint64_t reported_ = 0;     // producer when the last event was raised
+    uint8_t fetched_ = 0;       // CMDSN of the last arm: events that the host has seen, modulo 4
     Armed armed_ = Armed::None;
+    bool reminding_ = false;
     bool broken_ = false;
 };
 

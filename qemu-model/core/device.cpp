@@ -2,6 +2,7 @@
 #include "device.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "byteorder.h"
 #include "fabric.h"
@@ -13,6 +14,8 @@ namespace {
 // A unit is one work request or one 64 KiB segment.  The inline share is done inside the doorbell store, which is
 // cheaper than waking the main loop; what is left lets the vCPU go on.
 constexpr unsigned kInlineBudget = 32;
+// How long a program that armed a CQ may take to poll what it was told of; see CompletionQueue::arm().
+constexpr uint64_t kReminderNs = 10'000'000;
 constexpr unsigned kRunBudget = 256;
 constexpr unsigned kTurn = 16; // of one QP before the next has its turn
 
@@ -133,6 +136,7 @@ void Device::timer() {
         if (QueuePair* qp = findQp(qpn))
             qp->onTimer(now);
     }
+    remindCqs(now);
 }
 
 std::optional<std::string> Device::setFaults(const std::string& text) { return faults_.set(text); }
@@ -160,6 +164,7 @@ void Device::stop() {
     regions_.clear();
     ringPages_ = 0;
     timers_.clear();
+    reminders_.clear();
     updateTimer();
     mtu_ = 1500;
     retransmitLimit_ = 24;
@@ -221,7 +226,8 @@ void Device::wakeAt(uint64_t deadlineNs, uint32_t qpn) {
 }
 
 void Device::updateTimer() {
-    const uint64_t next = timers_.empty() ? ERDMA_TIMER_OFF : timers_.begin()->first;
+    const uint64_t next = std::min(timers_.empty() ? ERDMA_TIMER_OFF : timers_.begin()->first,
+                                   reminders_.empty() ? ERDMA_TIMER_OFF : reminders_.begin()->first);
     if (next == armedAt_)
         return;
     armedAt_ = next;
@@ -377,7 +383,34 @@ void Device::cqDoorbell(uint64_t value) {
         return;
     }
     ++counters_[Counter::CqDoorbells];
-    cq->arm(value, [this, cq] { fireCqEvent(*cq); });
+    if (!cq->arm(value, [this, cq] { fireCqEvent(*cq); }))
+        return;
+    CqSlot& slot = cqs_.at(cq->cqn());
+    slot.remindAt = host_.nowNs() + kReminderNs;
+    if (!std::exchange(slot.scheduled, true))
+        reminders_.emplace(slot.remindAt, cq->cqn());
+}
+
+void Device::remindCqs(uint64_t now) {
+    while (!reminders_.empty() && reminders_.begin()->first <= now) {
+        const uint32_t cqn = reminders_.begin()->second;
+        reminders_.erase(reminders_.begin());
+        CqSlot& slot = cqs_.at(cqn);
+        slot.scheduled = false;
+        if (!slot.queue->reminding())
+            continue;
+        if (slot.remindAt > now) { // armed anew since
+            slot.scheduled = true;
+            reminders_.emplace(slot.remindAt, cqn);
+            continue;
+        }
+        slot.queue->remind([this, &slot] { fireCqEvent(*slot.queue); });
+    }
+}
+
+void Device::written(uint32_t cqn) {
+    if (CompletionQueue* cq = findCq(cqn); cq && running_)
+        cq->wake([this, cq] { fireCqEvent(*cq); });
 }
 
 uint32_t Device::qpGroup(uint32_t qpn) const {

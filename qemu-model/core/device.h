@@ -8,8 +8,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "completion_queue.h"
@@ -62,6 +64,9 @@ public:
     QueuePair* findQp(uint32_t qpn);
     // CQE for a work completion; unknown CQN or unwritable ring: counted, AEQE type 3.  Also updates counters.
     void complete(uint32_t cqn, const Completion& completion);
+    // A Write of the peer is complete.  It leaves no entry, but a program that sleeps on the CQ may wait for nothing
+    // else: perftest's senders on iWARP devices wait in ibv_get_cq_event() for credits that the peer writes.
+    void written(uint32_t cqn);
     void asyncEvent(AsyncEvent type, uint32_t number, uint32_t detail);
     void guestError(const std::string& text); // rate limited, counted
 
@@ -154,6 +159,7 @@ private:
 
     // device.cpp
     void fireCqEvent(CompletionQueue& cq);
+    void remindCqs(uint64_t now);
     void runQueue(unsigned budget);
     void settle(unsigned budget);
     void stopQpsOfBrokenCqs();
@@ -171,7 +177,9 @@ private:
     struct CqSlot {
         std::unique_ptr<CompletionQueue> queue;
         uint64_t record = 0;
-        uint32_t group = 0; // doorbell pages (4.21), 0: those of everybody
+        uint32_t group = 0;     // doorbell pages (4.21), 0: those of everybody
+        uint64_t remindAt = 0;  // of the last arm that asked for it
+        bool scheduled = false; // in reminders_
     };
     struct QpSlot {
         std::unique_ptr<QueuePair> pair;
@@ -215,7 +223,8 @@ private:
 
     std::deque<uint32_t> runnable_; // QPNs; each at most once
     bool inEntry_ = false;
-    std::multimap<uint64_t, uint32_t> timers_; // deadline -> QPN; at most one per QP
+    std::multimap<uint64_t, uint32_t> timers_;          // deadline -> QPN; at most one per QP
+    std::set<std::pair<uint64_t, uint32_t>> reminders_; // deadline, CQN; at most one per CQ
     uint64_t armedAt_ = ERDMA_TIMER_OFF;
     uint64_t errorWindowStart_ = 0;
     uint32_t errorsInWindow_ = 0;

@@ -137,6 +137,8 @@ Verdict Responder::placeWrite(const Segment& segment) {
     inWrite_ = !segment.last;
     writeStag_ = segment.stag;
     writeNext_ = segment.to + length;
+    if (segment.last && length != 0)
+        qp_.device().written(qp_.config().sendCqn);
     return Verdict{};
 }
 

@@ -19,10 +19,11 @@ struct Queue {
         c.solicited = solicited;
         return cq.post(host, c, fire);
     }
-    void arm(uint64_t ci, bool solicited = false, bool armBit = true) {
-        cq.arm(uint64_t{0xAB} << 56 | uint64_t{9} << 32 | (armBit ? 1u << 31 : 0) | (solicited ? 1u << 30 : 0) |
-                   2u << 28 | (ci & 0xFFFFFF),
-               fire);
+    // True: a reminder is wanted.  `fetched` is CMDSN, the events that the host has seen.
+    bool arm(uint64_t ci, bool solicited = false, bool armBit = true, uint32_t fetched = 2) {
+        return cq.arm(uint64_t{0xAB} << 56 | uint64_t{9} << 32 | (armBit ? 1u << 31 : 0) | (solicited ? 1u << 30 : 0) |
+                          (fetched & 3) << 28 | (ci & 0xFFFFFF),
+                      fire);
     }
     FakeHost host;
     CompletionQueue cq;
@@ -314,6 +315,113 @@ TEST(CompletionQueue, Counters) {
     EXPECT_EQ(m.count(Counter::Completions), 4u);
     EXPECT_EQ(m.count(Counter::Flushes), 2u);
     EXPECT_EQ(m.count(Counter::CompletionErrors), 1u);
+}
+
+// Programs arm with the CI of before the entry that the event was for, and poll then.
+TEST(CompletionQueue, ArmBehindAFetchedEventAsksForAReminder) {
+    Queue q;
+    EXPECT_FALSE(q.arm(0, false, true, 0));
+    q.post();
+    EXPECT_EQ(q.events, 1u);
+    EXPECT_TRUE(q.arm(0, false, true, 1)); // the event was fetched, its entry not polled yet
+    EXPECT_EQ(q.events, 1u);
+    EXPECT_TRUE(q.cq.armed());
+    q.post(); // a newer entry settles it
+    EXPECT_EQ(q.events, 2u);
+    q.cq.remind(q.fire);
+    EXPECT_EQ(q.events, 2u);
+
+    EXPECT_TRUE(q.arm(1, false, true, 2));
+    q.cq.remind(q.fire); // the host left its entry: it is told again
+    EXPECT_EQ(q.events, 3u);
+    q.cq.remind(q.fire);
+    EXPECT_EQ(q.events, 3u);
+}
+
+TEST(CompletionQueue, ArmBehindUnreportedEntriesFiresAtOnce) {
+    Queue q;
+    EXPECT_FALSE(q.arm(0, false, true, 0));
+    q.post();
+    q.post(); // after the event, before the arm
+    EXPECT_EQ(q.events, 1u);
+    EXPECT_FALSE(q.arm(0, false, true, 1));
+    EXPECT_EQ(q.events, 2u);
+    // Without a fetched event in between, an arm that lags means what it says.
+    EXPECT_FALSE(q.arm(0, false, true, 1));
+    EXPECT_EQ(q.events, 3u);
+}
+
+TEST(CompletionQueue, NewArmCancelsTheReminder) {
+    Queue q;
+    EXPECT_FALSE(q.arm(0, false, true, 0));
+    q.post();
+    EXPECT_TRUE(q.arm(0, false, true, 1));
+    EXPECT_FALSE(q.arm(1, false, true, 1)); // polled meanwhile
+    q.cq.remind(q.fire);
+    EXPECT_EQ(q.events, 1u);
+    EXPECT_TRUE(q.cq.armed());
+}
+
+TEST(CompletionQueue, WakeFiresOnlyWhenArmedForAny) {
+    Queue q;
+    q.cq.wake(q.fire);
+    EXPECT_FALSE(q.arm(0, true));
+    q.cq.wake(q.fire);
+    EXPECT_EQ(q.events, 0u);
+    EXPECT_FALSE(q.arm(0));
+    q.cq.wake(q.fire);
+    q.cq.wake(q.fire);
+    EXPECT_EQ(q.events, 1u);
+}
+
+TEST(CompletionQueue, ReminderComesAfterAWhileUnlessSettled) {
+    Ready m;
+    ASSERT_TRUE(m.guest.createCq(7, 6, 1).ok());
+    m.guest.armCq(7);
+    m.complete(7);
+    ASSERT_EQ(m.count(Counter::CqEvents), 1u);
+    m.guest.armCq(7, false, 1);
+    EXPECT_EQ(m.count(Counter::CqEvents), 1u);
+    m.guest.advance(9'000'000);
+    EXPECT_EQ(m.count(Counter::CqEvents), 1u);
+    m.guest.advance(2'000'000);
+    EXPECT_EQ(m.count(Counter::CqEvents), 2u);
+
+    // The same again, but a newer entry comes first; then the entries are polled and nothing is left to say.
+    m.guest.armCq(7, false, 2);
+    m.complete(7);
+    EXPECT_EQ(m.count(Counter::CqEvents), 3u);
+    ASSERT_EQ(m.guest.drainCq(7).size(), 2u);
+    m.guest.armCq(7, false, 3);
+    m.guest.advance(50'000'000);
+    EXPECT_EQ(m.count(Counter::CqEvents), 3u);
+    EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF) << "an idle adapter needs no timer";
+}
+
+TEST(CompletionQueue, ArmsInARowMoveTheReminder) {
+    Ready m;
+    ASSERT_TRUE(m.guest.createCq(7, 6, 1).ok());
+    m.guest.armCq(7);
+    m.complete(7);
+    for (uint32_t i = 1; i <= 5; ++i) { // each claims to have fetched an event
+        m.guest.armCq(7, false, i);
+        m.guest.advance(6'000'000);
+        EXPECT_EQ(m.count(Counter::CqEvents), 1u);
+    }
+    m.guest.advance(6'000'000);
+    EXPECT_EQ(m.count(Counter::CqEvents), 2u);
+}
+
+TEST(CompletionQueue, ReminderDiesWithItsQueue) {
+    Ready m;
+    ASSERT_TRUE(m.guest.createCq(7, 6, 1).ok());
+    m.guest.armCq(7);
+    m.complete(7);
+    m.guest.armCq(7, false, 1);
+    ASSERT_TRUE(m.guest.destroyCq(7).ok());
+    m.guest.advance(50'000'000);
+    EXPECT_EQ(m.count(Counter::CqEvents), 1u);
+    EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF);
 }
 
 } // namespace

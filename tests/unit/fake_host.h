@@ -416,11 +416,13 @@ public:
             out.push_back(*cqe);
         return out;
     }
-    static uint64_t armValue(uint32_t cqn, uint32_t ci, bool solicited, uint8_t index = 0) {
-        return uint64_t{index} << 56 | uint64_t{cqn} << 32 | 1u << 31 | (solicited ? 1u << 30 : 0) | (ci & 0xFFFFFF);
+    // `fetched`: CMDSN, events that the host has seen.
+    static uint64_t armValue(uint32_t cqn, uint32_t ci, bool solicited, uint8_t index = 0, uint32_t fetched = 0) {
+        return uint64_t{index} << 56 | uint64_t{cqn} << 32 | 1u << 31 | (solicited ? 1u << 30 : 0) |
+               (fetched & 3) << 28 | (ci & 0xFFFFFF);
     }
-    void armCq(uint32_t cqn, bool solicited = false) {
-        write64(kCqDoorbells + (cqn % 512) * 8, armValue(cqn, cqs_[cqn].ci, solicited));
+    void armCq(uint32_t cqn, bool solicited = false, uint32_t fetched = 0) {
+        write64(kCqDoorbells + (cqn % 512) * 8, armValue(cqn, cqs_[cqn].ci, solicited, 0, fetched));
     }
 
     // ---- queue pairs ----

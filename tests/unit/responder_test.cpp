@@ -691,5 +691,18 @@ TEST(Responder, ResponderRefusedByThePeer) {
     EXPECT_EQ(t.events(t.a), fatal(0));
 }
 
+// A program may sleep on the CQ and wait for nothing but the peer's Write.
+TEST(Responder, WriteWakesTheArmedSendCq) {
+    Bench t;
+    t.b.guest->armCq(t.b.scq);
+    t.post(t.a, writeSqe(Op::Write, kSignal, {}, 0, 0));
+    EXPECT_EQ(t.b.count(Counter::CqEvents), 0u) << "nothing was written";
+    t.post(t.a, writeSqe(Op::Write, kSignal, {t.a.sge(0, 100000)}, t.b.stag, t.b.iova));
+    EXPECT_EQ(t.b.count(Counter::CqEvents), 1u) << "once for the message, not for each segment";
+    EXPECT_FALSE(t.b.sent());
+    t.post(t.a, writeSqe(Op::Write, kSignal, {t.a.sge(0, 8)}, t.b.stag, t.b.iova));
+    EXPECT_EQ(t.b.count(Counter::CqEvents), 1u) << "not armed any more";
+}
+
 } // namespace
 } // namespace erdma::test
