@@ -94,7 +94,7 @@ void Device::commandCqDoorbell(uint64_t value) {
         return;
     }
     // The driver consumes first and arms then: what its CI leaves out is new to it (3.7).
-    if (cmdCq_->arm(value, [this] { fireCommandEvent(); }))
+    if (cmdCq_->arm(value, [this] { fireCommandEvent(); }) != 0)
         cmdCq_->remind([this] { fireCommandEvent(); });
 }
 
@@ -283,7 +283,7 @@ Device::CommandReply Device::destroyCq(ConstBytes request) {
         return Status::NotFound;
     ringPages_ -= at->second.queue->ring().pageCount();
     eqs_[at->second.queue->eqn()].dropCq(cqn);
-    std::erase_if(reminders_, [cqn](const auto& reminder) { return reminder.second == cqn; });
+    reminders_.erase({at->second.scheduledAt, cqn});
     cqs_.erase(at);
     counters_[Counter::CqsNow] = cqs_.size();
     return {};

@@ -57,9 +57,9 @@ bool CompletionQueue::post(Host& host, const Completion& completion, const std::
     return postRaw(host, header, {completion.index, completion.qpn, word12, completion.bytes, 0, 0, 0}, wakes, fire);
 }
 
-bool CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) {
+uint32_t CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) {
     if ((doorbell & kArm) == 0)
-        return false;
+        return 0;
     reminding_ = false;
     const auto fetched = static_cast<uint8_t>(doorbell >> 28 & 3);
     const bool fetchedMore = std::exchange(fetched_, fetched) != fetched;
@@ -69,13 +69,13 @@ bool CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) 
         reminding_ = unseen != 0 && fetchedMore && reported_ == producer_;
         if (unseen != 0 && !reminding_)
             raise(fire);
-        return reminding_;
+        return reminding_ ? static_cast<uint32_t>(unseen) : 0;
     }
     if (solicitedEnd_ != 0 && producer_ - solicitedEnd_ < unseen)
         raise(fire);
     else if (armed_ == Armed::None)
         armed_ = Armed::Solicited;
-    return false;
+    return 0;
 }
 
 void CompletionQueue::remind(const std::function<void()>& fire) {

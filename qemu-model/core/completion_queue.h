@@ -38,10 +38,11 @@ public:
     // Header word without owner bit, and the 28 bytes behind it as the numbers that are stored big endian (3.5).
     bool postRaw(Host& host, uint32_t header, const std::array<uint32_t, 7>& words, bool wakes,
                  const std::function<void()>& fire);
-    // Arm doorbell (6.5).  True: every entry behind CI was reported by an event that the host has fetched since its
-    // last arm (CMDSN tells), so it is about to poll them, as programs do that arm first and poll then.  An event now
-    // would wake them once more for nothing; remind() must be called a while later in case they left some.
-    [[nodiscard]] bool arm(uint64_t doorbell, const std::function<void()>& fire);
+    // Arm doorbell (6.5).  Not 0: so many entries are behind CI, and all were reported by an event that the host has
+    // fetched since its last arm (CMDSN tells), so it is about to poll them, as programs do that arm first and poll
+    // then.  An event now would wake them once more for nothing; remind() must be called a while later in case they
+    // left some.
+    [[nodiscard]] uint32_t arm(uint64_t doorbell, const std::function<void()>& fire);
     // Fires for what that arm left unreported, unless a newer entry or arm has settled it.
     void remind(const std::function<void()>& fire);
     bool reminding() const { return reminding_; }

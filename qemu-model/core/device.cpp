@@ -14,8 +14,10 @@ namespace {
 // A unit is one work request or one 64 KiB segment.  The inline share is done inside the doorbell store, which is
 // cheaper than waking the main loop; what is left lets the vCPU go on.
 constexpr unsigned kInlineBudget = 32;
-// How long a program that armed a CQ may take to poll what it was told of; see CompletionQueue::arm().
-constexpr uint64_t kReminderNs = 10'000'000;
+// How long a program that armed a CQ may take to poll what it was told of; see CompletionQueue::arm().  One entry is
+// what a program takes that does one thing for each event; of several it may well leave some.
+constexpr uint64_t kReminderOneNs = 50'000'000;
+constexpr uint64_t kReminderManyNs = 1'000'000;
 constexpr unsigned kRunBudget = 256;
 constexpr unsigned kTurn = 16; // of one QP before the next has its turn
 
@@ -383,12 +385,16 @@ void Device::cqDoorbell(uint64_t value) {
         return;
     }
     ++counters_[Counter::CqDoorbells];
-    if (!cq->arm(value, [this, cq] { fireCqEvent(*cq); }))
+    const uint32_t unseen = cq->arm(value, [this, cq] { fireCqEvent(*cq); });
+    if (unseen == 0)
         return;
     CqSlot& slot = cqs_.at(cq->cqn());
-    slot.remindAt = host_.nowNs() + kReminderNs;
-    if (!std::exchange(slot.scheduled, true))
-        reminders_.emplace(slot.remindAt, cq->cqn());
+    slot.remindAt = host_.nowNs() + (unseen == 1 ? kReminderOneNs : kReminderManyNs);
+    if (slot.scheduledAt <= slot.remindAt)
+        return;
+    reminders_.erase({slot.scheduledAt, cq->cqn()});
+    slot.scheduledAt = slot.remindAt;
+    reminders_.emplace(slot.scheduledAt, cq->cqn());
 }
 
 void Device::remindCqs(uint64_t now) {
@@ -396,12 +402,12 @@ void Device::remindCqs(uint64_t now) {
         const uint32_t cqn = reminders_.begin()->second;
         reminders_.erase(reminders_.begin());
         CqSlot& slot = cqs_.at(cqn);
-        slot.scheduled = false;
+        slot.scheduledAt = ERDMA_TIMER_OFF;
         if (!slot.queue->reminding())
             continue;
         if (slot.remindAt > now) { // armed anew since
-            slot.scheduled = true;
-            reminders_.emplace(slot.remindAt, cqn);
+            slot.scheduledAt = slot.remindAt;
+            reminders_.emplace(slot.scheduledAt, cqn);
             continue;
         }
         slot.queue->remind([this, &slot] { fireCqEvent(*slot.queue); });

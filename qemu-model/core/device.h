@@ -177,9 +177,9 @@ private:
     struct CqSlot {
         std::unique_ptr<CompletionQueue> queue;
         uint64_t record = 0;
-        uint32_t group = 0;     // doorbell pages (4.21), 0: those of everybody
-        uint64_t remindAt = 0;  // of the last arm that asked for it
-        bool scheduled = false; // in reminders_
+        uint32_t group = 0;                     // doorbell pages (4.21), 0: those of everybody
+        uint64_t remindAt = 0;                  // of the last arm that asked for it
+        uint64_t scheduledAt = ERDMA_TIMER_OFF; // in reminders_; not later than remindAt
     };
     struct QpSlot {
         std::unique_ptr<QueuePair> pair;

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "endpoint.h"
+
+#include <algorithm>
+#include <array>
+
+#include "byteorder.h"
+
+namespace erdma {
+
+namespace {
+
+constexpr TerminateCode kTcpLost{2, 0, 1};
+constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.9
+
+} // namespace
+
+// Keeps the endpoint alive while it is on the stack, and tells the host about new deadlines at the end.
+class Endpoint::Entry {
+public:
+    explicit Entry(Endpoint& endpoint) : endpoint_(endpoint.shared_from_this()) { ++endpoint_->depth_; }
+    ~Entry() {
+        if (--endpoint_->depth_ == 0)
+            endpoint_->host_.rearm(*endpoint_);
+    }
+    Entry(const Entry&) = delete;
+    Entry& operator=(const Entry&) = delete;
+
+private:
+    std::shared_ptr<Endpoint> endpoint_;
+};
+
+class Endpoint::Wire final : public Transport {
+public:
+    explicit Wire(std::shared_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)) {}
+    ~Wire() override { close(false); }
+
+    Placement deliver(const Segment& segment) override {
+        const Entry entry(*endpoint_);
+        return segment.op == RdmapOp::Terminate ? endpoint_->deliverTerminate(segment) : endpoint_->deliver(segment);
+    }
+    size_t maxPayload(bool tagged) const override {
+        return std::min(fpduPayload(endpoint_->tcp_.segmentBytes(), tagged), size_t{64 * 1024});
+    }
+    uint64_t sent() const override { return endpoint_->tcp_.appended(); }
+    uint64_t acknowledged() const override {
+        return endpoint_->setup_.completeQueued ? endpoint_->tcp_.appended() : endpoint_->tcp_.acknowledged();
+    }
+    void readyToReceive() override {
+        const Entry entry(*endpoint_);
+        endpoint_->resumePending_ = true; // not from inside the doorbell
+    }
+    unsigned runPeer(unsigned) override { return 0; }
+    void close(bool graceful) override {
+        const Entry entry(*endpoint_);
+        endpoint_->queuePairEnded(graceful);
+    }
+
+private:
+    std::shared_ptr<Endpoint> endpoint_;
+};
+
+Endpoint::Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host, ReorderBudget& budget)
+    : qp_(&qp), setup_(setup), host_(host), tcp_(setup.tcp, setup.settings, *this, *this, budget),
+      decoder_(setup.format), kernelLeft_(setup.kernelOctets), fpduStart_(tcp_.appended() + setup.kernelOctets),
+      gateOpen_(setup.initiator) {
+    started_ = nowNs();
+    if (kernelLeft_ != 0)
+        replyAt_ = nowNs() + setup_.replyLimit;
+    tcp_.acknowledgeSoon(); // of the MPA frame that the kernel read last
+}
+
+std::shared_ptr<Endpoint> Endpoint::open(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host,
+                                         ReorderBudget& budget) {
+    auto endpoint = std::make_shared<Endpoint>(qp, setup, host, budget);
+    const Entry entry(*endpoint);
+    qp.attach(std::make_unique<Wire>(endpoint));
+    return endpoint;
+}
+
+void Endpoint::transmit(const TcpSegment& segment) {
+    scratch_.clear();
+    IpHeader ip = setup_.ip;
+    ip.id = ipId_++;
+    buildTcpFrame(setup_.link, ip, segment, scratch_);
+    host_.sendFrame(scratch_);
+}
+
+// ---- from the queue pair ----
+
+void Endpoint::send(const Segment& segment, const QuotedHeaders* quoted) {
+    std::vector<std::byte> fpdu;
+    encodeFpdu(segment, setup_.format, fpdu, quoted);
+    ++counters_.fpdusOut;
+    tcp_.append(fpdu, segment.last);
+    tcp_.flush();
+}
+
+Placement Endpoint::deliver(const Segment& segment) {
+    if (tcp_.state() == TcpState::Closed)
+        return Placement{Placement::Kind::Failed, kTcpLost, Syndrome::Flushed};
+    if (!gateOpen() || tcp_.room() == 0) {
+        sendingHeld_ = true;
+        return Placement{Placement::Kind::Hold, {}, {}};
+    }
+    halfSent_ = !segment.last;
+    send(segment);
+    return Placement{};
+}
+
+// The last thing that the queue pair says.  It may cut a message, and may exceed the send buffer.
+Placement Endpoint::deliverTerminate(const Segment& segment) {
+    if (tcp_.state() == TcpState::Closed || kernelLeft_ != 0 || terminateSent_)
+        return Placement{};
+    QuotedHeaders quoted = decoder_.quoted();
+    const TerminateInfo& info = segment.terminate;
+    if (info.culprit == TerminateInfo::Culprit::Request &&
+        (quoted.ddpBytes != quoted.ddp.size() || loadBe32(quoted.ddp, 6) != 1 ||
+         loadBe32(quoted.ddp, 10) != info.msn)) {
+        quoted = quoteFrom(info);
+        for (uint64_t i = reads_.begin(); i != reads_.end(); ++i)
+            if (reads_.at(i).msn == info.msn)
+                quoted = reads_.at(i).headers;
+    }
+    terminateSent_ = true;
+    ++counters_.terminatesOut;
+    send(segment, &quoted);
+    return Placement{};
+}
+
+// Wire action of 7.2 to 7.7.
+void Endpoint::queuePairEnded(bool graceful) {
+    if (qp_ == nullptr)
+        return;
+    qp_ = nullptr;
+    guardAt_ = replyAt_ = responsesAt_ = nudgeAt_ = kNever;
+    startPending_ = segmentHeld_ = resumePending_ = sendingHeld_ = false;
+    if (tcp_.state() == TcpState::Closed)
+        return;
+    tcp_.discardInput();
+    const bool orderly = graceful || terminateSent_ || terminateSeen_ || (peerFinished_ && !truncated_);
+    const bool clean = !halfSent_ && tcp_.acknowledged() >= tcp_.appended();
+    if (truncated_ || (!orderly && !clean)) {
+        tcp_.abort();
+        signal(KernelSignal::Rst);
+        return;
+    }
+    lingerAt_ = nowNs() + (terminateSent_ ? setup_.terminateLinger : setup_.linger);
+    tcp_.close();
+    if (orderly && !graceful)
+        signal(KernelSignal::Fin);
+}
+
+void Endpoint::signal(KernelSignal signal) {
+    if (!signalled_)
+        host_.signalKernel(*this, signal);
+    signalled_ = true;
+}
+
+// ---- from the wire ----
+
+void Endpoint::input(const TcpSegment& segment) {
+    const Entry entry(*this);
+    tcp_.input(segment);
+}
+
+void Endpoint::endOfBatch() {
+    const Entry entry(*this);
+    tcp_.endOfBatch();
+}
+
+void Endpoint::pathMtu(const PathMtuNotice& notice) {
+    const Entry entry(*this);
+    tcp_.pathMtu(notice.seq, notice.mtu);
+}
+
+void Endpoint::setMtu(uint16_t mtu) { tcp_.setMtu(mtu); }
+
+size_t Endpoint::received(ConstBytes octets) {
+    ConstBytes input = octets;
+    if (segmentHeld_)
+        return 0;
+    while (qp_ != nullptr) {
+        const FpduDecoder::Result result = decoder_.take(input);
+        if (result == FpduDecoder::Result::NeedMore)
+            return octets.size();
+        if (result == FpduDecoder::Result::Failed) {
+            decoderFailed();
+            break;
+        }
+        ++counters_.fpdusIn;
+        fpduSeen_ = true;
+        nudgeAt_ = kNever;
+        openGate();
+        if (!offer())
+            break;
+    }
+    // Without queue pair nobody wants the rest.
+    return qp_ == nullptr ? octets.size() : octets.size() - input.size();
+}
+
+bool Endpoint::offer() {
+    const Segment segment = decoder_.segment();
+    terminateSeen_ = terminateSeen_ || segment.op == RdmapOp::Terminate;
+    counters_.terminatesIn += segment.op == RdmapOp::Terminate ? 1 : 0;
+    const Placement placement = qp_->inbound(segment);
+    if (qp_ == nullptr)
+        return false;
+    if (placement.kind == Placement::Kind::Hold) {
+        decoder_.keep();
+        segmentHeld_ = true;
+        return false;
+    }
+    note(segment);
+    return true;
+}
+
+void Endpoint::note(const Segment& segment) {
+    switch (segment.op) {
+    case RdmapOp::Write:
+        halfWrite_ = !segment.last;
+        break;
+    case RdmapOp::ReadResponse:
+        halfRead_ = !segment.last;
+        break;
+    case RdmapOp::ReadRequest:
+        reads_.push({segment.msn, decoder_.quoted()});
+        if (reads_.size() > kMaxIrd)
+            reads_.pop();
+        break;
+    default:
+        halfSend_ = !segment.last;
+        break;
+    }
+}
+
+void Endpoint::decoderFailed() {
+    const TerminateCode code = decoder_.failure();
+    if (code.detail() == 0x2002)
+        ++counters_.crcErrors;
+    Failure failure;
+    failure.code = code;
+    failure.why = "malformed FPDU";
+    TerminateInfo terminate;
+    terminate.code = code;
+    qp_->inboundFailed(failure, terminate);
+}
+
+void Endpoint::offerHeld() {
+    if (!segmentHeld_ || qp_ == nullptr)
+        return;
+    segmentHeld_ = false;
+    if (offer() || qp_ == nullptr)
+        tcp_.resumeReceiving();
+}
+
+void Endpoint::openGate() {
+    const bool before = gateOpen();
+    gateOpen_ = true;
+    guardAt_ = kNever;
+    if (!before && gateOpen() && qp_ != nullptr) {
+        sendingHeld_ = false;
+        qp_->resume();
+    }
+}
+
+void Endpoint::progressed() {
+    if (qp_ == nullptr)
+        return;
+    if (!gateOpen_ && kernelLeft_ == 0 && guardAt_ == kNever && setup_.guard != 0 && tcp_.acknowledged() >= fpduStart_)
+        guardAt_ = nowNs() + setup_.guard;
+    qp_->acknowledged();
+    if (qp_ != nullptr && sendingHeld_ && gateOpen() && tcp_.room() >= setup_.settings.sendBuffer / 2) {
+        sendingHeld_ = false;
+        qp_->resume();
+    }
+    if (responsesAt_ != kNever)
+        tryFinish();
+}
+
+// 7.3, and row 24 of 5.6.
+void Endpoint::finished() {
+    peerFinished_ = true;
+    if (qp_ == nullptr)
+        return;
+    truncated_ = decoder_.insideFpdu() || halfWrite_ || halfSend_ || halfRead_;
+    if (truncated_) {
+        qp_->peerClosed(false);
+        return;
+    }
+    responsesAt_ = nowNs() + setup_.responses;
+    tryFinish();
+}
+
+void Endpoint::tryFinish() {
+    while (qp_ != nullptr && qp_->serve(64) != 0) {
+    }
+    if (qp_ != nullptr && (qp_->snapshot().queuedRequests == 0 || nowNs() >= responsesAt_))
+        qp_->peerClosed(true);
+}
+
+void Endpoint::lost(TcpEnd why) {
+    signal(KernelSignal::Rst);
+    if (qp_ == nullptr)
+        return;
+    if (why == TcpEnd::TimedOut)
+        qp_->fail(Syndrome::RetryExceeded, AsyncEvent::QpFatal, kTcpLost.detail(), "peer does not answer");
+    else
+        qp_->peerClosed(false);
+}
+
+// ---- from the kernel ----
+
+void Endpoint::kernelOctets(uint32_t seq, ConstBytes octets) {
+    const Entry entry(*this);
+    const uint32_t next = setup_.tcp.sndUna + static_cast<uint32_t>(tcp_.appended());
+    const int64_t old = -int64_t{seqDiff(seq, next)};
+    if (kernelLeft_ == 0 || old < 0 || old >= static_cast<int64_t>(octets.size())) {
+        counters_.kernelMisplaced += old < 0 ? 1 : 0;
+        return;
+    }
+    octets = octets.subspan(static_cast<size_t>(old));
+    if (octets.size() > kernelLeft_) {
+        ++counters_.kernelMisplaced;
+        octets = octets.first(kernelLeft_);
+    }
+    tcp_.append(octets, true);
+    kernelLeft_ -= static_cast<uint32_t>(octets.size());
+    tcp_.flush();
+    if (kernelLeft_ != 0)
+        return;
+    replyAt_ = kNever;
+    if (gateOpen_ && qp_ != nullptr) {
+        sendingHeld_ = false;
+        qp_->resume();
+    }
+}
+
+// ---- time ----
+
+uint64_t Endpoint::deadline() const {
+    if (qp_ != nullptr && (startPending_ || resumePending_))
+        return 0;
+    return std::min({tcp_.deadline(), guardAt_, replyAt_, lingerAt_, responsesAt_, nudgeAt_});
+}
+
+// The initiator speaks first (1.9).
+void Endpoint::start() {
+    startPending_ = false;
+    if (!setup_.initiator || tcp_.appended() != fpduStart_)
+        return;
+    Segment rtr;
+    rtr.stag = 1;
+    send(rtr);
+    rtrEnd_ = tcp_.appended();
+    if (setup_.format.dialect == FpduFormat::Dialect::Standard)
+        nudgeAt_ = started_ + kNudges[0];
+}
+
+void Endpoint::onTimer() {
+    const Entry entry(*this);
+    const uint64_t now = nowNs();
+    tcp_.onTimer();
+    if (qp_ != nullptr && startPending_)
+        start();
+    if (qp_ != nullptr && resumePending_) {
+        resumePending_ = false;
+        offerHeld();
+    }
+    if (nudgeAt_ <= now) {
+        nudgeAt_ = kNever;
+        if (qp_ != nullptr && !fpduSeen_ && tcp_.appended() == rtrEnd_ && tcp_.state() != TcpState::Closed) {
+            Segment rtr;
+            rtr.stag = 1;
+            send(rtr);
+            rtrEnd_ = tcp_.appended();
+            if (++nudges_ < kNudges.size())
+                nudgeAt_ = started_ + kNudges[nudges_];
+        }
+    }
+    if (guardAt_ <= now)
+        openGate();
+    if (responsesAt_ <= now)
+        tryFinish();
+    if (replyAt_ <= now && qp_ != nullptr) {
+        replyAt_ = kNever;
+        qp_->fail(Syndrome::Flushed, AsyncEvent::QpFatal, kTcpLost.detail(), "the kernel did not send the MPA reply");
+    }
+    if (lingerAt_ <= now) {
+        lingerAt_ = kNever;
+        if (tcp_.state() != TcpState::TimeWait)
+            tcp_.abort();
+    }
+}
+
+void Endpoint::reset() {
+    const Entry entry(*this);
+    tcp_.abort();
+    lost(TcpEnd::Reset);
+}
+
+} // namespace erdma

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The adapter's end of a handed-over connection: joins the TCP engine and the FPDU codec to a queue pair
+// (wire.md 1.7, 1.9, 5.5, chapter 7).  Outlives its queue pair while the wire is wound up (7.9).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "fifo.h"
+#include "fpdu.h"
+#include "packet.h"
+#include "queue_pair.h"
+#include "tcp.h"
+
+namespace erdma {
+
+class Endpoint;
+
+// What the kernel's socket must be told (1.8).
+enum class KernelSignal : uint8_t {
+    Fin, // the peer closed in order, or the connection ended with a Terminate
+    Rst, // lost or aborted
+};
+
+class EndpointHost {
+public:
+    virtual ~EndpointHost() = default;
+    virtual uint64_t nowNs() = 0;
+    // Ethernet frame without virtio-net header.  Must not call back into the endpoint.
+    virtual void sendFrame(ConstBytes frame) = 0;
+    // Endpoint::deadline() may be earlier than before.  Must not call back into the endpoint.
+    virtual void rearm(Endpoint& endpoint) = 0;
+    virtual void signalKernel(Endpoint& endpoint, KernelSignal signal) = 0;
+};
+
+// What MODIFY_QP(RTS) and the tracker know.
+struct EndpointSetup {
+    TcpHandover tcp;
+    TcpSettings settings;
+    FpduFormat format;
+    LinkHeader link;
+    IpHeader ip; // from this end to the peer
+    bool initiator = false;
+    uint32_t kernelOctets = 0;   // passive: octets of the MPA reply, which the kernel has yet to hand over
+    bool completeQueued = false; // completion mode `queued` of 5.2
+    uint64_t guard = 1000 * kMs; // first FPDU of the initiator (1.9); 0: wait for ever
+    uint64_t replyLimit = 10000 * kMs;
+    uint64_t linger = 5000 * kMs; // 7.2, 7.4
+    uint64_t terminateLinger = 2000 * kMs;
+    uint64_t responses = 1000 * kMs; // 7.3: what is owed to a peer that closed
+};
+
+struct EndpointCounters {
+    uint64_t fpdusOut = 0, fpdusIn = 0, crcErrors = 0, terminatesOut = 0, terminatesIn = 0, kernelMisplaced = 0;
+};
+
+class Endpoint final : public TcpUser, public TcpOutput, public std::enable_shared_from_this<Endpoint> {
+public:
+    // For a queue pair that reached RTS and waits for its transport; makes it active.
+    static std::shared_ptr<Endpoint> open(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host,
+                                          ReorderBudget& budget);
+
+    // ---- the filter ----
+    void input(const TcpSegment& segment);
+    void endOfBatch();
+    void pathMtu(const PathMtuNotice& notice);
+    void setMtu(uint16_t mtu);
+    // Payload that the kernel sent after handover, below the first FPDU octet.  Octets elsewhere are dropped.
+    void kernelOctets(uint32_t seq, ConstBytes octets);
+    uint64_t deadline() const;
+    void onTimer();
+    // Device reset, QEMU exit (7.10).
+    void reset();
+    // Nothing is left to do; the owner drops its reference.
+    bool finishedForGood() const { return qp_ == nullptr && tcp_.state() == TcpState::Closed; }
+
+    const TcpConnection& tcp() const { return tcp_; }
+    const EndpointCounters& counters() const { return counters_; }
+    bool gateOpen() const { return gateOpen_ && kernelLeft_ == 0; }
+
+    // ---- TcpUser, TcpOutput ----
+    size_t received(ConstBytes octets) override;
+    void progressed() override;
+    void finished() override;
+    void lost(TcpEnd why) override;
+    void transmit(const TcpSegment& segment) override;
+    uint64_t nowNs() override { return host_.nowNs(); }
+
+    // Public for make_shared only.
+    Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host, ReorderBudget& budget);
+
+private:
+    class Wire; // the Transport that the queue pair owns
+    class Entry;
+
+    Placement deliver(const Segment& segment);
+    Placement deliverTerminate(const Segment& segment);
+    void queuePairEnded(bool graceful);
+    void send(const Segment& segment, const QuotedHeaders* quoted = nullptr);
+    void openGate();
+    void offerHeld();
+    bool offer(); // decoder_.segment(); false: stop for now
+    void note(const Segment& segment);
+    void decoderFailed();
+    void tryFinish();
+    void start();
+    void signal(KernelSignal signal);
+
+    QueuePair* qp_;
+    EndpointSetup setup_;
+    EndpointHost& host_;
+    TcpConnection tcp_;
+    FpduDecoder decoder_;
+    EndpointCounters counters_;
+    std::vector<std::byte> scratch_;
+    uint16_t ipId_ = 0;
+    unsigned depth_ = 0; // of Entry
+
+    uint32_t kernelLeft_;
+    uint64_t fpduStart_; // stream position
+    bool gateOpen_;
+    bool startPending_ = true;
+    bool sendingHeld_ = false;   // the queue pair waits for resume()
+    bool segmentHeld_ = false;   // the queue pair would not take decoder_.segment()
+    bool resumePending_ = false; // and takes it now
+    bool halfSent_ = false;      // the last own segment was not the last of its message
+    bool halfWrite_ = false, halfRead_ = false, halfSend_ = false; // same of the peer
+    bool fpduSeen_ = false;
+    bool terminateSent_ = false, terminateSeen_ = false;
+    bool peerFinished_ = false;
+    bool truncated_ = false; // the peer's FIN came too early
+    bool signalled_ = false;
+
+    uint64_t rtrEnd_ = 0;
+    unsigned nudges_ = 0;
+    uint64_t started_ = 0;
+    uint64_t guardAt_ = kNever, replyAt_ = kNever, lingerAt_ = kNever, responsesAt_ = kNever, nudgeAt_ = kNever;
+
+    struct OwedRead {
+        uint32_t msn = 0;
+        QuotedHeaders headers;
+    };
+    Fifo<OwedRead> reads_; // Read Requests of the peer, newest last, for Terminates about them
+};
+
+} // namespace erdma
