@@ -5,6 +5,7 @@
 #include <array>
 
 #include "byteorder.h"
+#include "tracker.h"
 
 namespace erdma {
 
@@ -325,7 +326,10 @@ void Endpoint::kernelOctets(uint32_t seq, ConstBytes octets) {
         octets = octets.first(kernelLeft_);
     }
     tcp_.append(octets, true);
+    reply_.insert(reply_.end(), octets.begin(), octets.end());
     kernelLeft_ -= static_cast<uint32_t>(octets.size());
+    if (kernelLeft_ == 0)
+        replyComplete();
     tcp_.flush();
     if (kernelLeft_ != 0)
         return;
@@ -334,6 +338,17 @@ void Endpoint::kernelOctets(uint32_t seq, ConstBytes octets) {
         sendingHeld_ = false;
         qp_->resume();
     }
+}
+
+// 1.9: whether there are CRCs is known only now.
+void Endpoint::replyComplete() {
+    const MpaParse parse = parseMpa(reply_, true);
+    if (parse.kind == MpaParse::Kind::Header && parse.header.crc() && !setup_.format.crc && !fpduSeen_ &&
+        !decoder_.insideFpdu()) {
+        setup_.format.crc = true;
+        decoder_ = FpduDecoder(setup_.format);
+    }
+    reply_ = {};
 }
 
 // ---- time ----

@@ -105,6 +105,7 @@ private:
     void tryFinish();
     void start();
     void signal(KernelSignal signal);
+    void replyComplete();
 
     QueuePair* qp_;
     EndpointSetup setup_;
@@ -117,7 +118,8 @@ private:
     unsigned depth_ = 0; // of Entry
 
     uint32_t kernelLeft_;
-    uint64_t fpduStart_; // stream position
+    uint64_t fpduStart_;           // stream position
+    std::vector<std::byte> reply_; // what the kernel handed over of it
     bool gateOpen_;
     bool startPending_ = true;
     bool sendingHeld_ = false;   // the queue pair waits for resume()

@@ -58,14 +58,16 @@ void TcpConnection::advanceUna(uint64_t to, const TcpSegment& segment) {
     const uint64_t acked = to - una_;
     const bool limited = pipe() + 2 * emss_ >= congestion_->window() || end_ > nxt_;
     const uint64_t flightBefore = flight();
-    std::optional<uint64_t> rtt;
+    uint64_t rtt = kNever;
     bool retransmitted = false;
+    uint64_t lastRepeat = 0;
     bool fin = false;
     una_ = to;
     while (!sent_.empty() && sent_.front().from < to) {
         Sent& entry = sent_.front();
         if (entry.retransmissions != 0) {
             retransmitted = true;
+            lastRepeat = std::max(lastRepeat, entry.at);
         } else if (!entry.sacked) { // when it was sacked is not known any more
             rtt = now() - entry.at;
             newestArrived_ = std::max(newestArrived_, entry.at);
@@ -82,18 +84,19 @@ void TcpConnection::advanceUna(uint64_t to, const TcpSegment& segment) {
         fin = fin || entry.fin;
         sent_.pop_front();
     }
-    // Karn's rule: the echoed timestamp tells which transmission was answered, otherwise nobody does.
+    // Karn's rule: with timestamps the echo tells whether the last transmission was answered, otherwise nobody knows.
+    // An older echo is that of a segment whose acknowledgement was lost.
     if (retransmitted)
-        rtt.reset();
-    if (!rtt && link_.timestamps && segment.options.timestamps && segment.options.timestamps->echo != 0) {
+        rtt = kNever;
+    if (retransmitted && link_.timestamps && segment.options.timestamps) {
         const int32_t age = seqDiff(timestamp(), segment.options.timestamps->echo);
-        if (age >= 0)
+        if (age >= 0 && static_cast<uint64_t>(age) <= (now() - lastRepeat) / kMs + 1)
             rtt = static_cast<uint64_t>(age) * kMs;
     }
-    if (rtt) {
-        sampleRtt(*rtt);
+    if (rtt != kNever)
+        sampleRtt(rtt);
+    if (rtt != kNever || link_.timestamps)
         backoff_ = 0;
-    }
     if (una_ > txStart_) {
         tx_.drop(static_cast<size_t>(una_ - txStart_));
         txStart_ = std::min(una_, end_);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // FPDUs: the dumps of wire.md chapters 3 and 4 both ways, every cut of the stream, and everything that must be refused.
 
-#if __has_include("fpdu.h")
 #include <gtest/gtest.h>
 
 #include <random>
@@ -532,11 +531,3 @@ TEST(WireFpdu, RandomStreamsNeverCrash) {
 } // namespace
 
 } // namespace erdma::test
-
-#else
-
-#include <gtest/gtest.h>
-
-TEST(WireFpdu, NotInThisBuild) { GTEST_SKIP() << "the build leaves out qemu-model/wire"; }
-
-#endif

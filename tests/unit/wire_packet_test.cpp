@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Ethernet, IPv4 and TCP headers: reading, building, and frames that lie.
 
-#if __has_include("packet.h")
 #include <gtest/gtest.h>
 
 #include <random>
@@ -310,11 +309,3 @@ TEST(WirePacket, RandomOctetsAndRandomDamage) {
 } // namespace
 
 } // namespace erdma::test
-
-#else
-
-#include <gtest/gtest.h>
-
-TEST(WirePacket, NotInThisBuild) { GTEST_SKIP() << "the build leaves out qemu-model/wire"; }
-
-#endif

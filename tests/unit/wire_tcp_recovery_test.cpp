@@ -2,7 +2,6 @@
 // TCP engine: retransmission times, loss recovery and congestion windows on traces (RFC 5681, 6298, 6582, 6675, 9438;
 // wire.md 6.4, 6.6), and data through a bad link.
 
-#if __has_include("tcp.h")
 #include "wire_link.h"
 
 namespace erdma::test {
@@ -292,11 +291,3 @@ TEST(WireTcpCongestion, CubicReturnsToItsMaximum) {
 } // namespace
 
 } // namespace erdma::test
-
-#else
-
-#include <gtest/gtest.h>
-
-TEST(WireTcpRecovery, NotInThisBuild) { GTEST_SKIP() << "the build leaves out qemu-model/wire"; }
-
-#endif

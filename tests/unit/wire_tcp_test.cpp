@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // TCP engine: data in both directions, sequence checks, windows, timers and states (wire.md 6.1, 6.2, 6.5, 6.7 to 6.9).
 
-#if __has_include("tcp.h")
 #include "wire_link.h"
 
 namespace erdma::test {
@@ -550,11 +549,3 @@ TEST(WireTcp, RandomSegmentsNeverCrash) {
 } // namespace
 
 } // namespace erdma::test
-
-#else
-
-#include <gtest/gtest.h>
-
-TEST(WireTcp, NotInThisBuild) { GTEST_SKIP() << "the build leaves out qemu-model/wire"; }
-
-#endif

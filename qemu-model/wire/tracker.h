@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Watches TCP handshakes and MPA frames of the paired NIC, and holds what comes behind an MPA reply until the
+// connection is handed over (wire.md 1.5, 1.6, chapter 2).
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "fpdu.h"
+#include "packet.h"
+#include "tcp.h"
+
+namespace erdma {
+
+// Seen from the guest, host order.
+struct FlowKey {
+    uint32_t ownIp = 0, peerIp = 0;
+    uint16_t ownPort = 0, peerPort = 0;
+    uint16_t vlan = 0; // VLAN ID of the innermost tag, 0 without
+    bool operator==(const FlowKey&) const = default;
+};
+
+// Octets 0 to 27 of an MPA frame, decoded.
+struct MpaHeader {
+    bool reply = false;
+    uint8_t flags = 0;
+    uint8_t revision = 0;
+    uint16_t privateBytes = 0;
+    uint16_t ird = 0x3FFF, ord = 0x3FFF; // 0x3FFF: not negotiated
+    uint32_t cookie = 0;                 // revision 129
+    uint8_t congestion = 0;              // revision 129
+
+    bool crc() const { return (flags & 0x40) != 0; }
+    bool rejects() const { return reply && (flags & 0x20) != 0; }
+    size_t bytes() const { return (revision == 129 ? 28u : 20u) + privateBytes; }
+};
+
+// Needs more octets, is none, or is one (of which the private data may still be missing).
+struct MpaParse {
+    enum class Kind : uint8_t { NeedMore, None, Header };
+    Kind kind = Kind::NeedMore;
+    MpaHeader header{};
+};
+MpaParse parseMpa(ConstBytes octets, bool reply);
+
+struct TrackerSettings {
+    size_t entries = 65536;
+    uint64_t idle = 30000 * kMs;    // before MPA frames
+    uint64_t idleMpa = 60000 * kMs; // among them
+    uint64_t hold = 5000 * kMs;
+    size_t holdBytes = 1u << 20;         // of one connection
+    size_t holdTotal = size_t{64} << 20; // of all
+    uint16_t mtu = 1500;
+};
+
+struct TrackerCounters {
+    uint64_t created = 0, evicted = 0, expired = 0, foreign = 0, heldFrames = 0, holdTimeouts = 0, dropped = 0;
+};
+
+// A frame that waits, with what its virtio-net header said.
+struct HeldFrame {
+    std::vector<std::byte> octets;
+    FrameOffload offload;
+};
+
+// Everything that the tracker knows when MODIFY_QP(RTS) arrives.
+struct FlowHandover {
+    TcpHandover tcp;
+    FpduFormat format;
+    LinkHeader link;
+    IpHeader ip; // from the guest to the peer
+    bool initiator = false;
+    uint32_t kernelOctets = 0; // passive: of the reply that the kernel will send
+    std::optional<MpaHeader> request, reply;
+    std::vector<HeldFrame> held; // for the endpoint, in order of arrival
+};
+
+class TrackerOutput {
+public:
+    virtual ~TrackerOutput() = default;
+    virtual void toGuest(ConstBytes frame, const FrameOffload& offload) = 0;
+};
+
+class FlowTracker {
+public:
+    FlowTracker(const TrackerSettings& settings, TrackerOutput& output) : settings_(settings), output_(output) {}
+    ~FlowTracker();
+
+    enum class Verdict : uint8_t {
+        Pass,  // goes on unchanged
+        Taken, // held, dropped, or passed in another form
+    };
+    // `raw` is what `frame` was parsed from.  Only Frame::Kind::Tcp is of interest.
+    Verdict fromGuest(const Frame& frame, uint64_t nowNs);
+    Verdict fromWire(const Frame& frame, ConstBytes raw, const FrameOffload& offload, uint64_t nowNs);
+
+    enum class Outcome : uint8_t {
+        Ok,
+        Untracked,   // nothing known of the tuple
+        BadSequence, // 1.5: send_nxt does not fit what the kernel sent; held frames went to the kernel
+    };
+    // Ends the tracking of the tuple when Ok.
+    Outcome handOver(const FlowKey& key, uint32_t sendNxt, uint32_t recvNxt, uint64_t nowNs, FlowHandover& out);
+    void setMtu(uint16_t mtu) { settings_.mtu = mtu; }
+
+    uint64_t deadline() const; // of the oldest hold; entries expire when others are touched
+    void onTimer(uint64_t nowNs);
+    // Device reset: everything held goes to the kernel.
+    void clear();
+
+    size_t entries() const { return flows_.size(); }
+    size_t heldBytes() const { return heldBytes_; }
+    const TrackerCounters& counters() const { return counters_; }
+
+private:
+    // What one end of the connection said.
+    struct Half {
+        bool synSeen = false;
+        uint32_t first = 0; // sequence number behind the SYN
+        uint16_t mss = 536;
+        std::optional<uint8_t> scale;
+        bool sack = false, timestamps = false, ecn = false;
+        uint32_t highest = 0, ack = 0; // sequence end, acknowledgement
+        bool acked = false;
+        uint64_t window = 0; // of the segment below, in octets
+        uint32_t windowSeq = 0, windowAck = 0;
+        uint32_t edge = 0; // ack + window, never back
+        std::optional<uint32_t> tsValue;
+        uint64_t tsAt = 0, synAt = 0;
+        // MPA frame.
+        std::vector<std::byte> mpa;
+        std::vector<bool> have;
+        std::optional<MpaHeader> header;
+        bool mpaComplete = false;
+        uint32_t mpaEnd() const { return first + static_cast<uint32_t>(header ? header->bytes() : 0); }
+    };
+    struct Flow {
+        FlowKey key;
+        bool initiator = false; // the guest sent the SYN
+        Half guest, peer;
+        LinkHeader link;
+        IpHeader ip;
+        std::optional<uint64_t> rtt;
+        uint64_t seen = 0;
+        std::vector<HeldFrame> held;
+        size_t heldBytes = 0;
+        uint64_t holdUntil = kNever;
+        bool holdOver = false;
+    };
+    struct Hash {
+        size_t operator()(const FlowKey& k) const {
+            const uint64_t a = uint64_t{k.ownIp} << 32 | k.peerIp;
+            const uint64_t b = uint64_t{k.ownPort} << 32 | uint64_t{k.peerPort} << 16 | k.vlan;
+            return std::hash<uint64_t>{}((a ^ (b * 0x9E3779B97F4A7C15u)) * 0xD6E8FEB86659FD93u);
+        }
+    };
+    using Flows = std::list<Flow>; // least recently used first
+
+    Flow* lookUp(const FlowKey& key, const Frame& frame, bool fromGuest, uint64_t nowNs);
+    void expire(uint64_t nowNs);
+    void erase(Flows::iterator flow);
+    void erase(Flow& flow);
+    void learn(Flow& flow, Half& from, const Half& other, const Frame& frame, uint64_t nowNs);
+    bool learnMpa(Half& from, const TcpSegment& segment, bool reply);
+    bool holding(const Flow& flow) const;
+    void hold(Flow& flow, HeldFrame frame, uint64_t nowNs);
+    void release(Flow& flow);
+
+    TrackerSettings settings_;
+    TrackerOutput& output_;
+    TrackerCounters counters_;
+    Flows order_;
+    std::unordered_map<FlowKey, Flows::iterator, Hash> flows_;
+    std::list<FlowKey> holds_; // flows with held frames, oldest first
+    size_t heldBytes_ = 0;
+};
+
+} // namespace erdma
