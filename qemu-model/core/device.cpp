@@ -15,8 +15,9 @@ namespace {
 // cheaper than waking the main loop; what is left lets the vCPU go on.
 constexpr unsigned kInlineBudget = 32;
 // How long a program that armed a CQ may take to poll what it was told of; see CompletionQueue::arm().  One entry is
-// what a program takes that does one thing for each event; of several it may well leave some.
-constexpr uint64_t kReminderOneNs = 50'000'000;
+// what a program takes that does one thing for each event, and it may rest before it arms again; of several it may
+// well leave some.
+constexpr uint64_t kReminderOneNs = 5'000'000'000;
 constexpr uint64_t kReminderManyNs = 1'000'000;
 constexpr unsigned kRunBudget = 256;
 constexpr unsigned kTurn = 16; // of one QP before the next has its turn

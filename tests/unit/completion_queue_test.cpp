@@ -382,7 +382,7 @@ TEST(CompletionQueue, ReminderComesAfterAWhileUnlessSettled) {
     ASSERT_EQ(m.count(Counter::CqEvents), 1u);
     m.guest.armCq(7, false, 1);
     EXPECT_EQ(m.count(Counter::CqEvents), 1u);
-    m.guest.advance(49'000'000);
+    m.guest.advance(4'999'000'000);
     EXPECT_EQ(m.count(Counter::CqEvents), 1u);
     m.guest.advance(2'000'000);
     EXPECT_EQ(m.count(Counter::CqEvents), 2u);
@@ -396,7 +396,7 @@ TEST(CompletionQueue, ReminderComesAfterAWhileUnlessSettled) {
     EXPECT_EQ(m.count(Counter::CqEvents), 4u);
     ASSERT_EQ(m.guest.drainCq(7).size(), 2u);
     m.guest.armCq(7, false, 4);
-    m.guest.advance(100'000'000);
+    m.guest.advance(20'000'000'000);
     EXPECT_EQ(m.count(Counter::CqEvents), 4u);
     EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF) << "an idle adapter needs no timer";
 }
@@ -408,10 +408,10 @@ TEST(CompletionQueue, ArmsInARowMoveTheReminder) {
     m.complete(7);
     for (uint32_t i = 1; i <= 5; ++i) { // each claims to have fetched an event
         m.guest.armCq(7, false, i);
-        m.guest.advance(30'000'000);
+        m.guest.advance(3'000'000'000);
         EXPECT_EQ(m.count(Counter::CqEvents), 1u);
     }
-    m.guest.advance(30'000'000);
+    m.guest.advance(3'000'000'000);
     EXPECT_EQ(m.count(Counter::CqEvents), 2u);
 }
 
@@ -422,7 +422,7 @@ TEST(CompletionQueue, ReminderDiesWithItsQueue) {
     m.complete(7);
     m.guest.armCq(7, false, 1);
     ASSERT_TRUE(m.guest.destroyCq(7).ok());
-    m.guest.advance(100'000'000);
+    m.guest.advance(20'000'000'000);
     EXPECT_EQ(m.count(Counter::CqEvents), 1u);
     EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF);
 }

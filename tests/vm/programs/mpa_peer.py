@@ -32,6 +32,8 @@ EXTENSION = 8
 # The driver waits 20 s for a request and 10 s for a reply.
 REQUEST_TIME = 20
 REPLY_TIME = 10
+# A program under emulation takes its time until it connects.
+CLIENT_TIME = 60
 
 
 def frame(key, flags=0, revision=VENDOR, cookie=0x11, algorithm=1, data=b"", length=None):
@@ -177,7 +179,7 @@ def play_request(host, port, case, patience):
 def play_reply(host, port, case, patience):
     with socket.create_server((host, port)) as server:
         print(json.dumps({"listening": server.getsockname()[1]}), flush=True)
-        server.settimeout(patience)
+        server.settimeout(CLIENT_TIME)
         sock, _ = server.accept()
     with sock:
         sock.settimeout(patience)

@@ -54,7 +54,7 @@ class Qmp:
             raise LabError("QMP: QEMU has gone")
         return json.loads(line)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         """Execute one command and return its result; raises QmpError when refused."""
         request = {"execute": name}
         if arguments:

@@ -380,9 +380,9 @@ class Vm:
 
     # ---- QEMU -----------------------------------------------------------------------
 
-    def qmp(self, name, **arguments):
+    def qmp(self, command, /, **arguments):
         """Execute a QMP command (underscores in argument names become dashes)."""
-        return self.qmp_connection.command(name, **arguments)
+        return self.qmp_connection.command(command, **arguments)
 
     def qom_get(self, name, path="eri0"):
         return self.qmp("qom-get", path=path if "/" in path else f"/machine/peripheral/{path}",

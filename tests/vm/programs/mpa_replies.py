@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Answers connects of the driver with the frames of mpa_peer.py and checks what the application hears.
+
+    mpa_replies.py HOST CONNECT_ONCE [CASE...]
+
+CONNECT_ONCE is the program of that name.  One line for each case; ends 0 if all were as wanted.
+"""
+import re
+import subprocess
+import sys
+import threading
+
+import mpa_peer
+
+
+def attempt(host, program, case):
+    """What the application heard, as a word and the private data, when the peer answers like `case`."""
+    with mpa_peer.socket.create_server((host, 0)) as server:
+        server.settimeout(20)
+        port = server.getsockname()[1]
+        request = []
+
+        def answer():
+            # Some revisions are tried one after the other, each on a connection of its own.
+            while True:
+                try:
+                    sock, _ = server.accept()
+                except OSError:
+                    return
+                with sock:
+                    sock.settimeout(25)
+                    octets, _, _ = mpa_peer.read_frame(sock, mpa_peer.REQUEST_KEY)
+                    request.append(octets)
+                    mpa_peer.send(sock, case)
+                    mpa_peer.receive(sock, 1)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        result = subprocess.run([program, host, str(port)], stdout=subprocess.PIPE, timeout=60, text=True, check=False)
+        server.shutdown(2)
+    thread.join(10)
+    match = re.match(r"(\w+) (-?\d+) (\w*)$", result.stdout.splitlines()[0] if result.stdout else "")
+    if not match or result.returncode:
+        return f"nothing ({result.stdout.strip()})", "", request
+    return match[1], match[3], request
+
+
+def main():
+    host, program, *only = sys.argv[1:]
+    bad = 0
+    cases = mpa_peer.reply_cases()
+    for name in only or cases:
+        case = cases[name]
+        heard, data, request = attempt(host, program, case)
+        good = heard in case.want
+        if not request or not request[0].startswith(mpa_peer.REQUEST_KEY):
+            good, heard = False, f"{heard}, and no request came"
+        if name == "reject-private-data" and bytes.fromhex(data) != b"no":
+            good, heard = False, f"{heard} with private data {data!r}"
+        print(f"ok {name}" if good else f"FAIL {name}: expected {'|'.join(sorted(case.want))} got {heard}", flush=True)
+        bad += not good
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What several of the VM tests need: the test programs, and a look at what a guest has in use."""
+
+import collections
+import json
+import os
+import re
+import time
+
+from erdmalab.common import BUILD
+
+PROGRAMS = os.path.join(BUILD, "tests", "vm", "programs")
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs")
+# Objects that exist in the model at the moment, and those of the kernel that programs make.
+NOW = ("qps", "cqs", "mrs")
+KINDS = ("pd", "cq", "qp", "cm_id", "mr", "ctx")
+
+
+def program(name):
+    """Path of a test program; the same in the guest."""
+    path = os.path.join(PROGRAMS, name)
+    assert os.path.exists(path), f"{path} is not built; run ./lab build (needs libibverbs-dev and librdmacm-dev)"
+    return path
+
+
+def run_cases(vm, name, *arguments, timeout=300, env=None):
+    """Run a program of cases; a failure shows the cases that failed, not those that passed."""
+    environment = {"ERDMA_TEST_SLOWNESS": str(vm.slow), **(env or {})}
+    result = vm.run([program(name), *arguments, vm.address], timeout=timeout * vm.slow / 2, check=False,
+                    env=environment)
+    failures = [line for line in result.output.splitlines() if not line.startswith(("ok ", "#"))]
+    assert result.code == 0, f"{name} ended with code {result.code}:\n" + "\n".join(failures) + result.errors
+    passed = len(re.findall(r"(?m)^ok ", result.output))
+    assert passed, f"{name} ran no case:\n{result.output}"
+    return passed
+
+
+def counters(vm, device="eri0"):
+    return vm.qom_get("counters", device)
+
+
+def kernel_objects(vm):
+    """Number of RDMA objects in the guest's kernel, by kind, over all devices."""
+    total = collections.Counter()
+    for entry in json.loads(vm.run(["rdma", "-j", "resource", "show"]).output or "[]"):
+        for kind in KINDS:
+            total[kind] += entry.get(kind, 0)
+    return dict(total)
+
+
+def in_use(vm, device="eri0"):
+    """Everything that programs leave behind when something leaks."""
+    values = counters(vm, device)
+    return {**{f"model {name}": values[name] for name in NOW}, **kernel_objects(vm)}
+
+
+def expect_in_use(vm, before, limit=15, device="eri0"):
+    """Wait until exactly that is in use again (the kernel cleans up behind killed programs)."""
+    deadline = time.monotonic() + limit * vm.slow / 2
+    while True:
+        now = in_use(vm, device)
+        if now == before:
+            return
+        if time.monotonic() > deadline:
+            left = {name: f"{before.get(name, 0)} -> {value}" for name, value in now.items()
+                    if value != before.get(name, 0)}
+            raise AssertionError(f"left behind: {left}\n{vm.run(['rdma', 'resource', 'show', 'qp']).output}"
+                                 f"{vm.run(['rdma', 'resource', 'show', 'cm_id']).output}")
+        time.sleep(0.3)
+
+
+def bdf(vm, index=0):
+    """PCI address of an adapter, in the order of the bus."""
+    text = vm.run("grep -l 0x1ded /sys/bus/pci/devices/*/vendor").output
+    return sorted(os.path.basename(os.path.dirname(line)) for line in text.split())[index]
+
+
+def interrupts(vm):
+    """Lines of /proc/interrupts of the driver: name -> sum over the CPUs."""
+    found = {}
+    for line in vm.read("/proc/interrupts").splitlines():
+        match = re.match(r"\s*\d+:((?:\s+\d+)+)\s+.*\s(erdma-\S+)$", line)
+        if match:
+            found[match[2]] = sum(map(int, match[1].split()))
+    return found

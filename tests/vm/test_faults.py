@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The adapter misbehaves (property `faults`): bounded times, errors instead of hangs, and the driver gets over it."""
+
+import contextlib
+import time
+
+import pytest
+
+from erdmalab import workloads
+from support import bdf, counters, expect_in_use, in_use, program
+from test_load import expect_end, start_traffic
+
+QUERY_DEVICE, CREATE_QP, DESTROY_QP, MODIFY_QP, CREATE_CQ, DESTROY_CQ, REG_MR, DEREG_MR = \
+    "0/0", "0/1", "0/2", "0/3", "0/4", "0/5", "0/8", "0/9"
+CREATE_EQ, DESTROY_EQ, FIRMWARE = "1/0", "1/1", "1/2"
+COMMAND_SECONDS, BRING_UP_SECONDS = 15, 10
+
+
+@contextlib.contextmanager
+def faults(vm, text):
+    vm.qom_set("faults", text)
+    try:
+        yield
+    except BaseException:
+        vm.tainted = True  # whatever state the driver is in, the next test wants another one
+        raise
+    finally:
+        vm.qom_set("faults", "")
+
+
+def reload_clean(vm, text=None):
+    """After all trouble: unload, load, work.  text: the faults from then on."""
+    begin = time.monotonic()
+    vm.unload_driver(timeout=30 * vm.slow)
+    assert time.monotonic() - begin < 20 * vm.slow
+    values = counters(vm)
+    assert not any(values[name] for name in ("qps", "cqs", "mrs", "eqs")), values
+    if text is not None:
+        vm.qom_set("faults", text)
+    vm.load_driver()
+    workloads.rping(vm, 5)
+
+
+@pytest.mark.parametrize("command, error", [(CREATE_CQ, "ibv_create_cq"), (CREATE_QP, "rdma_create_qp"),
+                                            (REG_MR, "ibv_reg_mr"), (MODIFY_QP, None)])
+def test_command_fails(vm, command, error):
+    """An error status of the device becomes an error of the call, and nothing is left behind."""
+    before = in_use(vm)
+    arguments = [program("rc_ops"), "--only", "immediates", vm.address]
+    with faults(vm, f"cmd-fail={command}:12"):
+        begin = time.monotonic()
+        result = vm.run(arguments, timeout=60 * vm.slow, check=False)
+        assert result.code != 0 and "FAIL" in result.output, result.output
+        if error:
+            assert error in result.output, result.output
+        assert time.monotonic() - begin < 20 * vm.slow
+    expect_in_use(vm, before)
+    vm.run(arguments, timeout=60 * vm.slow)
+
+
+def test_every_failure_in_a_row(vm):
+    """The n-th command of each kind fails, for every n that a connection needs."""
+    before = in_use(vm)
+    arguments = [program("rc_ops"), "--only", "immediates", vm.address]
+    for command in (CREATE_CQ, CREATE_QP, REG_MR, MODIFY_QP):
+        for good in range(5):
+            # Let `good` commands pass: a rule with status 0 would change them, so count on the model's side.
+            with faults(vm, f"cmd-fail={command}:5*{good + 1}"):
+                for _ in range(good + 1):
+                    vm.run(arguments, timeout=60 * vm.slow, check=False)
+    expect_in_use(vm, before)
+    vm.run(arguments, timeout=60 * vm.slow)
+
+
+@pytest.mark.parametrize("command", [DESTROY_QP, DESTROY_CQ, DEREG_MR])
+def test_destroy_fails(vm, command):
+    """A device that refuses to let go hangs nobody, and a reload gets rid of everything."""
+    with faults(vm, f"cmd-fail={command}:5*1"):
+        vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=60 * vm.slow, check=False)
+    reload_clean(vm)
+
+
+@pytest.mark.parametrize("command", [QUERY_DEVICE, CREATE_EQ, FIRMWARE])
+def test_bring_up_fails(vm, command):
+    vm.unload_driver()
+    with faults(vm, f"cmd-fail={command}:5"):
+        vm.run(["modprobe", "erdma"], timeout=30 * vm.slow, check=False)
+        assert vm.devices() == []
+        assert "erdma" in vm.dmesg()
+        vm.run(["modprobe", "-r", "erdma"], check=False)
+    assert counters(vm)["eqs"] == 0
+    vm.load_driver()
+    workloads.rping(vm, 5)
+
+
+def test_init_stuck(vm):
+    vm.unload_driver()
+    with faults(vm, "init-stuck"):
+        begin = time.monotonic()
+        vm.run(["modprobe", "erdma"], timeout=(BRING_UP_SECONDS + 15) * vm.slow, check=False)
+        assert BRING_UP_SECONDS - 2 < time.monotonic() - begin < BRING_UP_SECONDS + 5 * vm.slow
+        assert vm.devices() == []
+        vm.run(["modprobe", "-r", "erdma"], check=False)
+    vm.load_driver()
+    workloads.rping(vm, 5)
+
+
+def test_dead_at_bring_up(vm):
+    vm.unload_driver()
+    with faults(vm, "dead"):
+        begin = time.monotonic()
+        vm.run(["modprobe", "erdma"], timeout=30 * vm.slow, check=False)
+        assert time.monotonic() - begin < 15 * vm.slow
+        assert vm.devices() == []
+        vm.run(["modprobe", "-r", "erdma"], check=False)
+    vm.load_driver()
+    workloads.rping(vm, 5)
+
+
+def expect_broken(vm, jobs, watch):
+    """The device is out of use: everybody is told, what starts fails at once, programs can be killed."""
+    watch.wait_output("IBV_EVENT_DEVICE_FATAL", 10 * vm.slow)
+    for job in jobs:
+        # rping waits for completions that nobody can write any more, but knows that the connection is gone.
+        job.wait_output("DISCONNECT EVENT", 10 * vm.slow)
+    begin = time.monotonic()
+    result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=60 * vm.slow, check=False)
+    assert result.code != 0, "the broken device works"
+    for job in [*jobs, watch]:
+        job.kill()
+        job.wait(10 * vm.slow)
+    assert time.monotonic() - begin < 8 * vm.slow, "a broken device must fail at once"
+
+
+def watch_events(vm):
+    watch = vm.popen(["stdbuf", "-oL", "ibv_asyncwatch", "-d", vm.devices()[0]])
+    watch.wait_output("async event FD", 15 * vm.slow)
+    return watch
+
+
+def test_command_lost(vm):
+    """A command that never completes: after its time the device counts as broken."""
+    jobs, watch = start_traffic(vm), watch_events(vm)
+    with faults(vm, "cmd-drop=0/any"):
+        begin = time.monotonic()
+        result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
+        assert result.code != 0 and "FAIL" in result.output
+        took = time.monotonic() - begin
+        assert took < COMMAND_SECONDS + 5 * vm.slow, f"it took {took:.0f} s"
+        expect_broken(vm, jobs, watch)
+        values = counters(vm)["commands"]
+        vm.run(["ibv_devinfo"], check=False)
+        assert counters(vm)["commands"] == values, "a broken device is still asked"
+        reload_clean(vm, text="")
+
+
+def test_command_lost_in_use(vm):
+    """The command that removes things is lost while programs are killed: they disappear anyway."""
+    jobs = start_traffic(vm)
+    with faults(vm, "cmd-drop=0/2;cmd-drop=0/3"):
+        begin = time.monotonic()
+        for job in jobs:
+            job.kill()
+        for job in jobs:
+            assert job.wait((COMMAND_SECONDS + 10) * vm.slow).code == -9
+        # One command waits for its time, the others behind it do not any more.
+        assert time.monotonic() - begin < COMMAND_SECONDS + 5 * vm.slow
+        reload_clean(vm, text="")
+
+
+def test_dies_at_work(vm):
+    """All registers turn to ones under traffic."""
+    jobs, watch = start_traffic(vm), watch_events(vm)
+    with faults(vm, "dead"):
+        begin = time.monotonic()
+        result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
+        assert result.code != 0
+        assert time.monotonic() - begin < COMMAND_SECONDS + 5 * vm.slow
+        expect_broken(vm, jobs, watch)
+        vm.unload_driver(timeout=30 * vm.slow)
+        assert vm.devices() == []
+    vm.load_driver()
+    workloads.rping(vm, 5)
+
+
+def test_hot_unplug(fresh_vm):
+    """The adapter is pulled out under traffic and put back, twice."""
+    machine = fresh_vm()
+    for _ in range(2):
+        jobs = start_traffic(machine)
+        machine.unplug("eri0", timeout=30)
+        expect_end(jobs, 15 * machine.slow)
+        assert machine.devices() == []
+        machine.plug(eni="eni0")
+        machine.wait_devices(1)
+        workloads.rping(machine, 5)
+        assert bdf(machine)

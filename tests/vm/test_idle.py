@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An idle adapter costs nothing: no wake-ups of QEMU, no interrupts, no commands."""
+
+import time
+
+from erdmalab import workloads
+from support import counters, interrupts
+
+SECONDS = 4
+
+
+def wakeups(vm):
+    """How often QEMU's main loop went to sleep, and ticks of CPU time of the whole process."""
+    pid = vm.process.pid
+    with open(f"/proc/{pid}/task/{pid}/status", encoding="ascii") as status:
+        switches = next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return switches, int(fields[11]) + int(fields[12])
+
+
+def quiet(vm):
+    """The smallest figures of three measurements."""
+    results = []
+    for _ in range(3):
+        time.sleep(0.5)
+        before = wakeups(vm)
+        time.sleep(SECONDS)
+        results.append(tuple(b - a for a, b in zip(before, wakeups(vm))))
+    return tuple(map(min, zip(*results)))
+
+
+def test_idle(vm):
+    vm.unload_driver()
+    without = quiet(vm)
+    vm.load_driver()
+    port = workloads.next_port()
+    # Connected and waiting: the server sleeps on a completion event, the client is stopped.
+    server = vm.popen(["rping", "-s", "-a", vm.address, "-p", str(port)])
+    workloads.wait_listener(vm, port, server)
+    client = vm.popen(["rping", "-c", "-a", vm.address, "-p", str(port)])
+    time.sleep(1)
+    client.kill(19)  # SIGSTOP
+    time.sleep(1)
+    assert client.code is None and server.code is None, client.text + server.text
+    irqs, before = interrupts(vm), counters(vm)
+    assert before["qps"] == 2, before
+    with_adapter = quiet(vm)
+    after = counters(vm)
+    moved = {name: (value, after[name]) for name, value in before.items() if value != after[name]}
+    assert not moved, f"counters of the idle adapter moved: {moved}"
+    assert interrupts(vm) == irqs
+    server.kill()
+    client.kill()
+    assert with_adapter[0] <= without[0] + 40 * SECONDS, \
+        f"main loop: {with_adapter[0]} wake-ups in {SECONDS} s, {without[0]} without the driver"
+    assert with_adapter[1] <= 1.5 * without[1] + 10 * SECONDS, \
+        f"QEMU used {with_adapter[1]} ticks in {SECONDS} s, {without[1]} without the driver"
