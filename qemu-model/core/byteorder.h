@@ -53,6 +53,7 @@ inline void store8(Bytes to, size_t offset, uint8_t v) { storeAs<uint8_t>(to, of
 inline void storeLe16(Bytes to, size_t offset, uint16_t v) { storeAs<uint16_t>(to, offset, v, std::endian::little); }
 inline void storeLe32(Bytes to, size_t offset, uint32_t v) { storeAs<uint32_t>(to, offset, v, std::endian::little); }
 inline void storeLe64(Bytes to, size_t offset, uint64_t v) { storeAs<uint64_t>(to, offset, v, std::endian::little); }
+inline void storeBe16(Bytes to, size_t offset, uint16_t v) { storeAs<uint16_t>(to, offset, v, std::endian::big); }
 inline void storeBe32(Bytes to, size_t offset, uint32_t v) { storeAs<uint32_t>(to, offset, v, std::endian::big); }
 
 } // namespace erdma

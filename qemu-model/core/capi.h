@@ -34,6 +34,18 @@ enum erdma_trace_kind {
     ERDMA_TRACE_EVENT,       /* args: vector, EQ number, producer index */
 };
 
+/* The paired NIC (wire.md 1.2): the direction in which a frame travels, and what its virtio-net header says. */
+enum erdma_side { ERDMA_TO_WIRE = 0, ERDMA_TO_GUEST = 1 };
+
+struct erdma_offload { /* all zero without a header */
+    bool needs_checksum;    /* the TCP or UDP checksum holds the pseudo header only */
+    bool data_valid;        /* somebody checked the checksum */
+    uint8_t gso_type;       /* VIRTIO_NET_HDR_GSO_* as it stood, 0: none */
+    uint16_t header_bytes;  /* hdr_len */
+    uint16_t segment_bytes; /* gso_size; 0: ordinary frame */
+    uint16_t checksum_start, checksum_offset;
+};
+
 struct erdma_host_ops {
     /* Guest physical (bus) memory; RAM only.  false: some byte is not RAM or DMA is off. */
     bool (*dma_read)(void *opaque, uint64_t addr, void *buf, size_t len);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fault.h"
 
-#include <charconv>
+#include "text.h"
 
 namespace erdma {
 
@@ -13,21 +13,6 @@ constexpr uint64_t kMaxSub = 3; // two bits in the command header
 constexpr uint64_t kMaxOpcode = 255;
 constexpr uint64_t kMaxStatus = 255;
 constexpr uint64_t kMaxCount = UINT32_MAX;
-
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t\n");
-    if (first == std::string_view::npos)
-        return {};
-    return text.substr(first, text.find_last_not_of(" \t\n") - first + 1);
-}
-
-std::optional<uint64_t> number(std::string_view text, uint64_t min, uint64_t max) {
-    uint64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || value < min || value > max)
-        return std::nullopt;
-    return value;
-}
 
 // Splits `text` at the last `mark`; the tail is nothing when there is no mark.
 std::optional<std::string_view> splitTail(std::string_view& text, char mark) {
@@ -47,13 +32,13 @@ std::string complain(std::string_view item, std::string_view part, std::string_v
 
 std::optional<std::string> FaultPlan::parseRule(std::string_view item, std::string_view body, Rule& rule) {
     if (const auto count = splitTail(body, '*')) {
-        rule.left = number(*count, 1, kMaxCount);
+        rule.left = decimal(*count, 1, kMaxCount);
         if (!rule.left)
             return complain(item, "COUNT", "1 to 4294967295");
     }
     if (rule.verdict == Verdict::Fail) {
         const auto tail = splitTail(body, ':');
-        const auto status = tail ? number(*tail, 1, kMaxStatus) : std::nullopt;
+        const auto status = tail ? decimal(*tail, 1, kMaxStatus) : std::nullopt;
         if (!status)
             return complain(item, "STATUS", "1 to 255, written as cmd-fail=SUB/OP:STATUS");
         rule.status = static_cast<uint8_t>(*status);
@@ -61,12 +46,12 @@ std::optional<std::string> FaultPlan::parseRule(std::string_view item, std::stri
     const auto opcodeText = splitTail(body, '/');
     if (!opcodeText)
         return complain(item, "the command", "written as SUB/OP, for example 0/4 or 1/any");
-    const auto sub = number(body, 0, kMaxSub);
+    const auto sub = decimal(body, 0, kMaxSub);
     if (!sub)
         return complain(item, "SUB", "0 (RDMA) to 3; 1 is COMMON");
     rule.sub = static_cast<uint8_t>(*sub);
     if (*opcodeText != "any") {
-        const auto opcode = number(*opcodeText, 0, kMaxOpcode);
+        const auto opcode = decimal(*opcodeText, 0, kMaxOpcode);
         if (!opcode)
             return complain(item, "OP", "0 to 255 or \"any\"");
         rule.opcode = static_cast<uint8_t>(*opcode);
@@ -106,9 +91,7 @@ std::optional<std::string> FaultPlan::set(const std::string& text) {
     FaultPlan next;
     std::string_view rest = text;
     while (!rest.empty()) {
-        const auto end = rest.find(';');
-        const std::string_view item = trimmed(rest.substr(0, end));
-        rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+        const std::string_view item = takeItem(rest, ';');
         if (item.empty())
             continue;
         if (auto error = next.parseItem(item))

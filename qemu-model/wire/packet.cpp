@@ -22,8 +22,6 @@ namespace option {
 constexpr uint8_t kEnd = 0, kNop = 1, kMss = 2, kScale = 3, kSackPermitted = 4, kSack = 5, kTimestamps = 8;
 }
 
-void putBe16(Bytes to, size_t offset, uint16_t value) { storeAs<uint16_t>(to, offset, value, std::endian::big); }
-
 // Stops at the first option that does not fit; what was read until then stands.
 TcpOptions parseOptions(ConstBytes raw) {
     TcpOptions out;
@@ -304,34 +302,34 @@ void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment&
         store8(at, 6 + i, link.source[i]);
     }
     for (size_t i = 0; i < tags; ++i) {
-        putBe16(at, 12 + 4 * i, link.tags[i].protocol);
-        putBe16(at, 14 + 4 * i, link.tags[i].control);
+        storeBe16(at, 12 + 4 * i, link.tags[i].protocol);
+        storeBe16(at, 14 + 4 * i, link.tags[i].control);
     }
-    putBe16(at, linkBytes - 2, kEtherIpv4);
+    storeBe16(at, linkBytes - 2, kEtherIpv4);
 
     at = at.subspan(linkBytes);
     store8(at, 0, 0x45);
     store8(at, 1, ip.tos);
-    putBe16(at, 2, static_cast<uint16_t>(kMinIp + tcpBytes));
-    putBe16(at, 4, ip.id);
-    putBe16(at, 6, 0x4000); // DF
+    storeBe16(at, 2, static_cast<uint16_t>(kMinIp + tcpBytes));
+    storeBe16(at, 4, ip.id);
+    storeBe16(at, 6, 0x4000); // DF
     store8(at, 8, ip.ttl);
     store8(at, 9, kProtocolTcp);
     storeBe32(at, 12, ip.source);
     storeBe32(at, 16, ip.destination);
-    putBe16(at, 10, checksumFold(checksumAdd(at.first(kMinIp))));
+    storeBe16(at, 10, checksumFold(checksumAdd(at.first(kMinIp))));
 
     at = at.subspan(kMinIp);
-    putBe16(at, 0, ip.sourcePort);
-    putBe16(at, 2, ip.destinationPort);
+    storeBe16(at, 0, ip.sourcePort);
+    storeBe16(at, 2, ip.destinationPort);
     storeBe32(at, 4, segment.seq);
     storeBe32(at, 8, segment.ack);
     store8(at, 12, static_cast<uint8_t>(tcpHeader / 4 << 4));
     store8(at, 13, segment.flags);
-    putBe16(at, 14, segment.window);
+    storeBe16(at, 14, segment.window);
     encodeOptions(segment.options, at.subspan(kMinTcp, tcpHeader - kMinTcp));
     std::copy(segment.payload.begin(), segment.payload.end(), at.begin() + static_cast<std::ptrdiff_t>(tcpHeader));
-    putBe16(at, 16, checksumFold(checksumAdd(at, pseudoHeader(ip.source, ip.destination, tcpBytes))));
+    storeBe16(at, 16, checksumFold(checksumAdd(at, pseudoHeader(ip.source, ip.destination, tcpBytes))));
 }
 
 } // namespace erdma
