@@ -17,6 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 struct test_case {
@@ -165,5 +169,9 @@ struct work {
 struct ibv_send_wr work_request(const struct work *work, struct ibv_sge *sge);
 int post(struct end *end, const struct work *work);
 int post_receive(struct end *end, uint64_t wr_id, const void *at, uint32_t bytes, uint32_t lkey);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
