@@ -11,6 +11,10 @@
                     machine = fresh_vm(cpus=2, adapters=[Adapter(options={...})])
                 takes erdmalab.vm.Vm's settings and load=False (do not load the driver),
                 params="a=1" (module parameters), model=False.  All are stopped after the test.
+    pair        two running guests on a cable, driver loaded, pair[0] and pair[1]; shared and
+                renewed like vm.  The MTU is 1500 when a test begins.
+    fresh_pair  a function that boots a group of the test's own; takes the settings of
+                erdmalab.network.Group (count=4, nets=[{"mtu": 9000}], ...), load and params.
     rdma_device name of the shared guest's RDMA device, as -d wants it
     lab         the kernel, the run's directory, and vm_settings()
 
@@ -25,14 +29,15 @@ A guest whose QEMU ends by itself fails the test as well, unless the test sets
 machine.may_die = True.  Commands that a test left running are killed.
 
 A test may take 300 s (stretched on the debug kernel by vm.slow / 2); more with
-@pytest.mark.limit(seconds).  Tests that need the usual kernel, or the debug one,
+@pytest.mark.limit(seconds).  Tests marked @pytest.mark.long run with --long only.  Tests that need the usual kernel, or the debug one,
 say @pytest.mark.stock_kernel or @pytest.mark.debug_kernel.
 
 Options: --kernel KERNEL (or ERDMA_LAB_KERNEL) as in ./lab; --lab-cpus N; --no-model
-boots without the adapter and loads nothing, to try the lab itself.
+boots without the adapter and loads nothing, to try the lab itself; pairs of guests get rdma_rxe then.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -43,7 +48,7 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
-from erdmalab import kernel as kernels, runs  # noqa: E402  (found through the line above)
+from erdmalab import kernel as kernels, network, runs  # noqa: E402  (found through the line above)
 from erdmalab.common import LabError, LabTimeout  # noqa: E402
 from erdmalab.vm import Adapter  # noqa: E402,F401  (for tests to import from here)
 from erdmalab.watch import GuestTrouble  # noqa: E402
@@ -54,11 +59,13 @@ def pytest_addoption(parser):
     group.addoption("--kernel", default=os.environ.get("ERDMA_LAB_KERNEL") or None,
                     help="guest kernel: a version, a directory or 'debug'")
     group.addoption("--lab-cpus", type=int, default=1, help="processors of the shared guest")
+    group.addoption("--long", action="store_true", help="also the tests that take minutes each")
     group.addoption("--no-model", action="store_true", help="boot without the adapter")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "limit(seconds): time limit of the test, default 300")
+    config.addinivalue_line("markers", "long: takes minutes and repeats at length what others do briefly; only with --long")
     config.addinivalue_line("markers", "stock_kernel: not on the debug kernel")
     config.addinivalue_line("markers", "debug_kernel: only on the debug kernel")
     config.lab = None
@@ -73,7 +80,7 @@ class Lab:
         self.cpus = config.getoption("--lab-cpus")
         parent = os.environ.get("ERDMA_LAB_RUN")
         self.run = parent if parent and os.path.isdir(parent) else runs.new_run("pytest")
-        self.shared = None
+        self.shared = self.shared_group = None
         self.boots = 0
         self.in_use = []
 
@@ -101,6 +108,32 @@ class Lab:
         if self.model and not self.shared.driver_loaded():
             self.shared.load_driver()
         return self.shared
+
+    def make_group(self, name, **settings):
+        self.boots += 1
+        group = network.Group(self.run, prefix=f"{name}-{self.boots}-", **self.vm_settings(**settings))
+        for machine in group:
+            machine.may_die = False
+            machine.tainted = False
+        return group
+
+    def shared_pair(self):
+        """The shared pair of guests, usable, with drivers loaded."""
+        if self.shared_group and not all(map(self.usable, self.shared_group)):
+            self.shared_group.stop()
+            self.shared_group = None
+        if self.shared_group is None:
+            group = self.make_group("pair")
+            group.start()
+            self.shared_group = group
+        for machine in self.shared_group:
+            prepare(machine)
+        return self.shared_group
+
+    def stop(self):
+        for shared in (self.shared, self.shared_group):
+            if shared:
+                shared.stop()
 
     @staticmethod
     def usable(machine):
@@ -130,6 +163,17 @@ class Lab:
         return "\n".join(problems)
 
 
+def prepare(machine):
+    """A guest of a pair as tests want to find it."""
+    machine.run(["ip", "link", "set", "eth0", "mtu", str(machine.adapters[0].mtu), "up"])
+    if machine.model:
+        if not machine.driver_loaded():
+            machine.load_driver()
+    elif "rxe0" not in machine.run(["rdma", "link"]).output:
+        machine.load_rdma()
+        machine.run("modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0")
+
+
 def lab_of(config):
     if config.lab is None:
         try:
@@ -145,12 +189,16 @@ def lab(request):
 
 
 def pytest_sessionfinish(session):
-    shared = session.config.lab and session.config.lab.shared
-    if shared:
-        shared.stop()
+    if session.config.lab:
+        session.config.lab.stop()
 
 
 def pytest_collection_modifyitems(config, items):
+    config.left_out = []
+    if not config.getoption("--long"):
+        config.left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=config.left_out)
     debug = config.getoption("--kernel") == "debug"
     for item in items:
         if debug and item.get_closest_marker("stock_kernel"):
@@ -161,11 +209,15 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def vm(lab, request):
-    machine = lab.shared_vm()
-    machine.check_log()
-    machine.mark(f"test {request.node.name}")
-    lab.in_use.append(machine)
-    return machine
+    return begin(lab, request, lab.shared_vm())
+
+
+@pytest.fixture
+def pair(lab, request):
+    group = lab.shared_pair()
+    for machine in group:
+        begin(lab, request, machine)
+    return group
 
 
 @pytest.fixture
@@ -173,24 +225,47 @@ def rdma_device(vm):
     return vm.wait_devices(1)[0]
 
 
+def begin(lab, request, machine, load=False, params=""):
+    """A started guest takes part in a test."""
+    machine.check_log()
+    machine.mark(f"test {request.node.name}")
+    lab.in_use.append(machine)
+    if load and machine.model:
+        machine.load_driver(params)
+    return machine
+
+
 @pytest.fixture
 def fresh_vm(lab, request):
-    machines = []
+    with contextlib.ExitStack() as machines:
+        numbers = itertools.count(1)
 
-    def boot(load=True, params="", **settings):
-        settings.setdefault("index", len(machines) + 1)
-        machine = lab.make("fresh", **settings)
-        machines.append(machine)
-        machine.start()
-        lab.in_use.append(machine)
-        machine.mark(f"test {request.node.name}")
-        if load and machine.model:
-            machine.load_driver(params)
-        return machine
+        def boot(load=True, params="", **settings):
+            settings.setdefault("index", next(numbers))
+            machine = machines.enter_context(lab.make("fresh", **settings))
+            return begin(lab, request, machine, load, params)
 
-    yield boot
-    for machine in machines:
-        machine.stop()
+        yield boot
+
+
+@pytest.fixture
+def fresh_pair(lab, request):
+    with contextlib.ExitStack() as groups:
+        def boot(load=True, params="", **settings):
+            group = groups.enter_context(lab.make_group("group", **settings))
+            for machine in group:
+                begin(lab, request, machine, load, params)
+            return group
+
+        yield boot
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if getattr(config, "left_out", None):
+        terminalreporter.write_line(f"{len(config.left_out)} long tests were left out: they take minutes each and repeat at "
+                                    "length what others do briefly; --long runs them")
+        for item in config.left_out:
+            terminalreporter.write_line(f"  left out: {item.nodeid}")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -11,11 +11,12 @@ import signal
 import struct
 import sys
 import termios
+import time
 import tty
 
-from . import demo, kernel as kernels, qemu_tree, runs, testing, vm as machines
+from . import demo, kernel as kernels, network, qemu_tree, runs, testing, vm as machines
 from .channel import Channel
-from .common import BUILD, LabError, say, stop_on_signals
+from .common import BUILD, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
 
 EPILOG = """\
@@ -38,7 +39,11 @@ def parser():
 
     def boot_options(sub):
         sub.add_argument("--kernel", metavar="KERNEL", help="guest kernel (default: newest installed with headers)")
-        sub.add_argument("--cpus", type=int, default=1, metavar="N", help="processors of the guest (default 1)")
+        sub.add_argument("--vms", type=int, default=1, metavar="N",
+                         help="boot vm1 to vmN on one network (default 1): two on a cable, more on a VDE switch")
+        sub.add_argument("--mtu", type=int, default=1500, metavar="N", help="of their network cards (default 1500)")
+        sub.add_argument("--capture", action="store_true", help="write each VM's frames to eni0.pcap beside its logs")
+        sub.add_argument("--cpus", type=int, default=1, metavar="N", help="processors of a guest (default 1)")
         sub.add_argument("--memory", type=int, metavar="MIB", help="memory (default 1024, debug kernel 2048)")
         sub.add_argument("--append", default="", metavar="WORDS", help="further kernel parameters")
         sub.add_argument("--params", default="", metavar="WORDS", help='module parameters of erdma, "a=1 b=2"')
@@ -58,10 +63,14 @@ def parser():
     sub = add("test", "run tests: unit and vm, or the kinds named")
     sub.add_argument("kind", nargs="*", metavar="KIND", help=f"one or more of {', '.join(testing.KINDS)}")
     sub.add_argument("-k", dest="pattern", metavar="PATTERN", help="only tests whose name matches")
+    sub.add_argument("--long", action="store_true", help="also the vm tests that take minutes each")
     sub.add_argument("--kernel", metavar="KERNEL", help="guest kernel of the vm tests")
     sub = add("run", "run a command in a VM, in the present directory, with its output and exit code",
               usage="./lab run [options] -- COMMAND [ARGUMENT ...]")
     boot_options(sub)
+    sub.add_argument("--on", nargs=2, action="append", default=[], metavar=("VM", "COMMANDLINE"),
+                     help="before COMMAND starts in vm1, start this in another VM, by its shell (repeatable)")
+    sub.add_argument("--each", action="store_true", help="run COMMAND in every VM at once")
     sub.add_argument("--timeout", type=float, default=3600, metavar="S", help="limit for the command (default 3600)")
     sub.add_argument("words", nargs="*", metavar="COMMAND")
     sub = add("shell", "open a shell: in a VM of its own, or in one that is running (as in ./lab shell vm1)")
@@ -102,7 +111,7 @@ def command_test(options):
         if kind not in testing.KINDS:
             raise LabError(f"there are no '{kind}' tests; kinds are {', '.join(testing.KINDS)}")
     runs.setup()
-    return testing.test(options.kind, options.pattern, options.kernel)
+    return testing.test(options.kind, options.pattern, options.kernel, options.long)
 
 
 def command_bench(options):
@@ -132,42 +141,90 @@ def command_clean(options):
 
 
 def booted(options, name):
-    """A VM as the options describe it, with the driver loaded unless they say otherwise."""
+    """VMs as the options describe them, with the driver loaded unless they say otherwise."""
     runs.setup()
     kernel = kernels.find(options.kernel)
     model = not options.no_model
     if model and not options.no_build:
         runs.build(kernel)
     properties = dict(part.partition("=")[::2] for part in options.device.split(",") if part)
-    machine = runs.make_vm(runs.new_run(name), kernel, model=model, driver=model, cpus=options.cpus,
-                           memory=options.memory, append=options.append, qemu_args=options.qemu_arg,
-                           adapters=[machines.Adapter(options=properties)])
-    runs.boot(machine)
+    group = network.Group(runs.new_run(name), kernel, options.vms, capture=options.capture,
+                          nets=[{"mtu": options.mtu, "options": properties}], model=model, driver=model,
+                          cpus=options.cpus, memory=options.memory, append=options.append,
+                          qemu_args=options.qemu_arg)
     try:
-        if model and not options.no_driver:
-            machine.load_driver(options.params)
-        else:
-            machine.load_rdma()
+        group.start()
+        group.tell()
+        for machine in group:
+            if model and not options.no_driver:
+                machine.load_driver(options.params)
+            else:
+                machine.load_rdma()
     except BaseException:
-        machine.stop()
+        group.stop()
         raise
-    return machine
+    return group
+
+
+def prefixed(name):
+    """on_output that writes whole lines, each with the name of its VM before it."""
+    rest = {"O": b"", "E": b""}
+
+    def write(kind, payload):
+        lines = (rest[kind] + payload).split(b"\n")
+        rest[kind] = lines.pop()
+        if lines:
+            machines.echo(kind, b"".join(name.encode() + b": " + line + b"\n" for line in lines))
+    return write
+
+
+def await_service(machine, job, limit=5):
+    """Wait until a program in the background listens for RDMA connections, has ended, or had time for it."""
+    deadline = time.monotonic() + limit * machine.slow
+    while job.code is None and time.monotonic() < deadline:
+        if "state LISTEN" in machine.run(["rdma", "resource", "show", "cm_id"], check=False).output:
+            return
+        time.sleep(0.1)
 
 
 def command_run(options):
     if not options.words:
         raise LabError("no command; say ./lab run -- COMMAND, as in: ./lab run -- ibv_devinfo")
-    machine = booted(options, "run")
+    for name, _ in options.on:
+        if name not in [f"vm{number + 1}" for number in range(options.vms)]:
+            raise LabError(f"--on {name}: with --vms {options.vms} there are vm1 to vm{options.vms}")
+    group = booted(options, "run")
     try:
-        job = machine.popen(options.words, cwd=os.getcwd(), stdin=not sys.stdin.isatty(), on_output=machines.echo)
-        if not sys.stdin.isatty():
-            feed(job)
-        result = job.wait(options.timeout)
-        if job.problem:
-            print(job.problem, file=sys.stderr)
-        machine.check_log()
+        keywords = {"cwd": os.getcwd(), "env": group.environment()}
+        others = []
+        for name, line in options.on:
+            machine = group[int(name[2:]) - 1]
+            others.append((machine, machine.popen(line, on_output=prefixed(name), **keywords)))
+        for machine, job in others:
+            await_service(machine, job)
+        if options.each:
+            jobs = [machine.popen(options.words, on_output=prefixed(machine.name), **keywords) for machine in group]
+        else:
+            jobs = [group[0].popen(options.words, stdin=not sys.stdin.isatty(), on_output=machines.echo, **keywords)]
+            if not sys.stdin.isatty():
+                feed(jobs[0])
+        codes = [finished(job, options.timeout) for job in jobs]
+        for machine, job in others:
+            try:
+                codes.append(finished(job, 5 * machine.slow))
+            except LabTimeout:  # a server that never ends by itself
+                say(f"'{job.command}' in {machine.name} was still running")
+        group.check_logs()
     finally:
-        machine.stop()
+        group.stop()
+    return next((code for code in codes if code), 0)
+
+
+def finished(job, timeout):
+    """Wait for a job; returns its exit code as a shell counts."""
+    result = job.wait(timeout)
+    if job.problem:
+        print(job.problem, file=sys.stderr)
     return result.code if result.code >= 0 else 128 - result.code
 
 
@@ -209,21 +266,23 @@ def command_shell(options):
             return interact(channel)
         finally:
             channel.close()
-    machine = booted(options, "shell")
+    group = booted(options, "shell")
     try:
-        code = interact(machine.channel)
-        machine.check_log()
+        for machine in group.machines[1:]:
+            say(f"for {machine.name}, say ./lab shell {machine.name} in another terminal")
+        code = interact(group[0].channel, group.environment())
+        group.check_logs()
         return code
     finally:
-        machine.stop()
+        group.stop()
 
 
-def interact(channel):
+def interact(channel, environment=None):
     """A login shell on a pseudo terminal of the guest, joined to this terminal."""
     on_terminal = sys.stdin.isatty()
     say("shell in the guest; its /share is the VM's share directory; leave with exit or Ctrl-D")
     job = channel.start(["/bin/bash", "-i"], cwd=os.getcwd(), pty=True, on_output=machines.echo,
-                        env={"TERM": os.environ.get("TERM", "linux")})
+                        env={"TERM": os.environ.get("TERM", "linux"), **(environment or {})})
     saved = termios.tcgetattr(0) if on_terminal else None
 
     def resize(*_):

@@ -81,14 +81,14 @@ def stream(command, deadline, environment, strip):
         process.stdout.close()
 
 
-def test(kinds=(), pattern=None, kernel_name=None):
+def test(kinds=(), pattern=None, kernel_name=None, long=False):
     """Build and run the tests; returns the exit code."""
     kinds = list(kinds) or ["unit", "vm"]
     kernel = kernels.find(kernel_name)
     say("building")
     runs.build(kernel, everything="unit" in kinds)
     run = runs.new_run("test")
-    deadline = time.monotonic() + TIME_LIMIT * (4 if kernel.debug else 1)
+    deadline = time.monotonic() + TIME_LIMIT * (4 if kernel.debug else 1) * (2 if long else 1)
     tally = Tally()
     begin = time.monotonic()
     for kind in kinds:
@@ -106,7 +106,8 @@ def test(kinds=(), pattern=None, kernel_name=None):
             command += ["-L", f"^{kind}$"]
         if kind == "vm":
             command += ["-V"]
-            options = ["--junitxml", pytest_junit, *(["-k", pattern] if pattern else [])]
+            options = ["--junitxml", pytest_junit, *(["-k", pattern] if pattern else []),
+                       *(["--long"] if long else [])]
             environment["PYTEST_ADDOPTS"] = shlex.join(options)
         elif pattern and kind != "unit":
             command += ["-R", pattern]

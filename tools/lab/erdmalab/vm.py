@@ -42,16 +42,20 @@ class Adapter:
     """One network interface with (usually) an RDMA adapter beside it.
 
     netdev    QEMU's -netdev without the id; default: a network with nothing else on it
+    inherit   file descriptors of the lab that netdev names
     address   IPv4 address with prefix for the guest, or None
     erdma     False leaves the RDMA adapter out (a plain NIC)
     options   further properties of the erdma device: {"name": value}
     nic       further properties of the virtio-net device
+    capture   True writes all frames to eni<number>.pcap in the VM's directory
     """
 
-    def __init__(self, netdev="user,restrict=on,ipv6=off", address=None, mtu=1500, mac=None,
-                 erdma=True, options=None, nic=None):
-        self.netdev, self.address, self.mtu, self.mac = netdev, address, mtu, mac
+    def __init__(self, netdev="user,restrict=on,ipv6=off", inherit=(), address=None, mtu=1500, mac=None,
+                 erdma=True, options=None, nic=None, capture=False):
+        self.netdev, self.inherit = netdev, list(inherit)
+        self.address, self.mtu, self.mac = address, mtu, mac
         self.erdma, self.options, self.nic = erdma, dict(options or {}), dict(nic or {})
+        self.capture = capture
 
 
 def properties(settings):
@@ -98,6 +102,7 @@ class Vm:
         self.allowed = []
         self.boot_seconds = None
         self._marks = 0
+        self._begin = None
 
     # ---- life -----------------------------------------------------------------------
 
@@ -174,6 +179,10 @@ class Vm:
         line = ["-netdev", f"{kind},id={eni}" + (f",{rest}" if rest else ""),
                 "-device", f"virtio-net-pci,netdev={eni},mac={adapter.mac},id=nic{number}"
                            f"{properties(adapter.nic)}"]
+        if adapter.capture:
+            # Filters are passed in the order of their creation, seen from the network: objects come before
+            # devices, so this one stands outside of the adapter's.
+            line += ["-object", f"filter-dump,id=dump{number},netdev={eni},file={eni}.pcap,maxlen=262144"]
         if self.model and adapter.erdma:
             line += ["-device", f"pcie-root-port,id=port{number},chassis={number + 1},slot={number + 1}",
                      "-device", f"erdma,id={eri},eni={eni},bus=port{number}{properties(adapter.options)}"]
@@ -189,8 +198,11 @@ class Vm:
 
     def start(self, timeout=None):
         """Boot and wait for the agent; about 10 s under emulation."""
-        timeout = timeout or 60 * self.slow
-        begin = time.monotonic()
+        self.launch()
+        return self.await_boot(timeout)
+
+    def launch(self):
+        """Start QEMU.  In the thread that lives longest: when it ends, the kernel ends QEMU too."""
         if self.model and not os.path.exists(MODEL):
             raise LabError(f"{MODEL} is not built; run ./lab build (or use --no-model)")
         os.makedirs(self.share, exist_ok=True)
@@ -204,12 +216,19 @@ class Vm:
         line = self.command_line()
         if self.model and line[0] != WRAPPER:
             environment["LD_PRELOAD"] = MODEL
+        inherited = [number for adapter in self.adapters for number in adapter.inherit]
+        self._begin = time.monotonic()
         with open(self.qemu_log, "ab") as log:
             log.write((" ".join(line) + "\n").encode())
             log.flush()
             self.process = subprocess.Popen(line, cwd=self.directory, env=environment, stdout=log,
                                             stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-                                            start_new_session=True, preexec_fn=die_with_parent)
+                                            pass_fds=inherited, start_new_session=True,
+                                            preexec_fn=die_with_parent)
+
+    def await_boot(self, timeout=None):
+        """Wait until a launched VM answers."""
+        timeout = timeout or 60 * self.slow
         try:
             self.channel = Channel(os.path.join(self.directory, "lab.sock"), self.alive)
             self._await_socket("qmp.sock")
@@ -222,7 +241,7 @@ class Vm:
                                f"--- {self.qemu_log}:\n{tail(self.qemu_log, 8)}\n"
                                f"--- {self.console}:\n{tail(self.console, 30)}") from None
             raise
-        self.boot_seconds = time.monotonic() - begin
+        self.boot_seconds = time.monotonic() - self._begin
         return self
 
     def _await_socket(self, name):

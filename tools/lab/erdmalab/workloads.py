@@ -74,22 +74,22 @@ def pair(server_vm, server, client_vm, client, port, timeout=60):
                     job.kill()
 
 
-def rping(vm, count=100, address=None, options=(), timeout=60):
-    """rping with verified data between a server and a client of one VM."""
+def rping(vm, count=100, address=None, options=(), timeout=60, client=None):
+    """rping with verified data between a server and a client, in another VM if one is given."""
     address, port = address or vm.address, next_port()
     common = ["-a", address, "-p", str(port), "-C", str(count), "-V", *options]
-    return pair(vm, ["rping", "-s", *common], vm, ["rping", "-c", *common], port, timeout)
+    return pair(vm, ["rping", "-s", *common], client or vm, ["rping", "-c", *common], port, timeout)
 
 
-def perftest(vm, program, address=None, options=(), timeout=120):
-    """A perftest program against itself in one VM; returns the client's table rows.
+def perftest(vm, program, address=None, options=(), timeout=120, client=None):
+    """A perftest program against itself, the client in another VM if one is given; returns the client's table rows.
 
     A row is a dictionary with the columns of BANDWIDTH (MiB/s, million messages/s)
     or LATENCY (µs).
     """
     address, port = address or vm.address, next_port()
     common = [program, "-R", "-F", "-p", str(port), *map(str, options)]
-    both = pair(vm, common, vm, [*common, address], port, timeout)
+    both = pair(vm, common, client or vm, [*common, address], port, timeout)
     rows = parse_perftest(both.client.output)
     if not rows:
         raise LabError(f"'{program}' printed no result\n{both.client.output}{both.client.errors}")
