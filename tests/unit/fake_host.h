@@ -143,6 +143,7 @@ public:
     uint64_t writeCount = 0;
     std::vector<std::string> errors;
     std::array<uint64_t, 5> traces{};
+    std::string traced; // text of the last one
 
     bool read(uint64_t addr, Bytes out) override {
         ++reads;
@@ -168,8 +169,9 @@ public:
     uint64_t nowNs() override { return clock; }
     void armTimer(uint64_t deadlineNs) override { timerAt = deadlineNs; }
     void schedule() override { scheduled = true; }
-    void trace(erdma_trace_kind kind, uint64_t, uint64_t, uint64_t, const char*) override {
+    void trace(erdma_trace_kind kind, uint64_t, uint64_t, uint64_t, const char* text) override {
         ++traces[static_cast<size_t>(kind)];
+        traced = text ? text : "";
     }
     void guestError(const char* text) override { errors.emplace_back(text); }
 

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The driver's MPA frames (src/erdma_mpa.c) in user space: docs/wire.md chapter 2.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+extern "C" {
+#include "src/erdma_mpa.h"
+}
+
+namespace {
+
+using Frame = std::vector<uint8_t>;
+
+// The dumps of wire.md 2.4.
+const Frame kRequest = {0x4d, 0x50, 0x41, 0x20, 0x49, 0x44, 0x20, 0x52, 0x65, 0x71, 0x20, 0x46, 0x72, 0x61, 0x6d, 0x65,
+                        0x00, 0x81, 0x00, 0x04, 0x00, 0x00, 0x00, 0x11, 0x00, 0x00, 0x00, 0x01, 0xca, 0xfe, 0xba, 0xbe};
+const Frame kReply = {0x4d, 0x50, 0x41, 0x20, 0x49, 0x44, 0x20, 0x52, 0x65, 0x70, 0x20, 0x46, 0x72, 0x61,
+                      0x6d, 0x65, 0x00, 0x81, 0x00, 0x00, 0x00, 0x00, 0x00, 0x22, 0x00, 0x00, 0x00, 0x01};
+const Frame kReject = {0x4d, 0x50, 0x41, 0x20, 0x49, 0x44, 0x20, 0x52, 0x65, 0x70, 0x20, 0x46, 0x72, 0x61, 0x6d,
+                       0x65, 0x20, 0x81, 0x00, 0x01, 0x00, 0x00, 0x00, 0x11, 0x00, 0x00, 0x00, 0x01, 0x05};
+
+constexpr uint8_t kCubic = ERDMA_MPA_CC_CUBIC;
+
+erdma_mpa_fields fields(uint32_t cookie, uint16_t pdLength = 0, uint8_t flags = 0) {
+    return {.flags = flags, .revision = ERDMA_MPA_REV_ERDMA, .cc = kCubic, .pd_len = pdLength, .cookie = cookie};
+}
+
+Frame built(erdma_mpa_kind kind, const erdma_mpa_fields& f, const Frame& pd, uint32_t size = ERDMA_MPA_FRAME_BYTES) {
+    Frame out(size + 1, 0xEE);
+    const int length = erdma_mpa_build(out.data(), size, kind, &f, pd.data());
+    EXPECT_EQ(out[size], 0xEE) << "wrote behind the buffer";
+    if (length < 0)
+        return {};
+    out.resize(static_cast<size_t>(length));
+    return out;
+}
+
+// Gives the frame to a reader in pieces of at most `most` octets, no more than it asks for.  The last result; `taken`
+// counts the octets.
+int read(erdma_mpa_reader& r, erdma_mpa_kind kind, const Frame& bytes, size_t most, size_t* taken = nullptr) {
+    erdma_mpa_reader_init(&r, kind);
+    size_t at = 0;
+    int result = 0;
+    while (result == 0 && at < bytes.size()) {
+        uint32_t space = 0;
+        uint8_t* room = erdma_mpa_reader_room(&r, &space);
+        EXPECT_GT(space, 0u);
+        EXPECT_GE(room, r.bytes);
+        EXPECT_LE(room + space, r.bytes + sizeof(r.bytes)) << "room behind the buffer";
+        const size_t piece = std::min({most, size_t{space}, bytes.size() - at});
+        std::copy_n(bytes.begin() + static_cast<ptrdiff_t>(at), piece, room);
+        at += piece;
+        result = erdma_mpa_reader_stored(&r, static_cast<uint32_t>(piece));
+    }
+    if (taken)
+        *taken = at;
+    return result;
+}
+
+Frame with(Frame frame, size_t at, uint8_t value) {
+    frame[at] = value;
+    return frame;
+}
+
+Frame pdOf(const erdma_mpa_reader& r) {
+    const uint8_t* pd = erdma_mpa_reader_pd(&r);
+    return {pd, pd + r.f.pd_len};
+}
+
+TEST(Mpa, BuildsTheDumpsOfTheSpecification) {
+    EXPECT_EQ(built(ERDMA_MPA_REQUEST, fields(0x11, 4), {0xca, 0xfe, 0xba, 0xbe}), kRequest);
+    EXPECT_EQ(built(ERDMA_MPA_REPLY, fields(0x22), {}), kReply);
+    EXPECT_EQ(built(ERDMA_MPA_REPLY, fields(0x11, 1, ERDMA_MPA_REJECT), {0x05}), kReject);
+}
+
+TEST(Mpa, ReadsThemBack) {
+    erdma_mpa_reader r;
+    ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, kRequest, 1000), 1);
+    EXPECT_EQ(r.f.flags, 0);
+    EXPECT_EQ(r.f.revision, ERDMA_MPA_REV_ERDMA);
+    EXPECT_EQ(r.f.cookie, 0x11u);
+    EXPECT_EQ(r.f.cc, kCubic);
+    EXPECT_EQ(pdOf(r), (Frame{0xca, 0xfe, 0xba, 0xbe}));
+    ASSERT_EQ(read(r, ERDMA_MPA_REPLY, kReply, 1000), 1);
+    EXPECT_EQ(r.f.cookie, 0x22u);
+    EXPECT_TRUE(pdOf(r).empty());
+    ASSERT_EQ(read(r, ERDMA_MPA_REPLY, kReject, 1000), 1);
+    EXPECT_EQ(r.f.flags, ERDMA_MPA_REJECT);
+    EXPECT_EQ(pdOf(r), Frame{0x05});
+}
+
+TEST(Mpa, EveryPrivateDataLengthComesBack) {
+    for (uint16_t length = 0; length <= ERDMA_MPA_OWN_PD; ++length) {
+        Frame pd(length);
+        for (size_t i = 0; i < pd.size(); ++i)
+            pd[i] = static_cast<uint8_t>(length + i);
+        const Frame frame = built(ERDMA_MPA_REQUEST, fields(0xfedcba98, length), pd);
+        ASSERT_EQ(frame.size(), erdma_mpa_frame_len(ERDMA_MPA_REV_ERDMA, length));
+        erdma_mpa_reader r;
+        ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, frame, 7), 1) << length;
+        EXPECT_EQ(r.f.cookie, 0xfedcba98u);
+        EXPECT_EQ(pdOf(r), pd);
+    }
+}
+
+// However the stream is cut, the result is the same, and no octet behind the frame is asked for.
+TEST(Mpa, EverySegmentation) {
+    Frame more = kRequest;
+    more.insert(more.end(), {1, 2, 3});
+    for (size_t piece = 1; piece <= more.size(); ++piece) {
+        erdma_mpa_reader r;
+        size_t taken = 0;
+        ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, more, piece, &taken), 1) << piece;
+        EXPECT_EQ(taken, kRequest.size());
+        uint32_t space = 1;
+        erdma_mpa_reader_room(&r, &space);
+        EXPECT_EQ(space, 0u);
+    }
+}
+
+TEST(Mpa, EveryTruncationWaits) {
+    for (const Frame& whole : {kRequest, built(ERDMA_MPA_REQUEST, fields(1, 255), Frame(255, 9))}) {
+        for (size_t length = 0; length < whole.size(); ++length) {
+            erdma_mpa_reader r;
+            EXPECT_EQ(
+                read(r, ERDMA_MPA_REQUEST, Frame(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(length)), 64), 0)
+                << length;
+        }
+    }
+}
+
+TEST(Mpa, WrongKeyShowsAtItsFirstOctet) {
+    for (size_t at = 0; at < ERDMA_MPA_KEY_BYTES; ++at) {
+        erdma_mpa_reader r;
+        size_t taken = 0;
+        EXPECT_EQ(read(r, ERDMA_MPA_REQUEST, with(kRequest, at, static_cast<uint8_t>(kRequest[at] ^ 1)), 1, &taken),
+                  -EPROTO);
+        EXPECT_EQ(taken, at + 1);
+    }
+    erdma_mpa_reader r;
+    EXPECT_EQ(read(r, ERDMA_MPA_REQUEST, kReply, 1000), -EPROTO) << "a reply is no request";
+    EXPECT_EQ(read(r, ERDMA_MPA_REPLY, kRequest, 1000), -EPROTO);
+}
+
+TEST(Mpa, OnlyRevisionsThatAreSpoken) {
+    for (unsigned revision = 0; revision <= 255; ++revision) {
+        erdma_mpa_reader r;
+        size_t taken = 0;
+        const int result = read(r, ERDMA_MPA_REQUEST, with(kRequest, 17, static_cast<uint8_t>(revision)), 1, &taken);
+        if (revision == ERDMA_MPA_REV_ERDMA) {
+            EXPECT_EQ(result, 1);
+            continue;
+        }
+        EXPECT_EQ(result, -EPROTONOSUPPORT) << revision;
+        EXPECT_EQ(taken, ERDMA_MPA_HEAD_BYTES) << "known with the header";
+        erdma_mpa_fields f = fields(1);
+        f.revision = static_cast<uint8_t>(revision);
+        EXPECT_TRUE(built(ERDMA_MPA_REQUEST, f, {}).empty());
+    }
+}
+
+TEST(Mpa, PrivateDataLimits) {
+    erdma_mpa_reader r;
+    for (const uint32_t length : {256u, 257u, 512u, 513u, 0xffffu}) {
+        Frame frame = kReply;
+        frame[18] = static_cast<uint8_t>(length >> 8);
+        frame[19] = static_cast<uint8_t>(length);
+        frame.resize(28 + std::min(length, 600u), 7);
+        size_t taken = 0;
+        const int result = read(r, ERDMA_MPA_REPLY, frame, 1000, &taken);
+        if (length <= ERDMA_MPA_PEER_PD) {
+            EXPECT_EQ(result, 1);
+            EXPECT_EQ(pdOf(r), Frame(length, 7));
+        } else {
+            EXPECT_EQ(result, -EMSGSIZE) << length;
+            EXPECT_EQ(taken, ERDMA_MPA_HEAD_BYTES);
+        }
+    }
+    EXPECT_FALSE(built(ERDMA_MPA_REPLY, fields(1, 255), Frame(255)).empty());
+    EXPECT_TRUE(built(ERDMA_MPA_REPLY, fields(1, 256), Frame(256)).empty());
+    EXPECT_TRUE(built(ERDMA_MPA_REPLY, fields(1, 0xffff), Frame(0xffff)).empty());
+}
+
+TEST(Mpa, NeverWritesBehindTheBuffer) {
+    for (uint32_t size = 0; size < kRequest.size(); ++size)
+        EXPECT_TRUE(built(ERDMA_MPA_REQUEST, fields(0x11, 4), {1, 2, 3, 4}, size).empty()) << size;
+    EXPECT_EQ(built(ERDMA_MPA_REQUEST, fields(0x11, 4), {1, 2, 3, 4}, 32).size(), 32u);
+}
+
+TEST(Mpa, StoringMoreThanTheRoomIsRefused) {
+    erdma_mpa_reader r;
+    erdma_mpa_reader_init(&r, ERDMA_MPA_REQUEST);
+    uint32_t space = 0;
+    erdma_mpa_reader_room(&r, &space);
+    EXPECT_EQ(erdma_mpa_reader_stored(&r, space + 1), -EPROTO);
+    EXPECT_EQ(erdma_mpa_reader_stored(&r, UINT32_MAX), -EPROTO);
+}
+
+TEST(Mpa, ReservedBitsOfTheExtension) {
+    Frame frame = kRequest;
+    frame[24] = 0x80;
+    frame[25] = frame[26] = 0xff;
+    frame[27] = 0xf4;
+    erdma_mpa_reader r;
+    ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, frame, 1000), 1);
+    EXPECT_EQ(r.f.cc, 4);
+    erdma_mpa_fields f = fields(1);
+    f.cc = 0xff;
+    EXPECT_EQ(built(ERDMA_MPA_REPLY, f, {})[27], 0x0f) << "nothing but the number is sent";
+}
+
+TEST(Mpa, WhatFlagsMean) {
+    for (unsigned flags = 0; flags <= 255; ++flags) {
+        const erdma_mpa_fields f = fields(1, 0, static_cast<uint8_t>(flags));
+        const bool wants = (flags & (ERDMA_MPA_MARKERS | ERDMA_MPA_CRC)) != 0;
+        EXPECT_EQ(erdma_mpa_check_request(&f), wants ? -ECONNREFUSED : 0) << flags;
+        const int reply = erdma_mpa_check_reply(&f);
+        if (flags & ERDMA_MPA_REJECT)
+            EXPECT_EQ(reply, -ECONNRESET) << flags;
+        else
+            EXPECT_EQ(reply, wants ? -ECONNREFUSED : 0) << flags;
+    }
+}
+
+TEST(Mpa, CongestionControlIsCommonOrCubic) {
+    for (uint8_t own = 0; own < 16; ++own)
+        for (uint8_t peer = 0; peer < 16; ++peer)
+            EXPECT_EQ(erdma_mpa_common_cc(own, peer), own == peer ? own : kCubic);
+}
+
+} // namespace
