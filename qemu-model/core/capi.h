@@ -37,7 +37,7 @@ enum erdma_trace_kind {
 /* The paired NIC (wire.md 1.2): the direction in which a frame travels, and what its virtio-net header says. */
 enum erdma_side { ERDMA_TO_WIRE = 0, ERDMA_TO_GUEST = 1 };
 
-struct erdma_offload { /* all zero without a header */
+struct erdma_offload {      /* all zero without a header */
     bool needs_checksum;    /* the TCP or UDP checksum holds the pseudo header only */
     bool data_valid;        /* somebody checked the checksum */
     uint8_t gso_type;       /* VIRTIO_NET_HDR_GSO_* as it stood, 0: none */
@@ -64,6 +64,13 @@ struct erdma_host_ops {
     void (*trace)(void *opaque, enum erdma_trace_kind kind, const uint64_t args[3], const char *text);
     /* Something the guest should not have done; rate limited by the model. */
     void (*guest_error)(void *opaque, const char *text);
+    /*
+     * An Ethernet frame of the model, its own or one that it held, continues to `side`.  Consumed before return.  Frames
+     * that reach the filter from inside this call are the host's to queue or drop: the model takes none.  May be NULL
+     * when erdma_dev_frame() is never called.
+     */
+    void (*send_frame)(void *opaque, enum erdma_side side, const void *frame, size_t len,
+                       const struct erdma_offload *offload);
 };
 
 /* Everything configurable.  Fill with erdma_config_defaults() first. */
@@ -82,6 +89,19 @@ struct erdma_config {
     bool extended_doorbells;    /* capability EXTEND_DB (false) */
     uint32_t pair_timeout_ms;   /* wait for the other end of a loopback connection, 1..600000 (15000) */
     uint32_t rnr_hold_ms;       /* wait for a receive buffer, 0 = forever, ..600000 (30000) */
+    /* Connections over the paired NIC (wire.md appendix A). */
+    uint32_t segment_bytes;    /* payload of a TCP segment between two adapters, 0 or 1460..65000; 0: as MSS says (0) */
+    uint32_t buffer_bytes;     /* receive and send buffer of a connection, 65536..4194304 (1048576) */
+    uint32_t ack_delay_ms;     /* longest wait before data is acknowledged, 0..500 (40) */
+    uint32_t ack_segments;     /* acknowledged at once when so many wait, 1..64 (2) */
+    uint32_t rto_min_ms;       /* smallest retransmission timeout, 10..1000 (200) */
+    uint32_t give_up_ms;       /* a peer that answers nothing for so long is dead, 1000..600000 (30000) */
+    uint32_t keep_idle_ms;     /* silence before the first keepalive probe, 1000..7200000 (60000) */
+    uint32_t keep_interval_ms; /* between probes, 100..600000 (10000) */
+    uint32_t keep_probes;      /* unanswered ones that end the connection, 1..100 (6) */
+    uint32_t first_fpdu_ms;    /* a passive end speaks first after so long, 0: never, ..60000 (1000) */
+    uint32_t time_wait_ms;     /* 100..120000 (4000) */
+    bool complete_queued;      /* sends complete when they are in the send buffer, not when acknowledged (false) */
 };
 
 struct erdma_dev;
@@ -103,6 +123,33 @@ void erdma_dev_mmio_write(struct erdma_dev *dev, uint64_t offset, uint64_t value
 void erdma_dev_reset(struct erdma_dev *dev);
 void erdma_dev_run(struct erdma_dev *dev);
 void erdma_dev_timer(struct erdma_dev *dev);
+
+/* ---- the paired NIC ---- */
+
+/*
+ * Cheap test on the first octets of a frame (64 are enough: Ethernet, VLAN tags, IPv4 header, TCP ports and flags) on
+ * its way to `side`; frame_len is that of all of it.  false: the frame goes on untouched and need not be shown to
+ * erdma_dev_frame().
+ */
+bool erdma_dev_wants_frame(struct erdma_dev *dev, enum erdma_side side, const void *head, size_t head_len,
+                           size_t frame_len);
+/*
+ * A whole frame, without virtio-net header, on its way to `side`.  true: taken (dropped, kept, or another form of it is
+ * sent); false: it goes on.
+ */
+bool erdma_dev_frame(struct erdma_dev *dev, enum erdma_side side, const void *frame, size_t len,
+                     const struct erdma_offload *offload);
+/* No further frame is waiting: what was received is acknowledged. */
+void erdma_dev_frames_end(struct erdma_dev *dev);
+/*
+ * Impaired link (run time; grammar in ../wire/impairment.h, empty: clean).  Returns NULL, or a malloc()ed message
+ * (caller frees); then nothing changed.
+ */
+char *erdma_dev_set_link(struct erdma_dev *dev, const char *text);
+/* The impairment in force in the same grammar; valid until the next call on this device. */
+const char *erdma_dev_link(const struct erdma_dev *dev);
+/* Connections on the wire as a JSON array of objects, malloc()ed (caller frees). */
+char *erdma_dev_connections(struct erdma_dev *dev);
 
 /* Counters: names are stable, index 0..count-1, values are per device. */
 size_t erdma_counter_count(void);

@@ -168,6 +168,8 @@ Device::CommandReply Device::confMtu(ConstBytes request) {
     if (mtu < kMinMtu || mtu > kMaxMtu)
         return Status::Invalid;
     mtu_ = mtu;
+    if (nic_)
+        nic_->setMtu(static_cast<uint16_t>(mtu));
     return {};
 }
 

@@ -25,6 +25,8 @@ constexpr unsigned kTurn = 16; // of one QP before the next has its turn
 constexpr uint64_t kErrorWindowNs = 1'000'000'000;
 constexpr uint32_t kErrorsPerWindow = 20;
 
+constexpr uint32_t kMinSegmentBytes = 1460;
+
 struct Limit {
     const char* field;
     uint32_t erdma_config::*member;
@@ -40,6 +42,17 @@ constexpr Limit kLimits[] = {
     {"default_cc", &erdma_config::default_cc, 0, 4},
     {"pair_timeout_ms", &erdma_config::pair_timeout_ms, 1, 600000},
     {"rnr_hold_ms", &erdma_config::rnr_hold_ms, 0, 600000},
+    {"segment_bytes", &erdma_config::segment_bytes, 0, 65000},
+    {"buffer_bytes", &erdma_config::buffer_bytes, 65536, 4194304},
+    {"ack_delay_ms", &erdma_config::ack_delay_ms, 0, 500},
+    {"ack_segments", &erdma_config::ack_segments, 1, 64},
+    {"rto_min_ms", &erdma_config::rto_min_ms, 10, 1000},
+    {"give_up_ms", &erdma_config::give_up_ms, 1000, 600000},
+    {"keep_idle_ms", &erdma_config::keep_idle_ms, 1000, 7200000},
+    {"keep_interval_ms", &erdma_config::keep_interval_ms, 100, 600000},
+    {"keep_probes", &erdma_config::keep_probes, 1, 100},
+    {"first_fpdu_ms", &erdma_config::first_fpdu_ms, 0, 60000},
+    {"time_wait_ms", &erdma_config::time_wait_ms, 100, 120000},
 };
 
 } // namespace
@@ -74,6 +87,9 @@ std::optional<std::string> Device::checkConfig(const erdma_config& config) {
             return std::string(limit.field) + "=" + std::to_string(value) + " is out of range: allowed are " +
                    std::to_string(limit.min) + " to " + std::to_string(limit.max);
     }
+    if (config.segment_bytes != 0 && config.segment_bytes < kMinSegmentBytes)
+        return "segment_bytes=" + std::to_string(config.segment_bytes) + " is out of range: allowed are 0 and " +
+               std::to_string(kMinSegmentBytes) + " to 65000";
     return std::nullopt;
 }
 
@@ -140,6 +156,24 @@ void Device::timer() {
             qp->onTimer(now);
     }
     remindCqs(now);
+    if (nic_ && nic_->deadline() <= now)
+        nic_->onTimer(now);
+}
+
+bool Device::frame(erdma_side side, ConstBytes frame, const erdma_offload& offload) {
+    if (!nic_)
+        return false;
+    if (inEntry_) // the host sends it again from outside, or the network lost it
+        return true;
+    const Entry entry(*this, kInlineBudget);
+    return nic_->frame(side, frame, offload);
+}
+
+void Device::framesEnd() {
+    if (!nic_ || inEntry_)
+        return;
+    const Entry entry(*this, kInlineBudget);
+    nic_->endOfFrames();
 }
 
 std::optional<std::string> Device::setFaults(const std::string& text) { return faults_.set(text); }
@@ -150,6 +184,8 @@ const std::string& Device::faultText() const { return faults_.text(); }
 
 void Device::stop() {
     running_ = false; // from here on nothing completes, fires or activates
+    if (nic_)
+        nic_->reset();
     commands_ = {};
     cmdCq_.reset();
     aeq_.close();
@@ -170,6 +206,8 @@ void Device::stop() {
     reminders_.clear();
     updateTimer();
     mtu_ = 1500;
+    if (nic_)
+        nic_->setMtu(static_cast<uint16_t>(mtu_));
     retransmitLimit_ = 24;
     delayedAck_ = 0;
     for (const Counter gauge : {Counter::QpsNow, Counter::CqsNow, Counter::EqsNow, Counter::MrsNow})
@@ -207,8 +245,12 @@ void Device::runQueue(unsigned budget) {
 
 void Device::settle(unsigned budget) {
     stopQpsOfBrokenCqs();
+    if (nic_)
+        nic_->runPending();
     runQueue(budget);
     stopQpsOfBrokenCqs();
+    if (nic_)
+        nic_->runPending();
     updateTimer();
     if (!runnable_.empty() || commands_.pending() || !brokenCqs_.empty())
         host_.schedule();
@@ -229,8 +271,10 @@ void Device::wakeAt(uint64_t deadlineNs, uint32_t qpn) {
 }
 
 void Device::updateTimer() {
-    const uint64_t next = std::min(timers_.empty() ? ERDMA_TIMER_OFF : timers_.begin()->first,
-                                   reminders_.empty() ? ERDMA_TIMER_OFF : reminders_.begin()->first);
+    uint64_t next = std::min(timers_.empty() ? ERDMA_TIMER_OFF : timers_.begin()->first,
+                             reminders_.empty() ? ERDMA_TIMER_OFF : reminders_.begin()->first);
+    if (nic_)
+        next = std::min(next, nic_->deadline());
     if (next == armedAt_)
         return;
     armedAt_ = next;

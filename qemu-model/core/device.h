@@ -21,6 +21,7 @@
 #include "fault.h"
 #include "host.h"
 #include "memory_region.h"
+#include "paired_nic.h"
 #include "queue_pair.h"
 
 namespace erdma {
@@ -45,10 +46,20 @@ public:
     void reset(bool fromRegister);
     void run();
     void timer();
+    bool wantsFrame(erdma_side side, ConstBytes head, size_t frameBytes) const {
+        return nic_ && nic_->wants(side, head, frameBytes);
+    }
+    bool frame(erdma_side side, ConstBytes frame, const erdma_offload& offload);
+    void framesEnd();
     std::optional<std::string> setFaults(const std::string& text);
     const std::string& faultText() const;
 
+    // Without one the device knows loopback connections only.
+    void attachNic(std::unique_ptr<PairedNic> nic) { nic_ = std::move(nic); }
+
     // ---- services for the parts ----
+    PairedNic* nic() { return nic_.get(); }
+    const PairedNic* nic() const { return nic_.get(); }
     Host& host() { return host_; }
     const erdma_config& config() const { return config_; }
     Fabric& fabric() { return fabric_; }
@@ -228,6 +239,7 @@ private:
     uint64_t armedAt_ = ERDMA_TIMER_OFF;
     uint64_t errorWindowStart_ = 0;
     uint32_t errorsInWindow_ = 0;
+    std::unique_ptr<PairedNic> nic_;
 };
 
 } // namespace erdma

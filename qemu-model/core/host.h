@@ -29,6 +29,8 @@ public:
     virtual void schedule() = 0;
     virtual void trace(erdma_trace_kind kind, uint64_t a, uint64_t b, uint64_t c, const char* text) = 0;
     virtual void guestError(const char* text) = 0;
+    // A whole Ethernet frame continues to `side`.  Only hosts with a paired NIC have to do it.
+    virtual void sendFrame(erdma_side, ConstBytes, const erdma_offload&) {}
 };
 
 } // namespace erdma

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -174,6 +175,11 @@ public:
         traced = text ? text : "";
     }
     void guestError(const char* text) override { errors.emplace_back(text); }
+    void sendFrame(erdma_side side, ConstBytes frame, const erdma_offload& offload) override {
+        if (onFrame)
+            onFrame(side, frame, offload);
+    }
+    std::function<void(erdma_side side, ConstBytes frame, const erdma_offload& offload)> onFrame;
 
     size_t interruptsOf(unsigned vector) const {
         return static_cast<size_t>(std::count(interrupts.begin(), interrupts.end(), vector));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The C functions of capi.h on top of Device.
+// The C functions of capi.h: a Device with a Nic.
 #include "capi.h"
 
 #include <array>
@@ -10,6 +10,7 @@
 
 #include "device.h"
 #include "fabric.h"
+#include "nic.h"
 
 namespace erdma {
 
@@ -65,6 +66,10 @@ public:
         if (ops_.guest_error)
             ops_.guest_error(opaque_, text);
     }
+    void sendFrame(erdma_side side, ConstBytes frame, const erdma_offload& offload) override {
+        if (ops_.send_frame)
+            ops_.send_frame(opaque_, side, frame.data(), frame.size(), &offload);
+    }
 
 private:
     erdma_host_ops ops_;
@@ -85,7 +90,9 @@ constexpr const char* kCounterNames[] = {
 
 struct erdma_dev {
     erdma_dev(const erdma_config& config, const erdma_host_ops& ops, void* opaque)
-        : host(ops, opaque), device(config, host, erdma::processFabric()) {}
+        : host(ops, opaque), device(config, host, erdma::processFabric()) {
+        device.attachNic(std::make_unique<erdma::Nic>(device));
+    }
     erdma::CallbackHost host;
     erdma::Device device;
 };
@@ -105,6 +112,18 @@ void erdma_config_defaults(struct erdma_config* config) {
     config->extended_doorbells = false;
     config->pair_timeout_ms = 15000;
     config->rnr_hold_ms = 30000;
+    config->segment_bytes = 0;
+    config->buffer_bytes = 1u << 20;
+    config->ack_delay_ms = 40;
+    config->ack_segments = 2;
+    config->rto_min_ms = 200;
+    config->give_up_ms = 30000;
+    config->keep_idle_ms = 60000;
+    config->keep_interval_ms = 10000;
+    config->keep_probes = 6;
+    config->first_fpdu_ms = 1000;
+    config->time_wait_ms = 4000;
+    config->complete_queued = false;
 }
 
 struct erdma_dev* erdma_dev_create(const struct erdma_config* config, const struct erdma_host_ops* ops, void* opaque,
@@ -141,6 +160,35 @@ void erdma_dev_timer(struct erdma_dev* dev) {
     const erdma::Busy busy;
     dev->device.timer();
 }
+
+bool erdma_dev_wants_frame(struct erdma_dev* dev, enum erdma_side side, const void* head, size_t head_len,
+                           size_t frame_len) {
+    return dev->device.wantsFrame(side, {static_cast<const std::byte*>(head), head_len}, frame_len);
+}
+
+bool erdma_dev_frame(struct erdma_dev* dev, enum erdma_side side, const void* frame, size_t len,
+                     const struct erdma_offload* offload) {
+    if (erdma::modelBusy) // as in Device::frame()
+        return true;
+    const erdma::Busy busy;
+    return dev->device.frame(side, {static_cast<const std::byte*>(frame), len}, *offload);
+}
+
+void erdma_dev_frames_end(struct erdma_dev* dev) {
+    if (erdma::modelBusy)
+        return;
+    const erdma::Busy busy;
+    dev->device.framesEnd();
+}
+
+char* erdma_dev_set_link(struct erdma_dev* dev, const char* text) {
+    const auto complaint = dev->device.nic()->setLink(text ? text : "");
+    return complaint ? erdma::copyForCaller(*complaint) : nullptr;
+}
+
+const char* erdma_dev_link(const struct erdma_dev* dev) { return dev->device.nic()->link().c_str(); }
+
+char* erdma_dev_connections(struct erdma_dev* dev) { return erdma::copyForCaller(dev->device.nic()->connections()); }
 
 size_t erdma_counter_count(void) { return std::size(erdma::kCounterNames); }
 
