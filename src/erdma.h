@@ -13,6 +13,9 @@
  *   7. erdma_cq.lock          spin irq  completion ring of a kernel CQ
  *   8. xarray locks of erdma_adapter.{qps,cqs}, erdma_cmdq.lock (spin, irq safe)
  *
+ * Diagnostics have a mutex for their commands, erdma_adapter.block_lock, in place 4 above the waits, and
+ * erdma_tracker.lock (spin, process context), inside which only erdma_cm.qp_lock is taken.
+ *
  * A QP or CQ that an interrupt handler looks up is referenced under the xarray lock or RCU and released with
  * erdma_qp_put()/erdma_cq_put(); destroy waits for the last reference.
  */
@@ -39,7 +42,10 @@
 #include <rdma/iw_cm.h>
 
 #include "erdma-abi.h"
+#include "erdma_debug.h"
 #include "erdma_hw.h"
+#include "erdma_stats.h"
+#include "erdma_track.h"
 #include "kcompat.h"
 
 #define ERDMA_NAME "erdma"
@@ -188,10 +194,23 @@ struct erdma_adapter {
 	bool port_active;		/* what consumers were told last; port_work only */
 	u32 device_mtu;			/* what the device was told last; port_work only */
 	struct work_struct fatal_work;	/* distributes fatal events after ERDMA_AD_BROKEN */
+
+	/* diagnostics and settings */
+	u32 number;			/* in the diagnostics device, never used again */
+	struct list_head diag_node;	/* erdma_ioctl.c */
+	struct erdma_tracker tracker;
+	atomic64_t counters[ERDMA_OWN_COUNTER_COUNT];
+	struct mutex block_lock;	/* guards block; outside of erdma_cmdq waits */
+	void *block;			/* where the device writes its statistics and contexts */
+	dma_addr_t block_dma;
+	u8 default_cc;			/* of new QPs */
+	u8 retransmits;			/* what the device was told last */
+	struct dentry *debugfs;
 };
 
 struct erdma_ucontext {
 	struct ib_ucontext ib;
+	struct erdma_track track;
 	u32 db_type;			/* ERDMA_SDB_* */
 	u32 db_index;			/* exclusive page or slot number */
 	u16 ext_sq_page, ext_rq_page, ext_cq_page; /* from ALLOC_DB; 0: none */
@@ -202,6 +221,7 @@ struct erdma_ucontext {
 
 struct erdma_pd {
 	struct ib_pd ib;
+	struct erdma_track track;
 	u32 pdn;
 };
 
@@ -237,10 +257,17 @@ struct erdma_mr {
 	struct erdma_pgtable table;
 	u32 fr_pages;			/* fast registration: pages in the list now */
 	u32 fr_max;
+
+	/* for diagnostics */
+	struct erdma_track track;
+	u32 pdn;
+	u32 access;			/* IB_ACCESS_* */
+	u64 start, length;
 };
 
 struct erdma_cq {
 	struct ib_cq ib;
+	struct erdma_track track;
 	u32 cqn;
 	u32 depth;			/* entries, power of two */
 	u32 assoc_eqn;
@@ -282,10 +309,19 @@ struct erdma_handover {
 	u32 send_nxt, recv_nxt;
 	u32 peer_cookie;
 	u8 cc;
+	bool passive;
+};
+
+/* The two ends of a connection, for diagnostics. */
+struct erdma_link {
+	__be32 own_ip, peer_ip;
+	__be16 own_port, peer_port;
+	bool passive;
 };
 
 struct erdma_qp {
 	struct ib_qp ib;
+	struct erdma_track track;
 	struct erdma_adapter *ad;
 	u32 cookie;			/* from CREATE_QP */
 	struct kref ref;
@@ -299,6 +335,9 @@ struct erdma_qp {
 	bool in_reset;			/* verbs RESET (IDLE has two names) */
 	bool failed;			/* an AEQE said so; the state follows when the connection is torn down */
 	struct erdma_ep *ep;		/* connection; under erdma_cm.qp_lock, holds a reference */
+	struct erdma_link link;		/* of the connection that it has or had */
+	u32 peer_cookie;
+	bool was_connected;		/* link and peer_cookie are set and do not change any more */
 
 	struct erdma_cq *scq, *rcq;
 	u32 sq_depth;			/* WQEBBs, power of two */
@@ -374,7 +413,6 @@ static inline bool erdma_owned(u32 owner, u32 ci, u32 depth)
 void erdma_mark_broken(struct erdma_adapter *ad, const char *why);
 int erdma_dbrec_alloc(struct erdma_adapter *ad, struct erdma_dbrec *rec);
 void erdma_dbrec_free(struct erdma_adapter *ad, struct erdma_dbrec *rec);
-extern unsigned int erdma_cc_default;	/* module parameter "cc": 0..4, or ERDMA_CC_FROM_DEVICE */
 extern unsigned int erdma_max_vectors;	/* module parameter "vectors": 2..32 */
 
 static inline u32 erdma_reg_read(struct erdma_adapter *ad, u32 offset)

@@ -25,6 +25,7 @@ static void erdma_ep_free(struct kref *ref)
 	struct erdma_ep *ep = container_of(ref, struct erdma_ep, ref);
 	struct erdma_cm *cm = ep->cm;
 
+	erdma_owner_drop(&ep->owner);
 	kfree(ep);
 	erdma_cm_live_put(cm);
 }
@@ -37,6 +38,18 @@ void erdma_ep_put(struct erdma_ep *ep)
 static void erdma_ep_get(struct erdma_ep *ep)
 {
 	kref_get(&ep->ref);
+}
+
+void erdma_ep_enter(struct erdma_ep *ep, enum erdma_ep_state state)
+{
+	struct erdma_adapter *ad = ep->cm->ad;
+
+	trace_erdma_cm_state(ad->number, ep->handle, ep->qpn, ep->state, state);
+	erdma_dbg(ad, ERDMA_DBG_CM, "endpoint %u: state %d -> %d\n", ep->handle, ep->state, state);
+	WRITE_ONCE(ep->state, state);
+	WRITE_ONCE(ep->state_since, ktime_get());
+	if (state == ERDMA_EP_RDMA)
+		erdma_count(ad, cm_established_cnt);
 }
 
 void erdma_ep_post(struct erdma_ep *ep, enum erdma_ep_event event)
@@ -105,6 +118,9 @@ struct erdma_ep *erdma_ep_alloc(struct erdma_cm *cm)
 	INIT_DELAYED_WORK(&ep->timer, erdma_ep_timer);
 	ep->cm = cm;
 	ep->state = ERDMA_EP_NEW;
+	ep->born = ktime_get();
+	ep->state_since = ep->born;
+	erdma_owner_take(&ep->owner);
 	refcount_inc(&cm->live);
 
 	erdma_ep_get(ep);
@@ -147,6 +163,7 @@ static int erdma_ep_bind_qp(struct erdma_ep *ep, struct erdma_qp *qp)
 			erdma_ep_get(ep);
 			qp->ep = ep;
 			ep->qp = qp;
+			WRITE_ONCE(ep->qpn, qp->ib.qp_num);
 			ret = 0;
 		}
 		spin_unlock_irqrestore(&ep->cm->qp_lock, flags);
@@ -187,6 +204,7 @@ static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
 	struct erdma_handover h = {
 		.peer_cookie = ep->rx.f.cookie,
 		.cc = erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc),
+		.passive = ep->link.passive,
 	};
 	int ret;
 
@@ -259,7 +277,7 @@ static void erdma_ep_close(struct erdma_ep *ep)
 {
 	struct erdma_ep *gone;
 
-	ep->state = ERDMA_EP_CLOSED;
+	erdma_ep_enter(ep, ERDMA_EP_CLOSED);
 	erdma_ep_disarm(ep);
 	erdma_ep_release_socket(ep);
 	erdma_ep_unbind_qp(ep);
@@ -276,7 +294,14 @@ static void erdma_ep_close(struct erdma_ep *ep)
 /* A connect attempt is over.  The QP is free again before the consumer hears of it. */
 static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd, u32 pd_len)
 {
-	ibdev_dbg(&ep->cm->ad->ib, "connect in state %d failed: %d\n", ep->state, status);
+	struct erdma_adapter *ad = ep->cm->ad;
+
+	erdma_dbg(ad, ERDMA_DBG_CM, "connect in state %d failed: %d\n", ep->state, status);
+	erdma_count(ad, cm_connect_failed_cnt);
+	if (status == -ECONNREFUSED)
+		erdma_count(ad, cm_refused_cnt);
+	else if (status == -ETIMEDOUT)
+		erdma_count(ad, cm_timeout_cnt);
 	erdma_ep_release_socket(ep);
 	erdma_ep_unbind_qp(ep);
 	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, status, pd, pd_len);
@@ -327,7 +352,7 @@ static void erdma_ep_on_connected(struct erdma_ep *ep)
 		erdma_ep_fail_connect(ep, -ENETUNREACH, NULL, 0);
 		return;
 	}
-	ep->state = ERDMA_EP_WAIT_REPLY;
+	erdma_ep_enter(ep, ERDMA_EP_WAIT_REPLY);
 	erdma_ep_arm(ep, ERDMA_CM_REPLY_SECS);
 	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REPLY);
 	if (erdma_ep_send(ep, ep->tx, ep->tx_len))
@@ -343,6 +368,8 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	if (!ret)
 		return;
 	if (ret < 0) {
+		if (ret == -ECONNRESET)
+			erdma_count(ep->cm->ad, cm_reset_cnt);
 		erdma_ep_fail_connect(ep, ret == -ECONNRESET || ret == -ETIMEDOUT ? ret : -EPROTO, NULL, 0);
 		return;
 	}
@@ -351,6 +378,8 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	if (ret) {
 		bool rejected = ret == -ECONNRESET;
 
+		if (rejected)
+			erdma_count(ep->cm->ad, cm_rejected_cnt);
 		erdma_ep_fail_connect(ep, ret, erdma_mpa_reader_pd(&ep->rx), rejected ? ep->rx.f.pd_len : 0);
 		return;
 	}
@@ -369,7 +398,7 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 		return;
 	}
 	erdma_ep_disarm(ep);
-	ep->state = ERDMA_EP_RDMA;
+	erdma_ep_enter(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
 	/* The peer may have closed meanwhile; that event was about a state that is over. */
 	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
@@ -440,7 +469,7 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const stru
 
 	ep->id = id;
 	id->add_ref(id);
-	ep->state = ERDMA_EP_CONNECTING;
+	erdma_ep_enter(ep, ERDMA_EP_CONNECTING);
 	erdma_ep_arm(ep, ERDMA_CM_CONNECT_SECS);
 	/* Its state may have changed before ours did. */
 	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
@@ -483,9 +512,14 @@ void erdma_ep_adopt(struct erdma_ep *ep, struct erdma_listen_sock *ls, struct so
 {
 	/* Without ep->lock, which comes before the listener's: nobody else acts on it before its first event. */
 	WRITE_ONCE(ep->listener, ls->listener);
+	xa_lock(&ep->cm->eps);
+	erdma_owner_drop(&ep->owner);
+	erdma_owner_copy(&ep->owner, &ls->listener->owner);
+	ep->link.passive = true;
+	xa_unlock(&ep->cm->eps);
 	ep->counted = true;
 	atomic_inc(&ep->listener->children);
-	ep->state = ERDMA_EP_WAIT_REQUEST;
+	erdma_ep_enter(ep, ERDMA_EP_WAIT_REQUEST);
 	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REQUEST);
 	erdma_ep_arm(ep, ERDMA_CM_REQUEST_SECS);
 	erdma_ep_attach(ep, sock, ls->saved_data_ready);
@@ -501,18 +535,21 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 		return;
 	if (ret < 0 || ep->rx.f.pd_len > ERDMA_MPA_OWN_PD || erdma_ep_sock_disturbed(ep) ||
 	    !erdma_ep_route_fits(ep)) {
+		erdma_count(ep->cm->ad, cm_bad_requests_cnt);
 		erdma_ep_close(ep);
 		return;
 	}
 	if (erdma_mpa_check_request(&ep->rx.f)) {
+		erdma_count(ep->cm->ad, cm_bad_requests_cnt);
 		erdma_ep_send_reject(ep, NULL, 0);
 		erdma_ep_close(ep);
 		return;
 	}
 
+	erdma_count(ep->cm->ad, cm_requests_cnt);
 	erdma_ep_disarm(ep);
 	erdma_ep_uncount(ep);
-	ep->state = ERDMA_EP_GOT_REQUEST;
+	erdma_ep_enter(ep, ERDMA_EP_GOT_REQUEST);
 	ep->ird = ERDMA_CM_MAX_RD;
 	ep->ord = ERDMA_CM_MAX_RD;
 	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
@@ -576,7 +613,7 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, const struc
 	id->add_ref(id);
 	ep->ird = param->ird;
 	ep->ord = param->ord;
-	ep->state = ERDMA_EP_RDMA;
+	erdma_ep_enter(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_ESTABLISHED, 0, NULL, 0);
 	/* The peer may have closed meanwhile; that event was about a state that is over. */
 	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
@@ -635,6 +672,7 @@ static void erdma_ep_on_peer_closed(struct erdma_ep *ep)
 	/* Data here belongs to the device; only the end of the connection is for us. */
 	if (inet_sk_state_load(ep->sock->sk) == TCP_ESTABLISHED)
 		return;
+	erdma_count(ep->cm->ad, cm_disconnected_cnt);
 	erdma_ep_raise(ep, IW_CM_EVENT_DISCONNECT, 0, NULL, 0);
 	erdma_ep_end_rdma(ep);
 }
@@ -680,6 +718,7 @@ static void erdma_ep_step(struct erdma_ep *ep, enum erdma_ep_event event)
 	erdma_ep_action action = erdma_ep_actions[ep->state][event];
 
 	lockdep_assert_held(&ep->lock);
+	trace_erdma_cm_event(ep->cm->ad->number, ep->handle, ep->state, event);
 	if (action)
 		action(ep);
 }

@@ -19,6 +19,7 @@
 
 #include "erdma.h"
 #include "erdma_mpa.h"
+#include "erdma_trace.h"
 
 /* Seconds (wire.md 2.6); the two active ones add up to the 20 s that a whole attempt may take (2.7). */
 #define ERDMA_CM_CONNECT_SECS	10
@@ -64,7 +65,8 @@ struct erdma_cm {
 	struct completion idle;		/* live fell to zero */
 
 	struct mutex listen_lock;	/* everything of listeners */
-	struct list_head listeners;
+	struct list_head listeners;	/* in the order of their numbers */
+	u32 last_listener;
 	struct notifier_block addr_nb;
 	struct work_struct addr_work;
 };
@@ -82,6 +84,9 @@ struct erdma_listener {
 	struct kref ref;
 	struct erdma_cm *cm;
 	struct list_head node;
+	u32 number;			/* for diagnostics, as the next two */
+	ktime_t born;
+	struct erdma_owner owner;
 	struct list_head socks;
 	struct iw_cm_id *id;		/* NULL once stopped */
 	struct net *net;
@@ -101,6 +106,12 @@ struct erdma_ep {
 	unsigned long events;		/* bit per enum erdma_ep_event */
 	struct work_struct work;
 	struct delayed_work timer;
+
+	/* For diagnostics, which read under the lock of erdma_cm.eps: written under it, or once, or whole words. */
+	struct erdma_owner owner;
+	struct erdma_link link;
+	ktime_t born, state_since;
+	u32 qpn;
 
 	struct mutex lock;		/* all below */
 	enum erdma_ep_state state;
@@ -127,6 +138,8 @@ struct erdma_ep {
 /* New endpoint in state NEW; the caller owns a reference, erdma_cm.eps another.  NULL without memory. */
 struct erdma_ep *erdma_ep_alloc(struct erdma_cm *cm);
 void erdma_ep_put(struct erdma_ep *ep);
+/* Records a state that the endpoint goes to. */
+void erdma_ep_enter(struct erdma_ep *ep, enum erdma_ep_state state);
 /* Any context, also hard irq; the caller must be sure that `ep` exists. */
 void erdma_ep_post(struct erdma_ep *ep, enum erdma_ep_event event);
 /* Makes a fresh endpoint the owner of an accepted socket and waits for its request.  The listener gives a reference. */
@@ -148,6 +161,8 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
  * socket comes with the callback of its listener.
  */
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk));
+/* Notes the addresses of its socket for diagnostics. */
+void erdma_ep_note_link(struct erdma_ep *ep);
 void erdma_ep_release_socket(struct erdma_ep *ep);
 /* Frames of a connection must pass the adapter, or go through lo and be paired by it (wire.md 1.10). */
 bool erdma_ep_route_fits(struct erdma_ep *ep);

@@ -11,6 +11,7 @@
 #include <linux/errno.h>
 
 #include "erdma.h"
+#include "erdma_trace.h"
 
 #define ERDMA_CMD_WQEBBS	(ERDMA_CMD_ENTRY_BYTES / ERDMA_WQEBB_BYTES)
 #define ERDMA_CMD_SQ_DEPTH	(ERDMA_CMDQ_OUTSTANDING * ERDMA_CMD_WQEBBS)
@@ -182,6 +183,7 @@ static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_adapter *ad, unsigned
 	WRITE_ONCE(*(__le64 *)entry, cpu_to_le64(header));
 
 	q->submitted++;
+	trace_erdma_cmd_submit(ad->number, number, sub, opcode);
 	erdma_ring_doorbell(&q->sq_rec, ad->bar + ERDMA_R_CMD_SQ_BELL, FIELD_PREP(ERDMA_DB_CMD_PI, q->sq_pi));
 unlock:
 	spin_unlock_irqrestore(&q->lock, flags);
@@ -266,13 +268,13 @@ int erdma_cmd_exec(struct erdma_adapter *ad, unsigned int sub, unsigned int opco
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 	wake_up_all(&q->room);
+	trace_erdma_cmd_done(ad->number, slot - q->slots, sub, opcode, err);
+	erdma_dbg(ad, ERDMA_DBG_CMD, "command %u/%u: %d\n", sub, opcode, err);
 
 	if (timed_out) {
 		dev_err(&ad->pdev->dev, "no answer to command %u/%u within %u ms\n", sub, opcode,
 			ERDMA_CMD_TIMEOUT_MS);
 		erdma_mark_broken(ad, "a command timed out");
-	} else if (status) {
-		dev_dbg(&ad->pdev->dev, "command %u/%u: status %u\n", sub, opcode, status);
 	}
 	return err;
 }

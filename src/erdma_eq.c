@@ -10,6 +10,7 @@
 #include <linux/log2.h>
 
 #include "erdma.h"
+#include "erdma_trace.h"
 
 /* Entries per interrupt.  With more left, the doorbell's CI lags and the device interrupts again at once (5.3). */
 #define ERDMA_EVENTS_PER_PASS 64
@@ -112,11 +113,15 @@ static void erdma_aeq_interrupt(struct erdma_adapter *ad)
 	while (budget-- && (entry = erdma_eq_peek(eq))) {
 		unsigned int type = FIELD_GET(ERDMA_AEQE_TYPE, le32_to_cpu(READ_ONCE(entry->header)));
 		u32 number = le32_to_cpu(READ_ONCE(entry->object));
+		bool known;
 
 		eq->ci++;
 		eq->events++;
-		if (!erdma_report_async(ad, type, number))
+		known = erdma_report_async(ad, type, number);
+		if (!known)
 			eq->bad_events++;
+		trace_erdma_async_event(ad->number, type, number, known);
+		erdma_dbg(ad, ERDMA_DBG_EVENT, "asynchronous event of type %u for %u\n", type, number);
 	}
 	erdma_eq_rearm(eq);
 }

@@ -642,6 +642,111 @@ static_assert(sizeof(struct erdma_dump_head) == 16);
 #define ERDMA_STATS_COUNT	11
 #define ERDMA_STATS_BYTES	256
 
+/* QUERY_QPC [4.16] */
+struct erdma_qpc_ring {
+	u8 enabled;
+	u8 page_offset;
+	u8 page_size;
+	u8 depth;
+	__le16 pi;
+	__le16 ci;
+} __packed;
+
+struct erdma_qpc {
+	struct erdma_dump_head head;
+	struct erdma_qpc_ring sq;
+	struct erdma_qpc_ring rq;
+	__le16 last_sqe;
+	__le16 last_rqe;
+	__le16 send_cqes;
+	__le16 recv_cqes;
+	__le16 tx_packets;
+	__le16 rx_packets;
+	__le16 error_drops;
+	__le16 invalid_drops;
+	__le32 retransmits;
+	__le32 peer_qpn;
+	__le32 pd;
+	__le16 fw_sq_pi;
+	__le16 fw_sq_ci;
+	__le16 fw_rq_ci;
+	u8 sq_flushing;
+	u8 rq_flushing;
+	__le16 sq_flushed;
+	__le16 rq_flushed;
+	__le32 send_cqn;
+	__le32 recv_cqn;
+	__le64 addresses[4];		/* SQ, RQ, SQ record, RQ record */
+	__le64 records[2];
+	__le32 own_ip;
+	__le32 peer_ip;
+	__le16 own_port;
+	__le16 peer_port;
+} __packed;
+static_assert(sizeof(struct erdma_qpc) == 140);
+static_assert(offsetof(struct erdma_qpc, retransmits) == 48);
+static_assert(offsetof(struct erdma_qpc, send_cqn) == 72);
+static_assert(offsetof(struct erdma_qpc, own_ip) == 128);
+
+/* QUERY_CQC [4.17] */
+struct erdma_cqc {
+	struct erdma_dump_head head;
+	__le32 pi;
+	u8 enabled;
+	u8 log_depth;
+	u8 owner;
+	u8 bad_type;			/* of the last bad doorbell: 0 duplicate, 1 out of order */
+	__le32 bad_ci;
+	u8 out_of_order;
+	u8 duplicates;
+	__le16 rsvd;
+	__le64 record_addr;
+	__le64 record;
+} __packed;
+static_assert(sizeof(struct erdma_cqc) == 48);
+
+/* QUERY_EQC [4.18]; index 0 is the AEQ, 1 the command EQ, 2 + n completion vector n */
+struct erdma_eqc {
+	struct erdma_dump_head head;
+	__le16 depth;
+	__le16 vector;
+	u8 suppressed;
+	u8 tail_owner;
+	u8 head_owner;
+	u8 overflow;
+	__le32 head_index;
+	__le32 tail_index;
+	__le64 event_addr;
+	__le64 record_addr;
+	__le64 record;
+} __packed;
+static_assert(sizeof(struct erdma_eqc) == 56);
+
+/* SET_EXT_ATTR, GET_EXT_ATTR [4.19]; SET_RETRANS_NUM is a struct erdma_cmd_word */
+struct erdma_cmd_ext_attr {
+	__le64 header;
+	__le32 mask;
+	u8 delayed_ack;
+	u8 legacy;
+	__le16 rsvd;
+} __packed;
+static_assert(sizeof(struct erdma_cmd_ext_attr) == 16);
+
+#define ERDMA_ATTR_DELAYED_ACK	BIT(0)
+#define ERDMA_ATTR_LEGACY	BIT(2)
+
+struct erdma_ext_attrs {
+	struct erdma_dump_head head;
+	__le32 supported;
+	__le32 active;
+	u8 delayed_ack;
+	u8 rsvd[3];
+} __packed;
+static_assert(sizeof(struct erdma_ext_attrs) == 28);
+
+#define ERDMA_RETRANSMITS_DEFAULT 24
+#define ERDMA_RETRANSMITS_MOST	255
+
 /* CONF_DEVICE [4.20] */
 struct erdma_cmd_conf_device {
 	__le64 header;

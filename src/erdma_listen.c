@@ -22,6 +22,7 @@ static void erdma_listener_free(struct kref *ref)
 	struct erdma_cm *cm = l->cm;
 
 	put_net(l->net);
+	erdma_owner_drop(&l->owner);
 	kfree(l);
 	erdma_cm_live_put(cm);
 }
@@ -302,7 +303,11 @@ int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
 	l->tos_set = id->tos_set;
 	l->tos = id->tos;
 
+	l->born = ktime_get();
+	erdma_owner_take(&l->owner);
+
 	mutex_lock(&cm->listen_lock);
+	l->number = ++cm->last_listener;
 	l->id = id;
 	list_add_tail(&l->node, &cm->listeners);
 	ret = l->addr == htonl(INADDR_ANY) ? erdma_listener_follow(l) : erdma_listen_sock_open(l, l->addr);

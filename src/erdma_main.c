@@ -9,8 +9,9 @@
 #include <linux/module.h>
 
 #include "erdma.h"
+#include "erdma_trace.h"
 
-unsigned int erdma_cc_default = ERDMA_CC_FROM_DEVICE;
+static unsigned int erdma_cc_default = ERDMA_CC_FROM_DEVICE;
 module_param_named(cc, erdma_cc_default, uint, 0444);
 MODULE_PARM_DESC(cc, "congestion control of new connections: 0 NewReno, 1 Cubic, 2 HPCC by RTT, 3 HPCC by ECN, 4 HPCC by INT, 255 what the device recommends (default)");
 
@@ -31,6 +32,7 @@ void erdma_mark_broken(struct erdma_adapter *ad, const char *why)
 {
 	if (test_and_set_bit(ERDMA_AD_BROKEN, &ad->flags))
 		return;
+	trace_erdma_device_broken(ad->number, why);
 	dev_err(&ad->pdev->dev, "device is out of use: %s; reload the driver or reset the device\n", why);
 	/*
 	 * From here on destroy commands cannot make the device let go of memory that their callers are going to
@@ -143,6 +145,8 @@ static int erdma_query_caps(struct erdma_adapter *ad)
 		return err;
 	}
 	caps->firmware = lower_32_bits(resp0);
+	ad->default_cc = erdma_cc_default <= ERDMA_MAX_CC ? erdma_cc_default : caps->default_cc;
+	ad->retransmits = ERDMA_RETRANSMITS_DEFAULT;
 	return 0;
 }
 
@@ -364,6 +368,8 @@ static int erdma_register(struct erdma_adapter *ad)
 		goto detach;
 	}
 	set_bit(ERDMA_AD_REGISTERED, &ad->flags);
+	erdma_debugfs_add(ad);
+	erdma_diag_add(ad);
 	erdma_port_changed(ad);
 	return 0;
 
@@ -377,6 +383,8 @@ shutdown_cm:
 static void erdma_unregister(struct erdma_adapter *ad)
 {
 	set_bit(ERDMA_AD_REMOVING, &ad->flags);
+	erdma_diag_remove(ad);
+	erdma_debugfs_remove(ad);
 	erdma_netdev_detach(ad);
 	/* Past this, the work sees the flag and leaves ib_core alone. */
 	flush_work(&ad->fatal_work);
@@ -418,6 +426,9 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	err = erdma_start(ad);
 	if (err)
 		goto cleanup_verbs;
+	err = erdma_stats_setup(ad);
+	if (err)
+		goto stop;
 	err = erdma_query_caps(ad);
 	if (err)
 		goto stop;
@@ -435,6 +446,7 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 
 stop:
 	erdma_stop(ad);
+	erdma_stats_teardown(ad);
 cleanup_verbs:
 	cancel_work_sync(&ad->fatal_work);
 	erdma_verbs_cleanup(ad);
@@ -455,6 +467,7 @@ static void erdma_remove(struct pci_dev *pdev)
 
 	erdma_unregister(ad);
 	erdma_stop(ad);
+	erdma_stats_teardown(ad);
 	cancel_work_sync(&ad->fatal_work);
 	erdma_verbs_cleanup(ad);
 	erdma_pci_teardown(ad);
@@ -492,6 +505,8 @@ static struct pci_driver erdma_pci_driver = {
 
 static int __init erdma_module_init(void)
 {
+	int err;
+
 	if (erdma_cc_default > ERDMA_MAX_CC && erdma_cc_default != ERDMA_CC_FROM_DEVICE) {
 		pr_err("erdma: cc=%u: must be 0 to %u, or %u\n", erdma_cc_default, ERDMA_MAX_CC,
 		       ERDMA_CC_FROM_DEVICE);
@@ -501,12 +516,25 @@ static int __init erdma_module_init(void)
 		pr_err("erdma: vectors=%u: must be 2 to %u\n", erdma_max_vectors, ERDMA_MAX_VECTORS);
 		return -EINVAL;
 	}
-	return pci_register_driver(&erdma_pci_driver);
+	err = erdma_diag_init();
+	if (err) {
+		pr_err("erdma: the diagnostics device is not available: error %d\n", err);
+		return err;
+	}
+	erdma_debugfs_init();
+	err = pci_register_driver(&erdma_pci_driver);
+	if (err) {
+		erdma_debugfs_exit();
+		erdma_diag_exit();
+	}
+	return err;
 }
 
 static void __exit erdma_module_exit(void)
 {
 	pci_unregister_driver(&erdma_pci_driver);
+	erdma_debugfs_exit();
+	erdma_diag_exit();
 }
 
 module_init(erdma_module_init);

@@ -9,6 +9,7 @@
 
 #include <rdma/uverbs_ioctl.h>
 
+#include "erdma_trace.h"
 #include "erdma_verbs.h"
 
 /* Real hardware is asked to flush once the posts that raced with the stop are in the ring. */
@@ -62,6 +63,16 @@ struct ib_qp *erdma_iw_get_qp(struct ib_device *ib, int qpn)
 
 /* ---- state machine ---- */
 
+/* Caller holds state_lock. */
+static void erdma_qp_enter(struct erdma_qp *qp, enum erdma_hw_qp_state state)
+{
+	if (qp->state == state)
+		return;
+	trace_erdma_qp_state(qp->ad->number, qp->ib.qp_num, qp->state, state);
+	erdma_dbg(qp->ad, ERDMA_DBG_QP, "QP %u: state %d -> %d\n", qp->ib.qp_num, qp->state, state);
+	WRITE_ONCE(qp->state, state);
+}
+
 void erdma_qp_reflush_later(struct erdma_qp *qp)
 {
 	queue_delayed_work(system_wq, &qp->reflush, ERDMA_REFLUSH_DELAY);
@@ -113,8 +124,18 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 	err = erdma_cmd_exec(qp->ad, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request, sizeof(request), NULL, NULL);
 	if (err)
 		return err;
+	qp->link = (struct erdma_link) {
+		.own_ip = h->own_ip,
+		.peer_ip = h->peer_ip,
+		.own_port = h->own_port,
+		.peer_port = h->peer_port,
+		.passive = h->passive,
+	};
+	qp->peer_cookie = h->peer_cookie;
+	/* Pairs with the diagnostics, which look without a lock; a QP is connected once in its life. */
+	smp_store_release(&qp->was_connected, true);
 	WRITE_ONCE(qp->in_reset, false);
-	WRITE_ONCE(qp->state, ERDMA_QP_RTS);
+	erdma_qp_enter(qp, ERDMA_QP_RTS);
 	return 0;
 }
 
@@ -179,7 +200,7 @@ int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 			target = ERDMA_QP_ERROR;
 	}
 	WRITE_ONCE(qp->in_reset, false);
-	WRITE_ONCE(qp->state, target);
+	erdma_qp_enter(qp, target);
 	if (qp->sent)
 		erdma_qp_reflush_later(qp);
 	return 0;
@@ -195,7 +216,7 @@ void erdma_qp_async_event(struct erdma_qp *qp, unsigned int type)
 
 	/* The device flushed and will not run it again; the state follows when the connection is torn down. */
 	WRITE_ONCE(qp->failed, true);
-	ibdev_dbg(&qp->ad->ib, "QP %u: asynchronous error of type %u\n", qp->ib.qp_num, type);
+	erdma_count(qp->ad, qp_fatal_events_cnt);
 	if (qp->ib.event_handler)
 		qp->ib.event_handler(&event, qp->ib.qp_context);
 	erdma_cm_qp_stopped(qp);
@@ -414,7 +435,7 @@ int erdma_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_
 	qp->ad = ad;
 	qp->state = ERDMA_QP_IDLE;
 	qp->in_reset = true;
-	qp->cc = erdma_cc_default <= ERDMA_MAX_CC ? erdma_cc_default : ad->caps.default_cc;
+	qp->cc = READ_ONCE(ad->default_cc);
 	qp->scq = to_erdma_cq(init->send_cq);
 	qp->rcq = to_erdma_cq(init->recv_cq);
 	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
@@ -465,7 +486,7 @@ int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	mutex_lock(&qp->state_lock);
 	erdma_qp_stop(qp, ERDMA_QP_ERROR);
 	/* Even if the device refused: from here on no connection may take this QP. */
-	WRITE_ONCE(qp->state, ERDMA_QP_ERROR);
+	erdma_qp_enter(qp, ERDMA_QP_ERROR);
 	mutex_unlock(&qp->state_lock);
 	erdma_cm_qp_destroyed(qp);
 	cancel_delayed_work_sync(&qp->reflush);
@@ -524,7 +545,7 @@ static int erdma_enter_state(struct erdma_qp *qp, enum ib_qp_state wanted, bool 
 	case IB_QPS_RTR:
 		if (!(unused && !qp->in_reset) && qp->state != ERDMA_QP_RTR)
 			return -EINVAL;
-		WRITE_ONCE(qp->state, ERDMA_QP_RTR);
+		erdma_qp_enter(qp, ERDMA_QP_RTR);
 		return 0;
 	case IB_QPS_RTS:
 		/* Only the connection manager knows the peer; staying there is no change. */

@@ -57,6 +57,18 @@ static void erdma_ep_sock_event(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
+void erdma_ep_note_link(struct erdma_ep *ep)
+{
+	const struct inet_sock *inet = inet_sk(ep->sock->sk);
+
+	xa_lock(&ep->cm->eps);
+	ep->link.own_ip = inet->inet_saddr;
+	ep->link.peer_ip = inet->inet_daddr;
+	ep->link.own_port = inet->inet_sport;
+	ep->link.peer_port = inet->inet_dport;
+	xa_unlock(&ep->cm->eps);
+}
+
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk))
 {
 	struct sock *sk = sock->sk;
@@ -70,6 +82,7 @@ void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready
 	sk->sk_data_ready = erdma_ep_sock_event;
 	sk->sk_state_change = erdma_ep_sock_event;
 	write_unlock_bh(&sk->sk_callback_lock);
+	erdma_ep_note_link(ep);
 }
 
 void erdma_ep_release_socket(struct erdma_ep *ep)
@@ -184,6 +197,7 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 	}
 	if (!ret && !erdma_ep_route_fits(ep))
 		ret = -ENETUNREACH;
+	erdma_ep_note_link(ep);
 	if (ret)
 		erdma_ep_release_socket(ep);
 	return ret;

@@ -320,7 +320,7 @@ static void erdma_context_unwind(struct erdma_adapter *ad, struct erdma_ucontext
 	atomic_dec(&ad->num_contexts);
 }
 
-static int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata)
+int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibctx->device);
 	struct erdma_ucontext *uc = to_erdma_ucontext(ibctx);
@@ -386,7 +386,7 @@ unwind:
 	return err;
 }
 
-static void erdma_dealloc_ucontext(struct ib_ucontext *ibctx)
+void erdma_dealloc_ucontext(struct ib_ucontext *ibctx)
 {
 	struct erdma_ucontext *uc = to_erdma_ucontext(ibctx);
 
@@ -422,7 +422,7 @@ static int erdma_mmap(struct ib_ucontext *ibctx, struct vm_area_struct *vma)
 
 /* ---- protection domains ---- */
 
-static int erdma_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
+int erdma_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibpd->device);
 	int number = ida_alloc_range(&ad->pdns, 1, ERDMA_MAX_PD, GFP_KERNEL);
@@ -433,7 +433,7 @@ static int erdma_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 	return 0;
 }
 
-static int erdma_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
+int erdma_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
 	ida_free(&to_erdma(ibpd->device)->pdns, to_erdma_pd(ibpd)->pdn);
 	return 0;
@@ -461,6 +461,7 @@ void erdma_verbs_init(struct erdma_adapter *ad)
 	ida_init(&ad->mr_ids);
 	spin_lock_init(&ad->db_lock);
 	atomic_set(&ad->num_contexts, 0);
+	erdma_tracker_init(&ad->tracker);
 	erdma_plan_doorbells(ad);
 }
 
@@ -491,39 +492,44 @@ const struct ib_device_ops erdma_device_ops = {
 	.query_gid = erdma_query_gid,
 	.get_port_immutable = erdma_port_immutable,
 	.get_dev_fw_str = erdma_fw_str,
+	.alloc_hw_port_stats = erdma_alloc_port_stats,
+	.get_hw_stats = erdma_get_stats,
+	.fill_res_qp_entry = erdma_fill_res_qp,
+	.fill_res_cq_entry = erdma_fill_res_cq,
+	.fill_res_mr_entry = erdma_fill_res_mr,
 
-	.alloc_ucontext = erdma_alloc_ucontext,
-	.dealloc_ucontext = erdma_dealloc_ucontext,
+	.alloc_ucontext = erdma_ib_alloc_ucontext,
+	.dealloc_ucontext = erdma_ib_dealloc_ucontext,
 	.disassociate_ucontext = erdma_disassociate_ucontext,
 	.mmap = erdma_mmap,
 	.mmap_free = erdma_mmap_free,
-	.alloc_pd = erdma_alloc_pd,
-	.dealloc_pd = erdma_dealloc_pd,
+	.alloc_pd = erdma_ib_alloc_pd,
+	.dealloc_pd = erdma_ib_dealloc_pd,
 
-	.get_dma_mr = erdma_get_dma_mr,
-	.reg_user_mr = erdma_reg_user_mr,
-	.alloc_mr = erdma_alloc_mr,
+	.get_dma_mr = erdma_ib_get_dma_mr,
+	.reg_user_mr = erdma_ib_reg_user_mr,
+	.alloc_mr = erdma_ib_alloc_mr,
 	.map_mr_sg = erdma_map_mr_sg,
-	.dereg_mr = erdma_dereg_mr,
+	.dereg_mr = erdma_ib_dereg_mr,
 
-	.create_cq = erdma_create_cq,
-	.destroy_cq = erdma_destroy_cq,
+	.create_cq = erdma_ib_create_cq,
+	.destroy_cq = erdma_ib_destroy_cq,
 	.poll_cq = erdma_poll_cq,
 	.req_notify_cq = erdma_req_notify_cq,
 
-	.create_qp = erdma_create_qp,
-	.modify_qp = erdma_modify_qp,
+	.create_qp = erdma_ib_create_qp,
+	.modify_qp = erdma_ib_modify_qp,
 	.query_qp = erdma_query_qp,
-	.destroy_qp = erdma_destroy_qp,
+	.destroy_qp = erdma_ib_destroy_qp,
 	.post_send = erdma_post_send,
 	.post_recv = erdma_post_recv,
 
 	.iw_add_ref = erdma_iw_add_ref,
 	.iw_rem_ref = erdma_iw_rem_ref,
 	.iw_get_qp = erdma_iw_get_qp,
-	.iw_connect = erdma_cm_connect,
-	.iw_accept = erdma_cm_accept,
-	.iw_reject = erdma_cm_reject,
-	.iw_create_listen = erdma_cm_listen_start,
+	.iw_connect = erdma_ib_connect,
+	.iw_accept = erdma_ib_accept,
+	.iw_reject = erdma_ib_reject,
+	.iw_create_listen = erdma_ib_listen,
 	.iw_destroy_listen = erdma_cm_listen_stop,
 };

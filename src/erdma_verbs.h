@@ -31,6 +31,38 @@ static inline void erdma_index_move(u16 *index, u16 value)
  */
 void erdma_forgotten(struct erdma_adapter *ad, const char *command, int err);
 
+int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata);
+void erdma_dealloc_ucontext(struct ib_ucontext *ibctx);
+int erdma_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata);
+int erdma_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata);
+
+/* ---- erdma_track.c: what ib_core calls; counted, and objects entered into the tracker ---- */
+
+int erdma_ib_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata);
+void erdma_ib_dealloc_ucontext(struct ib_ucontext *ibctx);
+int erdma_ib_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata);
+int erdma_ib_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata);
+struct ib_mr *erdma_ib_get_dma_mr(struct ib_pd *ibpd, int access);
+struct ib_mr *erdma_ib_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 iova, int access,
+				   struct ib_udata *udata);
+struct ib_mr *erdma_ib_alloc_mr(struct ib_pd *ibpd, enum ib_mr_type type, u32 max_num_sg);
+int erdma_ib_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata);
+int erdma_ib_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, struct ib_udata *udata);
+int erdma_ib_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata);
+int erdma_ib_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_udata *udata);
+int erdma_ib_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struct ib_udata *udata);
+int erdma_ib_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata);
+int erdma_ib_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param);
+int erdma_ib_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param);
+int erdma_ib_reject(struct iw_cm_id *id, const void *pdata, u8 pdata_len);
+int erdma_ib_listen(struct iw_cm_id *id, int backlog);
+
+/* ---- erdma_report.c: driver-specific lines of `rdma resource show` ---- */
+
+int erdma_fill_res_qp(struct sk_buff *msg, struct ib_qp *ibqp);
+int erdma_fill_res_cq(struct sk_buff *msg, struct ib_cq *ibcq);
+int erdma_fill_res_mr(struct sk_buff *msg, struct ib_mr *ibmr);
+
 /* ---- erdma_mr.c: page tables of pinned user memory ---- */
 
 /* How a table may look, by what the command that carries it can express. */

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Elastic RDMA Adapter driver: counters.  The lists below are the one place that names them: enum, names for
+ * ib_core and the diagnostics device, and the explanations that operators read come from here.
+ */
+#ifndef ERDMA_STATS_H
+#define ERDMA_STATS_H
+
+#include <linux/types.h>
+
+struct erdma_adapter;
+struct ib_device;
+struct rdma_hw_stats;
+
+/* X(name, explanation): the block of GET_STATS, in its order (adapter.md 4.14). */
+#define ERDMA_HW_COUNTERS(X) \
+	X(tx_reqs_cnt, "work requests sent") \
+	X(tx_packets_cnt, "packets sent") \
+	X(tx_bytes_cnt, "bytes sent") \
+	X(tx_disable_drop_cnt, "packets not sent because the device is disabled") \
+	X(tx_bps_limit_drop_cnt, "packets not sent because of the bandwidth limit") \
+	X(tx_pps_limit_drop_cnt, "packets not sent because of the packet rate limit") \
+	X(rx_packets_cnt, "packets received") \
+	X(rx_bytes_cnt, "bytes received") \
+	X(rx_disable_drop_cnt, "packets dropped because the device is disabled") \
+	X(rx_bps_limit_drop_cnt, "packets dropped because of the bandwidth limit") \
+	X(rx_pps_limit_drop_cnt, "packets dropped because of the packet rate limit")
+
+/* X(group, name, value, explanation): kept elsewhere for their own sake; `ad` is the adapter. */
+#define ERDMA_KEPT_COUNTERS(X) \
+	X(CMDQ, cmdq_submitted_cnt, ad->cmdq.submitted, "commands given to the device") \
+	X(CMDQ, cmdq_completed_cnt, ad->cmdq.completed, "commands that the device answered") \
+	X(CMDQ, cmdq_failed_cnt, ad->cmdq.failed, "commands that the device answered with an error") \
+	X(CMDQ, cmdq_timeout_cnt, ad->cmdq.timeouts, "commands without an answer in time; the first one ends the device's use") \
+	X(CMDQ, cmdq_late_cnt, ad->cmdq.late, "answers to commands that had been given up") \
+	X(CMDQ, cmdq_bad_cnt, ad->cmdq.bad, "answers that fit no command") \
+	X(CMDQ, cmdq_rescued_cnt, ad->cmdq.rescued, "answers that came without an interrupt") \
+	X(CMDQ, cmdq_events_cnt, ad->cmdq.eq.events, "events of the command queue") \
+	X(EQ, aeq_events_cnt, ad->aeq.events, "asynchronous events") \
+	X(EQ, aeq_bad_events_cnt, ad->aeq.bad_events, "asynchronous events that named nothing that exists") \
+	X(EQ, ceq_events_cnt, erdma_sum_ceqs(ad, false), "completion events") \
+	X(EQ, ceq_bad_events_cnt, erdma_sum_ceqs(ad, true), "completion events that named no CQ that exists")
+
+/* X(group, name, explanation): counted with erdma_count(). */
+#define ERDMA_OWN_COUNTERS(X) \
+	X(CM, cm_listen_cnt, "listeners started") \
+	X(CM, cm_listen_failed_cnt, "listeners that could not be started") \
+	X(CM, cm_connect_cnt, "connections begun from here") \
+	X(CM, cm_connect_failed_cnt, "connections that failed at once or on the way") \
+	X(CM, cm_accept_cnt, "connection requests accepted") \
+	X(CM, cm_accept_failed_cnt, "connection requests whose acceptance failed") \
+	X(CM, cm_reject_cnt, "connection requests rejected here") \
+	X(CM, cm_rejected_cnt, "connections that the peer rejected") \
+	X(CM, cm_refused_cnt, "connections to ports where nobody listens") \
+	X(CM, cm_timeout_cnt, "connections that the peer did not answer in time") \
+	X(CM, cm_reset_cnt, "connections that the peer closed during setup") \
+	X(CM, cm_requests_cnt, "connection requests received") \
+	X(CM, cm_bad_requests_cnt, "incoming connections that sent no valid request") \
+	X(CM, cm_established_cnt, "connections handed over to the device") \
+	X(CM, cm_disconnected_cnt, "connections that the peer ended") \
+	X(VERBS, verbs_alloc_ctx_cnt, "contexts opened") \
+	X(VERBS, verbs_alloc_ctx_failed_cnt, "contexts that could not be opened") \
+	X(VERBS, verbs_dealloc_ctx_cnt, "contexts closed") \
+	X(VERBS, verbs_alloc_pd_cnt, "protection domains made") \
+	X(VERBS, verbs_alloc_pd_failed_cnt, "protection domains that could not be made") \
+	X(VERBS, verbs_dealloc_pd_cnt, "protection domains removed") \
+	X(VERBS, verbs_reg_mr_cnt, "memory regions registered") \
+	X(VERBS, verbs_reg_mr_failed_cnt, "memory regions that could not be registered") \
+	X(VERBS, verbs_dereg_mr_cnt, "memory regions removed") \
+	X(VERBS, verbs_create_cq_cnt, "completion queues made") \
+	X(VERBS, verbs_create_cq_failed_cnt, "completion queues that could not be made") \
+	X(VERBS, verbs_destroy_cq_cnt, "completion queues removed") \
+	X(VERBS, verbs_create_qp_cnt, "queue pairs made") \
+	X(VERBS, verbs_create_qp_failed_cnt, "queue pairs that could not be made") \
+	X(VERBS, verbs_modify_qp_cnt, "queue pairs modified") \
+	X(VERBS, verbs_modify_qp_failed_cnt, "queue pairs that could not be modified") \
+	X(VERBS, verbs_destroy_qp_cnt, "queue pairs removed") \
+	X(VERBS, qp_fatal_events_cnt, "queue pairs that the device stopped with an error")
+
+enum erdma_own_counter {
+#define ERDMA_COUNTER_ID(group, name, help) ERDMA_CNT_##name,
+	ERDMA_OWN_COUNTERS(ERDMA_COUNTER_ID)
+#undef ERDMA_COUNTER_ID
+	ERDMA_OWN_COUNTER_COUNT,
+};
+
+/* Adds one.  Any context; for control paths only. */
+#define erdma_count(ad, name) atomic64_inc(&(ad)->counters[ERDMA_CNT_##name])
+/* One of a pair, by the outcome of a call; its value is that outcome. */
+#define erdma_count_call(ad, name, err) \
+	({ \
+		int outcome_ = (err); \
+		if (outcome_) \
+			erdma_count(ad, name##_failed_cnt); \
+		else \
+			erdma_count(ad, name##_cnt); \
+		outcome_; \
+	})
+
+struct erdma_info_counter;
+
+/*
+ * Entries of the list of counters from position `first` on; values are read now, those of the device with one
+ * command.  May sleep.  Returns how many of `room` were filled, or -errno.
+ */
+int erdma_counters_list(struct erdma_adapter *ad, u32 first, struct erdma_info_counter *out, u32 room);
+u32 erdma_counters_total(void);
+
+/* For ib_core: sysfs hw_counters and `rdma statistic`. */
+struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, u32 port);
+int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 port, int index);
+
+/*
+ * A block that the device writes to memory: GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, GET_EXT_ATTR (adapter.md
+ * 4.14).  `out` gets up to `bytes` bytes, header included; what the device did not write is zero.  One at a time per
+ * adapter.  May sleep as long as a command takes.  0, -EINTR, -EIO without the magic, or what erdma_cmd_exec() says.
+ */
+int erdma_query_block(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode, u32 index, void *out,
+		      size_t bytes);
+int erdma_stats_setup(struct erdma_adapter *ad);	/* after erdma_start(), before registration */
+void erdma_stats_teardown(struct erdma_adapter *ad);	/* after the device was reset */
+
+#endif

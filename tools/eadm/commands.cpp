@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "commands.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "decode.h"
+#include "objects.h"
+
+namespace eadm {
+
+// ---- shared ----
+
+void print(const std::string& text) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+        throw Error(Exit::Failed, "the output cannot be written");
+}
+
+void printJson(const Json& json) { print(json.dump(2) + '\n'); }
+
+std::string firstLine(const std::string& path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line;
+}
+
+std::string nearest(const std::string& word, const std::vector<std::string>& known) {
+    const auto distance = [](const std::string& a, const std::string& b) {
+        std::vector<size_t> row(b.size() + 1);
+        std::iota(row.begin(), row.end(), size_t{0});
+        for (size_t i = 1; i <= a.size(); ++i) {
+            size_t diagonal = row[0];
+            row[0] = i;
+            for (size_t j = 1; j <= b.size(); ++j) {
+                const size_t replace = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+                diagonal = row[j];
+                row[j] = std::min({row[j] + 1, row[j - 1] + 1, replace});
+            }
+        }
+        return row.back();
+    };
+    std::string best;
+    size_t least = std::max<size_t>(2, word.size() / 2) + 1;
+    for (const std::string& candidate : known) {
+        const bool begins = !word.empty() && candidate.compare(0, word.size(), word) == 0;
+        const size_t far = begins ? 0 : distance(word, candidate);
+        if (far < least) {
+            least = far;
+            best = candidate;
+        }
+    }
+    return best;
+}
+
+std::vector<erdma_info_device> devicesOf(const Driver& driver) {
+    return driver.list<erdma_info_device>(ERDMA_KIND_DEVICE, 0).entries;
+}
+
+bool isDevice(const erdma_info_device& device, const std::string& wanted) {
+    const std::string pci = textOf(device.pci);
+    return wanted == textOf(device.name) || wanted == pci || "0000:" + wanted == pci;
+}
+
+erdma_info_device chooseDevice(const Driver& driver, const std::string& wanted) {
+    const auto devices = devicesOf(driver);
+    if (devices.empty())
+        throw Error(Exit::NoDevice, "the driver has no adapter; 'eadm doctor' looks for the reason");
+    std::string names;
+    for (const auto& device : devices) {
+        if (wanted.empty() ? devices.size() == 1 : isDevice(device, wanted))
+            return device;
+        names += (names.empty() ? "" : ", ") + textOf(device.name);
+    }
+    if (wanted.empty())
+        throw Error(Exit::Usage, fmt::format("there are several adapters, choose one with -d: {}", names));
+    throw Error(Exit::NoDevice, fmt::format("there is no adapter '{}'; there is {}", wanted, names));
+}
+
+namespace {
+
+Json headOf(const erdma_info_device& device) {
+    Json json;
+    json["device"] = textOf(device.name);
+    json["pci"] = textOf(device.pci);
+    return json;
+}
+
+// ---- info ----
+
+struct Kind {
+    const char* word;
+    erdma_kind kind;
+};
+
+constexpr Kind kKinds[] = {{"qp", ERDMA_KIND_QP},  {"cq", ERDMA_KIND_CQ}, {"eq", ERDMA_KIND_EQ},
+                           {"mr", ERDMA_KIND_MR},  {"pd", ERDMA_KIND_PD}, {"ctx", ERDMA_KIND_CTX},
+                           {"cep", ERDMA_KIND_CEP}};
+
+template <typename Entry>
+Exit infoOf(const Options& options, const Driver& driver, const erdma_info_device& device, const Kind& kind,
+            std::optional<uint64_t> number) {
+    Json json = headOf(device);
+    if (number) {
+        const auto entry = driver.find<Entry>(kind.kind, device.device, *number);
+        if (!entry)
+            throw Error(Exit::NoObject,
+                        fmt::format("{} {} does not exist, or belongs to another user", kind.word, *number));
+        json[kind.word] = toJson(*entry);
+        if (options.json)
+            printJson(json);
+        else
+            print(facts(json[kind.word]));
+        return Exit::Ok;
+    }
+    const auto page = driver.list<Entry>(kind.kind, device.device);
+    Json rows = Json::array();
+    for (const Entry& entry : page.entries)
+        rows.push_back(toJson(entry));
+    if (options.json) {
+        json[kind.word] = rows;
+        json["hidden"] = page.hidden;
+        printJson(json);
+        return Exit::Ok;
+    }
+    print(table(columnsOf(kind.kind), rows));
+    if (page.hidden != 0)
+        print(fmt::format("{} of other users not shown; root sees all\n", page.hidden));
+    return Exit::Ok;
+}
+
+} // namespace
+
+Exit showInfo(const Options& options, const std::string& word, std::optional<uint64_t> number) {
+    const auto kind = std::ranges::find_if(kKinds, [&](const Kind& one) { return word == one.word; });
+    if (kind == std::end(kKinds)) {
+        std::vector<std::string> words;
+        for (const Kind& one : kKinds)
+            words.emplace_back(one.word);
+        const std::string close = nearest(word, words);
+        throw Error(Exit::Usage, fmt::format("'{}' is not a kind of object{}; there are qp, cq, eq, mr, pd, ctx, cep",
+                                             word, close.empty() ? "" : fmt::format(", did you mean '{}'?", close)));
+    }
+    const Driver driver;
+    const auto device = chooseDevice(driver, options.device);
+    switch (kind->kind) {
+    case ERDMA_KIND_QP:
+        return infoOf<erdma_info_qp>(options, driver, device, *kind, number);
+    case ERDMA_KIND_CQ:
+        return infoOf<erdma_info_cq>(options, driver, device, *kind, number);
+    case ERDMA_KIND_EQ:
+        return infoOf<erdma_info_eq>(options, driver, device, *kind, number);
+    case ERDMA_KIND_MR:
+        return infoOf<erdma_info_mr>(options, driver, device, *kind, number);
+    case ERDMA_KIND_PD:
+        return infoOf<erdma_info_pd>(options, driver, device, *kind, number);
+    case ERDMA_KIND_CTX:
+        return infoOf<erdma_info_ctx>(options, driver, device, *kind, number);
+    default:
+        return infoOf<erdma_info_cep>(options, driver, device, *kind, number);
+    }
+}
+
+// ---- version and devices ----
+
+Exit showVersion(const Options& options) {
+    Json json;
+    json["eadm"] = EADM_VERSION;
+    json["eadm_interface"] = ERDMA_DIAG_VERSION;
+    json["driver"] = Json();
+    json["driver_interface"] = Json();
+    json["devices"] = Json::array();
+    json["missing"] = Json::array();
+    Exit exit = Exit::Ok;
+    std::string why;
+    try {
+        const Driver driver;
+        const auto version = driver.version();
+        json["driver"] = textOf(version.driver);
+        json["driver_interface"] = version.interface;
+        if (version.interface != ERDMA_DIAG_VERSION)
+            json["missing"].push_back(fmt::format("the driver speaks version {} of the interface, eadm version {}",
+                                                  version.interface, ERDMA_DIAG_VERSION));
+        for (const Kind& kind : kKinds)
+            if ((version.kinds & 1u << kind.kind) == 0)
+                json["missing"].push_back(fmt::format("info {}: the driver does not know it", kind.word));
+        for (const auto& device : devicesOf(driver)) {
+            Json one = headOf(device);
+            one["firmware"] = firmwareText(device.firmware);
+            json["devices"].push_back(one);
+        }
+    } catch (const Error& error) {
+        why = error.what();
+        exit = error.exit();
+    }
+    if (options.json) {
+        printJson(json);
+        return exit;
+    }
+    print(fmt::format("eadm      {}\n", EADM_VERSION));
+    print(fmt::format("driver    {}\n", why.empty() ? plain(json["driver"]) : why));
+    for (const Json& device : json["devices"])
+        print(fmt::format("firmware  {} ({}, {})\n", plain(device["firmware"]), plain(device["device"]),
+                          plain(device["pci"])));
+    for (const Json& line : json["missing"])
+        print(fmt::format("missing   {}\n", plain(line)));
+    return exit;
+}
+
+Exit showDevices(const Options& options) {
+    const Driver driver;
+    auto devices = devicesOf(driver);
+    if (!options.device.empty())
+        devices = {chooseDevice(driver, options.device)};
+    Json rows = Json::array();
+    for (const auto& device : devices)
+        rows.push_back(toJson(device));
+    if (options.json)
+        printJson({{"devices", rows}});
+    else if (!options.device.empty())
+        print(facts(rows[0]));
+    else
+        print(table(columnsOf(ERDMA_KIND_DEVICE), rows));
+    return Exit::Ok;
+}
+
+// ---- settings ----
+
+Exit configure(const Options& options, const std::string& name, const std::string& value) {
+    const Driver driver;
+    const auto device = chooseDevice(driver, options.device);
+    const auto settings = driver.list<erdma_info_conf>(ERDMA_KIND_CONF, device.device).entries;
+    Json rows = Json::array();
+    std::vector<std::string> names;
+    for (const auto& setting : settings) {
+        names.push_back(textOf(setting.name));
+        if (name.empty() || name == names.back())
+            rows.push_back(toJson(setting));
+    }
+    if (rows.empty()) {
+        const std::string close = nearest(name, names);
+        throw Error(Exit::Usage, fmt::format("there is no setting '{}'{}", name,
+                                             close.empty() ? "" : fmt::format(", did you mean '{}'?", close)));
+    }
+    if (!value.empty()) {
+        uint64_t number = 0;
+        const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+        const Json& row = rows[0];
+        if (error != std::errc{} || end != value.data() + value.size() || number < row["least"].get<uint64_t>() ||
+            number > row["most"].get<uint64_t>())
+            throw Error(Exit::Usage, fmt::format("{} must be a number from {} to {}", name, plain(row["least"]),
+                                                 plain(row["most"])));
+        driver.set(device.device, name, number);
+        rows[0]["value"] = number;
+    }
+    Json json = headOf(device);
+    json["settings"] = rows;
+    if (options.json)
+        printJson(json);
+    else if (!name.empty())
+        print(fmt::format("{}\n", plain(rows[0]["value"])));
+    else
+        print(table(columnsOf(ERDMA_KIND_CONF), rows));
+    return Exit::Ok;
+}
+
+// ---- rings ----
+
+Exit dumpRing(const Options& options, const DumpOptions& dump) {
+    auto shape = ringNamed(dump.ring);
+    if (!shape)
+        throw Error(Exit::Usage,
+                    fmt::format("'{}' is not a ring; there are sq, rq, cq, eq, cmdq and cmdcq", dump.ring));
+    const bool command = shape->ring == ERDMA_RING_CMD_SQ || shape->ring == ERDMA_RING_CMD_CQ;
+    if (!command && !dump.number)
+        throw Error(Exit::Usage, fmt::format("which {}? eadm dump {} NUMBER [INDEX[-INDEX]]", dump.ring, dump.ring));
+
+    uint32_t first = 0;
+    uint32_t last = UINT32_MAX;
+    if (!dump.range.empty()) {
+        const char* begin = dump.range.data();
+        const char* end = begin + dump.range.size();
+        auto got = std::from_chars(begin, end, first);
+        last = first;
+        if (got.ec == std::errc{} && got.ptr != end && *got.ptr == '-')
+            got = std::from_chars(got.ptr + 1, end, last);
+        if (got.ec != std::errc{} || got.ptr != end || last < first)
+            throw Error(Exit::Usage, fmt::format("'{}' is no range of slots; write INDEX or INDEX-INDEX", dump.range));
+    }
+
+    const Driver driver;
+    const auto device = chooseDevice(driver, options.device);
+    const uint32_t number = dump.number.value_or(0);
+    shape->asynchronous = number == 0;
+    // The depth is not known before the first answer.
+    const RingPart probe = driver.dump(device.device, shape->ring, number, first, 1);
+    const uint32_t count = std::min(last, probe.depth - 1) - first + 1;
+    const RingPart part = count > 1 ? driver.dump(device.device, shape->ring, number, first, count) : probe;
+
+    Json json = headOf(device);
+    json["ring"] = dump.ring;
+    json["number"] = number;
+    json["depth"] = part.depth;
+    json["entry_bytes"] = part.entryBytes;
+    json["pi"] = part.pi ? Json(*part.pi) : Json();
+    json["ci"] = part.ci ? Json(*part.ci) : Json();
+    json["entries"] = decodeRing(*shape, part, dump.hex);
+    if (options.json) {
+        printJson(json);
+        return Exit::Ok;
+    }
+    print(fmt::format("{} {}: {} slots of {} bytes, PI {}, CI {}\n", dump.ring, number, part.depth, part.entryBytes,
+                      plain(json["pi"]), plain(json["ci"])));
+    for (const Json& entry : json["entries"])
+        print(entryLine(entry));
+    return Exit::Ok;
+}
+
+} // namespace eadm

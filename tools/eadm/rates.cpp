@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "rates.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "objects.h"
+
+namespace eadm {
+
+namespace {
+
+double perSecond(double amount, const Sample& before, const Sample& now) {
+    const double seconds = now.at - before.at;
+    return seconds > 0 ? std::round(amount / seconds * 10) / 10 : 0;
+}
+
+} // namespace
+
+Json deviceRates(const Sample& before, const Sample& now) {
+    const auto rate = [&](std::initializer_list<const char*> names) {
+        double sum = 0;
+        for (const char* name : names) {
+            const auto old = before.counters.find(name);
+            const auto fresh = now.counters.find(name);
+            if (fresh == now.counters.end())
+                continue;
+            const uint64_t base = old == before.counters.end() || old->second > fresh->second ? 0 : old->second;
+            sum += static_cast<double>(fresh->second - base);
+        }
+        return perSecond(sum, before, now);
+    };
+    Json json;
+    json["tx_requests"] = rate({"tx_reqs_cnt"});
+    json["tx_packets"] = rate({"tx_packets_cnt"});
+    json["tx_bytes"] = rate({"tx_bytes_cnt"});
+    json["rx_packets"] = rate({"rx_packets_cnt"});
+    json["rx_bytes"] = rate({"rx_bytes_cnt"});
+    json["drops"] = rate({"tx_disable_drop_cnt", "tx_bps_limit_drop_cnt", "tx_pps_limit_drop_cnt",
+                          "rx_disable_drop_cnt", "rx_bps_limit_drop_cnt", "rx_pps_limit_drop_cnt"});
+    json["completion_events"] = rate({"ceq_events_cnt"});
+    json["commands"] = rate({"cmdq_submitted_cnt"});
+    return json;
+}
+
+Json queuePairRates(const Sample& before, const Sample& now, size_t most) {
+    struct Busy {
+        const erdma_info_qp* qp;
+        uint32_t sends, receives;
+    };
+    std::vector<Busy> list;
+    auto old = before.qps.begin();
+    for (const auto& qp : now.qps) {
+        while (old != before.qps.end() && old->number < qp.number)
+            ++old;
+        Busy busy{&qp, 0, 0};
+        // A younger one has taken over the number of its predecessor.
+        if (old != before.qps.end() && old->number == qp.number && qp.age_ms >= old->age_ms) {
+            const uint32_t both = qp.known & old->known;
+            if ((both & ERDMA_KNOWN_SQ_PI) != 0)
+                busy.sends = static_cast<uint16_t>(qp.sq_pi - old->sq_pi);
+            if ((both & ERDMA_KNOWN_RQ_PI) != 0)
+                busy.receives = static_cast<uint16_t>(qp.rq_pi - old->rq_pi);
+        }
+        list.push_back(busy);
+    }
+    most = std::min(most, list.size());
+    std::partial_sort(list.begin(), list.begin() + static_cast<ptrdiff_t>(most), list.end(),
+                      [](const Busy& a, const Busy& b) {
+                          const uint32_t left = a.sends + a.receives;
+                          const uint32_t right = b.sends + b.receives;
+                          return left != right ? left > right : a.qp->number < b.qp->number;
+                      });
+    Json rows = Json::array();
+    for (size_t i = 0; i < most; ++i) {
+        const Json qp = toJson(*list[i].qp);
+        Json row;
+        row["qp"] = qp["qp"];
+        row["state"] = qp["state"];
+        row["remote"] = qp["remote"];
+        row["owner"] = qp["owner"]["name"];
+        row["posted_blocks"] = perSecond(list[i].sends, before, now);
+        row["posted_receives"] = perSecond(list[i].receives, before, now);
+        rows.push_back(row);
+    }
+    return rows;
+}
+
+} // namespace eadm

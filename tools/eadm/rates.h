@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Rates between two looks at the counters and queue pairs.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "driver.h"
+#include "render.h"
+
+namespace eadm {
+
+struct Sample {
+    double at = 0; // seconds of a steady clock
+    std::map<std::string, uint64_t> counters;
+    std::vector<erdma_info_qp> qps; // ascending by number
+};
+
+// Per second; a counter that went back (the driver was loaded anew) counts from zero.
+Json deviceRates(const Sample& before, const Sample& now);
+/*
+ * The busiest queue pairs, at most `most`, busiest first: blocks of 32 bytes posted to the send queue and entries to the
+ * receive queue per second.  The indices have 16 bits: more than 65535 in between are not noticed.
+ */
+Json queuePairRates(const Sample& before, const Sample& now, size_t most);
+
+} // namespace eadm

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One model, two shapes: what a command has to say is JSON; a table or a list of facts is made from that JSON.
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace eadm {
+
+using Json = nlohmann::ordered_json;
+
+// A column of a table: where its value is in a row ("owner.pid" goes down), and what stands above.
+struct Column {
+    std::string path;
+    std::string title;
+};
+
+// The value at a path; null when there is none.
+const Json& at(const Json& row, std::string_view path);
+
+// How a person reads a value: no quotes, "-" for nothing, lists with commas.
+std::string plain(const Json& value);
+// 1234567 -> "1.23M"; below 10000 exact.
+std::string scaled(double value);
+// Milliseconds as "1.5s", "3m12s", "2h05m", "4d03h".
+std::string duration(uint64_t milliseconds);
+
+// Rows as an aligned table, numbers to the right.
+std::string table(const std::vector<Column>& columns, const Json& rows);
+// One object as lines "name  value"; objects inside are indented.
+std::string facts(const Json& object);
+
+// Terminal colours, empty when the output is not a terminal.
+struct Colours {
+    explicit Colours(bool on);
+    std::string_view red, yellow, green, bold, reset;
+};
+
+} // namespace eadm

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// eadm stat: counters once, or their rates again and again.
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <ctime>
+#include <map>
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "objects.h"
+#include "rates.h"
+
+namespace eadm {
+
+namespace {
+
+volatile std::sig_atomic_t stopped = 0;
+
+Json countersJson(const Driver& driver, uint32_t device, bool whole) {
+    Json json = whole ? Json::array() : Json::object();
+    for (const auto& counter : driver.list<erdma_info_counter>(ERDMA_KIND_COUNTER, device).entries) {
+        if (whole)
+            json.push_back(toJson(counter));
+        else
+            json[textOf(counter.name)] = counter.value;
+    }
+    return json;
+}
+
+Sample takeSample(const Driver& driver, uint32_t device) {
+    Sample sample;
+    sample.at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    for (const auto& counter : driver.list<erdma_info_counter>(ERDMA_KIND_COUNTER, device).entries)
+        sample.counters[textOf(counter.name)] = counter.value;
+    sample.qps = driver.list<erdma_info_qp>(ERDMA_KIND_QP, device).entries;
+    return sample;
+}
+
+size_t rowsThatFit(bool terminal) {
+    winsize size{};
+    constexpr size_t head = 12;
+    if (!terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < head + 3)
+        return 20;
+    return size.ws_row - head;
+}
+
+// What the adapter knows of the few queue pairs that are shown; the others are not asked for.
+void askForDetails(const Driver& driver, uint32_t device, Json& rows) {
+    for (Json& row : rows) {
+        const auto qp = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device, row["qp"].get<uint64_t>());
+        const bool known = qp && (qp->known & ERDMA_KNOWN_HARDWARE) != 0;
+        row["outstanding"] = known ? Json(static_cast<uint16_t>(qp->hw.sq_pi - qp->hw.sq_ci)) : Json();
+        row["receives"] = known ? Json(static_cast<uint16_t>(qp->hw.rq_pi - qp->hw.rq_ci)) : Json();
+        row["retransmits"] = known ? Json(qp->hw.retransmits) : Json();
+    }
+}
+
+std::string liveText(const Json& round) {
+    const Json& rates = round["rates"];
+    const auto bits = [&](const char* name) { return scaled(rates[name].get<double>() * 8); };
+    const auto rate = [&](const char* name) { return scaled(rates[name].get<double>()); };
+    std::string text = fmt::format(
+        "{}  {}  sent {}bit/s {}pkt/s {}req/s  received {}bit/s {}pkt/s  drops {}/s  events {}/s\n",
+        plain(round["time"]), plain(round["device"]), bits("tx_bytes"), rate("tx_packets"), rate("tx_requests"),
+        bits("rx_bytes"), rate("rx_packets"), rate("drops"), rate("completion_events"));
+    if (round["qps"].empty())
+        return text;
+    static const std::vector<Column> columns = {{"qp", "QP"},
+                                                {"posted_blocks", "SEND_BLOCKS/S"},
+                                                {"posted_receives", "RECVS/S"},
+                                                {"outstanding", "OUT"},
+                                                {"receives", "RQ"},
+                                                {"retransmits", "RETX"},
+                                                {"state", "STATE"},
+                                                {"remote", "REMOTE"},
+                                                {"owner", "OWNER"}};
+    return text + table(columns, round["qps"]);
+}
+
+void sleepUntil(double when) {
+    while (stopped == 0) {
+        const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+        if (now >= when)
+            return;
+        const double rest = when - now;
+        timespec time{};
+        time.tv_sec = static_cast<time_t>(rest);
+        time.tv_nsec = static_cast<long>((rest - static_cast<double>(time.tv_sec)) * 1e9);
+        nanosleep(&time, nullptr);
+    }
+}
+
+std::string clockText() {
+    const std::time_t now = std::time(nullptr);
+    std::tm broken{};
+    localtime_r(&now, &broken);
+    return fmt::format("{:02}:{:02}:{:02}", broken.tm_hour, broken.tm_min, broken.tm_sec);
+}
+
+Exit liveStatistics(const Options& options, const StatOptions& stat) {
+    const Driver driver;
+    const auto device = chooseDevice(driver, options.device);
+    const bool terminal = isatty(STDOUT_FILENO) != 0 && !options.json;
+    struct sigaction action {};
+    action.sa_handler = [](int) { stopped = 1; };
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+
+    Sample before = takeSample(driver, device.device);
+    for (uint64_t round = 0; stat.rounds == 0 || round < stat.rounds; ++round) {
+        sleepUntil(before.at + stat.seconds);
+        if (stopped != 0)
+            break;
+        Sample now = takeSample(driver, device.device);
+        Json json;
+        json["device"] = textOf(device.name);
+        json["time"] = clockText();
+        json["seconds"] = now.at - before.at;
+        json["rates"] = deviceRates(before, now);
+        json["qps"] = queuePairRates(before, now, rowsThatFit(terminal));
+        askForDetails(driver, device.device, json["qps"]);
+        if (options.json)
+            print(json.dump() + '\n');
+        else
+            print((terminal ? "\033[H\033[J" : "") + liveText(json));
+        before = std::move(now);
+    }
+    return Exit::Ok;
+}
+
+} // namespace
+
+Exit showStatistics(const Options& options, const StatOptions& stat) {
+    if (stat.live)
+        return liveStatistics(options, stat);
+    const Driver driver;
+    auto devices = devicesOf(driver);
+    if (!options.device.empty() || devices.empty())
+        devices = {chooseDevice(driver, options.device)};
+    Json json = Json::array();
+    for (const auto& device : devices) {
+        Json one;
+        one["device"] = textOf(device.name);
+        one["pci"] = textOf(device.pci);
+        one["counters"] = countersJson(driver, device.device, stat.explain);
+        json.push_back(one);
+    }
+    if (options.json) {
+        printJson({{"devices", json}});
+        return Exit::Ok;
+    }
+    for (const Json& one : json) {
+        if (json.size() > 1)
+            print(fmt::format("{} ({})\n", plain(one["device"]), plain(one["pci"])));
+        if (stat.explain)
+            print(table({{"name", "COUNTER"}, {"alias", "ALSO"}, {"value", "VALUE"}, {"help", "MEANING"}},
+                        one["counters"]));
+        else
+            print(facts(one["counters"]));
+    }
+    return Exit::Ok;
+}
+
+} // namespace eadm
