@@ -545,6 +545,12 @@ static void erdma_config_write(PCIDevice *pci, uint32_t address, uint32_t value,
     }
 }
 
+/* Fields that no property sets keep the core's defaults. */
+static void erdma_instance_init(Object *object)
+{
+    erdma_config_defaults(&ERDMA(object)->config);
+}
+
 static void erdma_finalize(Object *object)
 {
     ErdmaState *s = ERDMA(object);
@@ -637,6 +643,7 @@ static const TypeInfo erdma_type = {
     .name = TYPE_ERDMA,
     .parent = TYPE_PCI_DEVICE,
     .instance_size = sizeof(ErdmaState),
+    .instance_init = erdma_instance_init,
     .instance_finalize = erdma_finalize,
     .class_size = sizeof(ErdmaClass),
     .class_init = erdma_class_init,
