@@ -22,6 +22,18 @@ namespace erdma {
     X(LinkLost, "link_lost") X(LinkCut, "link_cut") X(LinkCorrupted, "link_corrupted") \
     X(LinkDuplicated, "link_duplicated") X(LinkReordered, "link_reordered") X(LinkDelayed, "link_delayed") \
     X(LinkOverflows, "link_overflows") \
+    X(Handovers, "handovers") X(HandoversRefused, "handovers_refused") X(HpccFallbacks, "hpcc_fallbacks") \
+    X(TcpSegmentsOut, "tcp_segments_out") X(TcpSegmentsIn, "tcp_segments_in") \
+    X(TcpRetransmissions, "tcp_retransmissions") X(TcpTimeouts, "tcp_timeouts") \
+    X(TcpFastRecoveries, "tcp_fast_recoveries") X(TcpDuplicates, "tcp_duplicates") \
+    X(TcpOutOfOrder, "tcp_out_of_order") X(TcpOutOfOrderDrops, "tcp_out_of_order_drops") \
+    X(TcpUnacceptable, "tcp_unacceptable") X(TcpChallenges, "tcp_challenges") X(TcpProbes, "tcp_probes") \
+    X(BadChecksums, "bad_checksums") X(FpdusOut, "fpdus_out") X(FpdusIn, "fpdus_in") X(CrcErrors, "crc_errors") \
+    X(TerminatesOut, "terminates_out") X(TerminatesIn, "terminates_in") \
+    X(KernelSegments, "kernel_segments") X(KernelDrops, "kernel_drops") X(KernelMisplaced, "kernel_misplaced") \
+    X(FlowsEvicted, "flows_evicted") X(FlowsExpired, "flows_expired") X(HeldFrames, "held_frames") \
+    X(HoldTimeouts, "hold_timeouts") X(HoldDrops, "hold_drops") \
+    X(FlowsNow, "flows") X(ConnectionsNow, "connections") \
     X(QpsNow, "qps") X(CqsNow, "cqs") X(EqsNow, "eqs") X(MrsNow, "mrs")
 // clang-format on
 

@@ -68,6 +68,8 @@ public:
     MrTable& regions() { return regions_; }
     bool running() const { return running_; } // INIT done, not reset since
 
+    uint32_t retransmitLimit() const { return retransmitLimit_; }
+
     uint32_t maxQps() const { return 1024u * config_.qblock; } // QPNs are below this, never 0 (4.2)
     uint32_t maxCqs() const { return 2048u * config_.qblock; }
 

@@ -84,7 +84,7 @@ Status QueuePair::connect(const QpModify& request) {
     connection_ = request;
     setState(QpState::Rts, "command");
     pairDeadline_ = device_.host().nowNs() + uint64_t{device_.config().pair_timeout_ms} * 1000000;
-    const Status status = device_.fabric().connect(*this);
+    const Status status = reachPeer();
     if (status != Status::Ok) {
         connection_ = QpModify{};
         setState(before, "connection refused");
@@ -93,6 +93,20 @@ Status QueuePair::connect(const QpModify& request) {
     if (waiting())
         device_.wakeAt(pairDeadline_, qpn());
     return Status::Ok;
+}
+
+// By the wire when the NIC saw the handshake, otherwise within this process (wire.md 1.10).
+Status QueuePair::reachPeer() {
+    PairedNic* nic = device_.nic();
+    switch (nic == nullptr ? PairedNic::Claim::Unknown : nic->connect(*this)) {
+    case PairedNic::Claim::Connected:
+        return Status::Ok;
+    case PairedNic::Claim::Refused:
+        return Status::Invalid;
+    case PairedNic::Claim::Unknown:
+        break;
+    }
+    return device_.fabric().connect(*this);
 }
 
 void QueuePair::attach(std::unique_ptr<Transport> transport) {

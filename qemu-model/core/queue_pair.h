@@ -157,6 +157,7 @@ private:
         const char* why = "";
     };
     Status connect(const QpModify& request);
+    Status reachPeer();
     Status stop(QpState target);
     void drain();
     unsigned work(unsigned budget);

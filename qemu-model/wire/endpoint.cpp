@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "byteorder.h"
 #include "tracker.h"
@@ -94,7 +95,7 @@ void Endpoint::send(const Segment& segment, const QuotedHeaders* quoted) {
     encodeFpdu(segment, setup_.format, fpdu, quoted);
     ++counters_.fpdusOut;
     tcp_.append(fpdu, segment.last);
-    tcp_.flush();
+    flushPending_ = true;
 }
 
 Placement Endpoint::deliver(const Segment& segment) {
@@ -139,7 +140,8 @@ void Endpoint::queuePairEnded(bool graceful) {
     if (tcp_.state() == TcpState::Closed)
         return;
     tcp_.discardInput();
-    const bool orderly = graceful || terminateSent_ || terminateSeen_ || (peerFinished_ && !truncated_);
+    const bool orderly =
+        graceful || kernelFinished_ || terminateSent_ || terminateSeen_ || (peerFinished_ && !truncated_);
     const bool clean = !halfSent_ && tcp_.acknowledged() >= tcp_.appended();
     if (truncated_ || (!orderly && !clean)) {
         tcp_.abort();
@@ -340,6 +342,28 @@ void Endpoint::kernelOctets(uint32_t seq, ConstBytes octets) {
     }
 }
 
+void Endpoint::kernelAcknowledged(uint32_t ack) {
+    const Entry entry(*this);
+    if (seqBefore(setup_.tcp.rcvNxt, ack) || ack == setup_.tcp.rcvNxt)
+        tcp_.acknowledgeSoon();
+}
+
+void Endpoint::kernelClosed(KernelSignal how) {
+    const Entry entry(*this);
+    if (qp_ == nullptr)
+        return;
+    signalled_ = true; // it knows
+    if (kernelLeft_ != 0) {
+        kernelFinished_ = how == KernelSignal::Fin;
+        qp_->fail(Syndrome::Flushed, AsyncEvent::QpFatal, kTcpLost.detail(), "the kernel closed instead of accepting");
+        return;
+    }
+    QpModify change;
+    change.qpn = qp_->qpn();
+    change.state = how == KernelSignal::Fin ? QpState::Closing : QpState::Error;
+    qp_->modify(change);
+}
+
 // 1.9: whether there are CRCs is known only now.
 void Endpoint::replyComplete() {
     const MpaParse parse = parseMpa(reply_, true);
@@ -354,7 +378,7 @@ void Endpoint::replyComplete() {
 // ---- time ----
 
 uint64_t Endpoint::deadline() const {
-    if (qp_ != nullptr && (startPending_ || resumePending_))
+    if (flushPending_ || (qp_ != nullptr && (startPending_ || resumePending_)))
         return 0;
     return std::min({tcp_.deadline(), guardAt_, replyAt_, lingerAt_, responsesAt_, nudgeAt_});
 }
@@ -378,6 +402,8 @@ void Endpoint::onTimer() {
     tcp_.onTimer();
     if (qp_ != nullptr && startPending_)
         start();
+    if (std::exchange(flushPending_, false))
+        tcp_.flush();
     if (qp_ != nullptr && resumePending_) {
         resumePending_ = false;
         offerHeld();
@@ -388,6 +414,7 @@ void Endpoint::onTimer() {
             Segment rtr;
             rtr.stag = 1;
             send(rtr);
+            tcp_.flush();
             rtrEnd_ = tcp_.appended();
             if (++nudges_ < kNudges.size())
                 nudgeAt_ = started_ + kNudges[nudges_];

@@ -67,6 +67,11 @@ public:
     void setMtu(uint16_t mtu);
     // Payload that the kernel sent after handover, below the first FPDU octet.  Octets elsewhere are dropped.
     void kernelOctets(uint32_t seq, ConstBytes octets);
+    // The kernel acknowledged something that it read before handover.
+    void kernelAcknowledged(uint32_t ack);
+    // The kernel closed (Fin) or reset (Rst) its socket and no command came with it (7.5).
+    void kernelClosed(KernelSignal how);
+    // 0: at once, but not from inside a call of the queue pair.
     uint64_t deadline() const;
     void onTimer();
     // Device reset, QEMU exit (7.10).
@@ -75,6 +80,9 @@ public:
     bool finishedForGood() const { return qp_ == nullptr && tcp_.state() == TcpState::Closed; }
 
     const TcpConnection& tcp() const { return tcp_; }
+    const EndpointSetup& setup() const { return setup_; }
+    QueuePair* queuePair() const { return qp_; }           // none any more when it ended
+    bool replyPending() const { return kernelLeft_ != 0; } // the kernel has not sent all of the MPA reply
     const EndpointCounters& counters() const { return counters_; }
     bool gateOpen() const { return gateOpen_ && kernelLeft_ == 0; }
 
@@ -125,6 +133,7 @@ private:
     bool sendingHeld_ = false;   // the queue pair waits for resume()
     bool segmentHeld_ = false;   // the queue pair would not take decoder_.segment()
     bool resumePending_ = false; // and takes it now
+    bool flushPending_ = false;  // FPDUs of one run share segments
     bool halfSent_ = false;      // the last own segment was not the last of its message
     bool halfWrite_ = false, halfRead_ = false, halfSend_ = false; // same of the peer
     bool fpduSeen_ = false;
@@ -132,6 +141,7 @@ private:
     bool peerFinished_ = false;
     bool truncated_ = false; // the peer's FIN came too early
     bool signalled_ = false;
+    bool kernelFinished_ = false; // the kernel closed before it had sent the MPA reply
 
     uint64_t rtrEnd_ = 0;
     unsigned nudges_ = 0;

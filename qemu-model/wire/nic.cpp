@@ -1,21 +1,374 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "nic.h"
 
+#include <algorithm>
+
+#include "byteorder.h"
+#include "queue_pair.h"
+
 namespace erdma {
 
-bool Nic::wants(erdma_side, ConstBytes, size_t) const { return impairment_.active(); }
+namespace {
+
+constexpr size_t kLingeringMost = 4096; // 7.9
+
+// As much of a frame as decides who is interested.
+struct Glance {
+    enum class Kind : uint8_t {
+        Foreign, // nobody
+        Tcp,
+        Unreachable, // ICMP destination unreachable
+        Unclear,     // the head is too short to tell
+    };
+    Kind kind = Kind::Foreign;
+    bool opens = false; // SYN without ACK
+    FlowKey key;        // of a frame of the guest
+};
+
+Glance glanceAt(ConstBytes head) {
+    Glance out;
+    size_t at = 12;
+    uint16_t type = head.size() >= at + 2 ? loadBe16(head, at) : 0;
+    for (unsigned tags = 0; tags < 2 && (type == 0x8100 || type == 0x88A8) && head.size() >= at + 6; ++tags) {
+        out.key.vlan = loadBe16(head, at + 2) & 0x0FFF;
+        at += 4;
+        type = loadBe16(head, at);
+    }
+    at += 2;
+    if (type != 0x0800 || head.size() < at + 20 || load8(head, at) >> 4 != 4)
+        return out;
+    const uint8_t protocol = load8(head, at + 9);
+    const bool fragment = (loadBe16(head, at + 6) & 0x3FFF) != 0;
+    if (fragment || (protocol != 6 && protocol != 1))
+        return out;
+    const size_t transport = at + size_t{load8(head, at) & 0xFu} * 4;
+    if (head.size() < transport + (protocol == 6 ? 14 : 1)) {
+        out.kind = Glance::Kind::Unclear;
+        return out;
+    }
+    if (protocol == 1) {
+        out.kind = load8(head, transport) == 3 ? Glance::Kind::Unreachable : Glance::Kind::Foreign;
+        return out;
+    }
+    out.kind = Glance::Kind::Tcp;
+    out.opens = (load8(head, transport + 13) & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn;
+    out.key.ownIp = loadBe32(head, at + 12);
+    out.key.peerIp = loadBe32(head, at + 16);
+    out.key.ownPort = loadBe16(head, transport);
+    out.key.peerPort = loadBe16(head, transport + 2);
+    return out;
+}
+
+} // namespace
+
+Nic::Nic(Device& device) : device_(device), impairment_(device.counters()), tracker_(TrackerSettings{}, *this) {}
+
+Nic::~Nic() = default;
+
+bool Nic::wants(erdma_side side, ConstBytes head, size_t) const {
+    if (impairment_.active())
+        return true;
+    Glance glance = glanceAt(head);
+    switch (glance.kind) {
+    case Glance::Kind::Foreign:
+        return false;
+    case Glance::Kind::Unreachable:
+        return side == ERDMA_TO_GUEST && !owned_.empty();
+    case Glance::Kind::Unclear:
+        return true;
+    case Glance::Kind::Tcp:
+        break;
+    }
+    if (glance.opens)
+        return true;
+    if (owned_.empty() && tracker_.entries() == 0)
+        return false;
+    if (side == ERDMA_TO_GUEST) {
+        std::swap(glance.key.ownIp, glance.key.peerIp);
+        std::swap(glance.key.ownPort, glance.key.peerPort);
+    }
+    return owned_.contains(glance.key) || tracker_.tracks(glance.key);
+}
 
 bool Nic::frame(erdma_side side, ConstBytes frame, const erdma_offload& offload) {
-    if (!impairment_.active())
+    if (side == ERDMA_TO_WIRE && fromGuest(frame, offload))
+        return true;
+    if (impairment_.active()) {
+        impairment_.push(side, frame, offload, nowNs());
+        return true;
+    }
+    return side == ERDMA_TO_GUEST && fromWire(frame, offload);
+}
+
+Connection* Nic::find(const FlowKey& key) const {
+    const auto at = owned_.find(key);
+    return at == owned_.end() ? nullptr : at->second.get();
+}
+
+void Nic::note(const FlowKey& key, const TcpSegment& segment) {
+    if (segment.has(tcp_flag::kSyn))
+        vlans_.insert(key.vlan);
+}
+
+// True: the frame does not go on.
+bool Nic::fromGuest(ConstBytes raw, const erdma_offload& offload) {
+    const Frame frame = parseFrame(raw, offload);
+    if (frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum)
         return false;
-    impairment_.push(side, frame, offload, device_.host().nowNs());
-    return true;
+    const FlowKey key = keyOf(frame, true);
+    const bool opens = frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kAck);
+    if (Connection* connection = find(key)) {
+        if (frame.kind == Frame::Kind::BadChecksum) {
+            ++counters()[Counter::BadChecksums];
+            return true;
+        }
+        if (!opens) {
+            connection->fromKernel(frame.tcp);
+            return true;
+        }
+        if (!connection->replaceable())
+            return true; // the kernel tries again
+        erase(*connection);
+    }
+    if (frame.kind != Frame::Kind::Tcp)
+        return false;
+    note(key, frame.tcp);
+    const bool taken = tracker_.fromGuest(frame, nowNs()) == FlowTracker::Verdict::Taken;
+    countTracker();
+    return taken;
+}
+
+bool Nic::fromWire(ConstBytes raw, const erdma_offload& offload) {
+    const Frame frame = parseFrame(raw, offload);
+    if (frame.kind == Frame::Kind::PathMtu) {
+        const IpHeader& quoted = frame.notice.quoted;
+        FlowKey key{quoted.source, quoted.destination, quoted.sourcePort, quoted.destinationPort, 0};
+        key.vlan = keyOf(frame, false).vlan;
+        Connection* connection = find(key);
+        if (connection == nullptr)
+            return false;
+        connection->endpoint().pathMtu(frame.notice);
+        return true;
+    }
+    if (frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum)
+        return false;
+    const FlowKey key = keyOf(frame, false);
+    const bool opens = frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kAck);
+    if (Connection* connection = find(key)) {
+        if (frame.kind == Frame::Kind::BadChecksum) {
+            ++counters()[Counter::BadChecksums];
+            return true;
+        }
+        if (!opens || !connection->replaceable()) {
+            connection->fromWire(frame);
+            if (!std::exchange(connection->inBatch, true))
+                batch_.push_back(connection);
+            return true;
+        }
+        erase(*connection);
+    }
+    if (frame.kind != Frame::Kind::Tcp)
+        return false;
+    note(key, frame.tcp);
+    const bool taken = tracker_.fromWire(frame, raw, offload, nowNs()) == FlowTracker::Verdict::Taken;
+    countTracker();
+    return taken;
+}
+
+void Nic::endOfFrames() {
+    std::vector<Connection*> batch;
+    batch.swap(batch_);
+    for (Connection* connection : batch) {
+        connection->inBatch = false;
+        connection->endpoint().endOfBatch();
+    }
+}
+
+void Nic::toGuest(ConstBytes frame, const erdma_offload& offload) {
+    device_.host().sendFrame(ERDMA_TO_GUEST, frame, offload);
+}
+
+void Nic::toWire(ConstBytes frame) {
+    const erdma_offload plain{};
+    if (impairment_.active())
+        impairment_.push(ERDMA_TO_WIRE, frame, plain, nowNs());
+    else
+        device_.host().sendFrame(ERDMA_TO_WIRE, frame, plain);
+}
+
+// ---- life of connections ----
+
+EndpointSetup Nic::setupFor(const QueuePair& qp, const FlowHandover& flow) {
+    const erdma_config& config = device_.config();
+    EndpointSetup setup;
+    setup.tcp = flow.tcp;
+    setup.tcp.congestion = static_cast<CongestionControl>(
+        std::min<uint8_t>(qp.connection().congestionControl, static_cast<uint8_t>(CongestionControl::HpccInt)));
+    if (setup.tcp.congestion >= CongestionControl::HpccRtt)
+        ++counters()[Counter::HpccFallbacks];
+    setup.format = flow.format;
+    setup.link = flow.link;
+    setup.ip = flow.ip;
+    setup.initiator = flow.initiator;
+    setup.kernelOctets = flow.kernelOctets;
+    setup.completeQueued = config.complete_queued;
+    setup.guard = config.first_fpdu_ms * kMs;
+    TcpSettings& tcp = setup.settings;
+    tcp.minRto = config.rto_min_ms * kMs;
+    tcp.giveUp = config.give_up_ms * kMs;
+    tcp.giveUpCount = device_.retransmitLimit();
+    tcp.delayedAck = config.ack_delay_ms * kMs;
+    tcp.delayedAckSegments = config.ack_segments;
+    tcp.keepIdle = config.keep_idle_ms * kMs;
+    tcp.keepInterval = config.keep_interval_ms * kMs;
+    tcp.keepProbes = config.keep_probes;
+    tcp.timeWait = config.time_wait_ms * kMs;
+    tcp.receiveBuffer = tcp.sendBuffer = config.buffer_bytes;
+    return setup;
+}
+
+PairedNic::Claim Nic::connect(QueuePair& qp) {
+    const QpModify& c = qp.connection();
+    for (const uint16_t vlan : vlans_) {
+        const FlowKey key{c.ownIp, c.peerIp, c.ownPort, c.peerPort, vlan};
+        if (Connection* old = find(key)) {
+            if (!old->replaceable())
+                return Claim::Refused;
+            continue; // its handshake would have replaced it
+        }
+        FlowHandover flow;
+        const FlowTracker::Outcome outcome = tracker_.handOver(key, c.sendNxt, c.recvNxt, nowNs(), flow);
+        countTracker();
+        if (outcome == FlowTracker::Outcome::Untracked)
+            continue;
+        if (outcome == FlowTracker::Outcome::BadSequence) {
+            ++counters()[Counter::HandoversRefused];
+            return Claim::Refused;
+        }
+        ConnectionHost& host = *this;
+        auto connection = std::make_unique<Connection>(key, flow, c.sendNxt, host);
+        Connection& opened = *connection;
+        owned_.emplace(key, std::move(connection));
+        counters()[Counter::ConnectionsNow] = owned_.size();
+        ++counters()[Counter::Handovers];
+        opened.open(qp, setupFor(qp, flow), reorder_, flow.held);
+        return Claim::Connected;
+    }
+    return Claim::Unknown;
+}
+
+void Nic::setMtu(uint16_t mtu) {
+    if (mtu == mtu_)
+        return;
+    mtu_ = mtu;
+    tracker_.setMtu(mtu);
+    for (const auto& [key, connection] : owned_)
+        connection->endpoint().setMtu(mtu);
+}
+
+void Nic::schedule(Connection& connection) {
+    const uint64_t at = connection.deadline();
+    const bool finished = connection.finished();
+    if (!connection.lingers && connection.endpoint().queuePair() == nullptr) {
+        connection.lingers = true;
+        lingering_.push_back(&connection);
+    }
+    if ((at == 0 || finished || lingering_.size() > kLingeringMost) && !std::exchange(connection.isPending, true))
+        pending_.push_back(&connection);
+    if (at >= connection.scheduledAt)
+        return;
+    timers_.erase({connection.scheduledAt, &connection});
+    connection.scheduledAt = at;
+    timers_.emplace(at, &connection);
+}
+
+void Nic::erase(Connection& connection) {
+    timers_.erase({connection.scheduledAt, &connection});
+    std::erase(batch_, &connection);
+    std::erase(pending_, &connection);
+    std::erase(lingering_, &connection);
+    owned_.erase(FlowKey(connection.key()));
+    counters()[Counter::ConnectionsNow] = owned_.size();
+}
+
+void Nic::runPending() {
+    for (unsigned round = 0; round < 4 && !pending_.empty(); ++round) {
+        std::vector<Connection*> turn;
+        turn.swap(pending_);
+        for (Connection* connection : turn) {
+            connection->isPending = false;
+            if (connection->deadline() == 0)
+                connection->onTimer();
+            if (connection->finished())
+                erase(*connection);
+        }
+    }
+    while (lingering_.size() > kLingeringMost) {
+        lingering_.front()->reset();
+        erase(*lingering_.front());
+    }
+}
+
+uint64_t Nic::deadline() const {
+    uint64_t next = std::min(impairment_.deadline(), tracker_.deadline());
+    if (!timers_.empty())
+        next = std::min(next, timers_.begin()->first);
+    return pending_.empty() ? next : 0;
 }
 
 void Nic::onTimer(uint64_t nowNs) {
     impairment_.onTimer(nowNs, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
-        device_.host().sendFrame(side, frame, offload);
+        if (side == ERDMA_TO_WIRE || !fromWire(frame, offload))
+            device_.host().sendFrame(side, frame, offload);
     });
+    endOfFrames();
+    tracker_.onTimer(nowNs);
+    countTracker();
+    std::vector<Connection*> due;
+    while (!timers_.empty() && timers_.begin()->first <= nowNs) {
+        Connection* connection = timers_.begin()->second;
+        timers_.erase(timers_.begin());
+        connection->scheduledAt = kNever;
+        due.push_back(connection);
+    }
+    for (Connection* connection : due) {
+        if (connection->deadline() <= nowNs)
+            connection->onTimer();
+        schedule(*connection);
+    }
+}
+
+void Nic::reset() {
+    for (const auto& [key, connection] : owned_)
+        connection->reset();
+    owned_.clear();
+    timers_.clear();
+    batch_.clear();
+    pending_.clear();
+    lingering_.clear();
+    tracker_.clear();
+    countTracker();
+    vlans_.clear();
+    counters()[Counter::ConnectionsNow] = 0;
+}
+
+std::string Nic::connections() const {
+    std::string out = "[";
+    for (const auto& [key, connection] : owned_)
+        out += (out.size() == 1 ? "" : ",") + connection->json();
+    return out + "]";
+}
+
+void Nic::countTracker() {
+    const TrackerCounters& now = tracker_.counters();
+    Counters& all = counters();
+    all[Counter::FlowsEvicted] += now.evicted - trackerSeen_.evicted;
+    all[Counter::FlowsExpired] += now.expired - trackerSeen_.expired;
+    all[Counter::HeldFrames] += now.heldFrames - trackerSeen_.heldFrames;
+    all[Counter::HoldTimeouts] += now.holdTimeouts - trackerSeen_.holdTimeouts;
+    all[Counter::HoldDrops] += now.dropped - trackerSeen_.dropped;
+    all[Counter::FlowsNow] = tracker_.entries();
+    trackerSeen_ = now;
 }
 
 } // namespace erdma

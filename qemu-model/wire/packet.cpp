@@ -124,22 +124,22 @@ std::optional<size_t> parseLink(ConstBytes frame, LinkHeader& link) {
     }
 }
 
-void parseTcp(ConstBytes packet, const IpView& ip, const FrameOffload& offload, Frame& out) {
+void parseTcp(ConstBytes packet, const IpView& ip, const erdma_offload& offload, Frame& out) {
     const ConstBytes raw = packet.subspan(ip.headerBytes);
     out.kind = Frame::Kind::Malformed;
     if (raw.size() < kMinTcp)
         return;
+    out.ip.sourcePort = loadBe16(raw, 0);
+    out.ip.destinationPort = loadBe16(raw, 2);
     const size_t headerBytes = size_t{load8(raw, 12)} / 16 * 4;
     if (headerBytes < kMinTcp || headerBytes > raw.size())
         return;
-    if (!offload.needsChecksum && !offload.dataValid &&
+    if (!offload.needs_checksum && !offload.data_valid &&
         checksumFold(checksumAdd(raw, pseudoHeader(ip.header.source, ip.header.destination, raw.size()))) != 0) {
         out.kind = Frame::Kind::BadChecksum;
         return;
     }
     out.kind = Frame::Kind::Tcp;
-    out.ip.sourcePort = loadBe16(raw, 0);
-    out.ip.destinationPort = loadBe16(raw, 2);
     out.tcp.seq = loadBe32(raw, 4);
     out.tcp.ack = loadBe32(raw, 8);
     out.tcp.flags = load8(raw, 13);
@@ -196,7 +196,7 @@ uint16_t checksumFold(uint32_t sum) {
     return static_cast<uint16_t>(~sum);
 }
 
-Frame parseFrame(ConstBytes frame, const FrameOffload& offload) {
+Frame parseFrame(ConstBytes frame, const erdma_offload& offload) {
     Frame out;
     const std::optional<size_t> linkBytes = parseLink(frame, out.link);
     if (!linkBytes)

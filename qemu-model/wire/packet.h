@@ -89,13 +89,6 @@ struct IpHeader {
     uint16_t id = 0;
 };
 
-// What a virtio-net header says about a frame; all zero without one.
-struct FrameOffload {
-    bool needsChecksum = false; // the TCP checksum holds the pseudo header only
-    bool dataValid = false;     // somebody checked the checksum
-    uint16_t segmentBytes = 0;  // payload of each frame that this super-frame stands for; 0: an ordinary frame
-};
-
 // "Fragmentation needed" (wire.md 6.8): whose segment it quotes.
 struct PathMtuNotice {
     IpHeader quoted;
@@ -108,7 +101,7 @@ struct Frame {
         Other,       // not IPv4, or a protocol that is nobody's business here
         Fragment,    // IPv4 fragment: the guest's
         Malformed,   // lengths contradict each other
-        BadChecksum, // IP, TCP or ICMP
+        BadChecksum, // IP, TCP or ICMP; of TCP the ports are known
         Tcp,
         PathMtu, // ICMP destination unreachable, fragmentation needed, quoting TCP
     };
@@ -121,7 +114,7 @@ struct Frame {
 };
 
 // Reads `frame`, which may be truncated, padded, or any octets at all.  The result points into it.
-Frame parseFrame(ConstBytes frame, const FrameOffload& offload = {});
+Frame parseFrame(ConstBytes frame, const erdma_offload& offload = {});
 
 // Octets that encodeTcpOptions() writes, a multiple of 4.
 size_t tcpOptionBytes(const TcpOptions& options);

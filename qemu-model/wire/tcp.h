@@ -149,6 +149,7 @@ public:
     const Congestion& congestion() const { return *congestion_; }
     const TcpCounters& counters() const { return counters_; }
     size_t reorderBytes() const { return reorderBytes_; }
+    uint32_t peerTimestamp() const { return tsRecent_; } // newest TSval
 
 private:
     struct Unit {

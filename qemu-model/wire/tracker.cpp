@@ -18,6 +18,8 @@ constexpr uint16_t kPrivateMost = 512;
 constexpr uint8_t kFlagEnhanced = 0x10;
 constexpr uint32_t kReplyLeast = 20, kReplyMost = 1024; // 1.5
 
+} // namespace
+
 FlowKey keyOf(const Frame& frame, bool fromGuest) {
     FlowKey key;
     key.ownIp = fromGuest ? frame.ip.source : frame.ip.destination;
@@ -28,8 +30,6 @@ FlowKey keyOf(const Frame& frame, bool fromGuest) {
         key.vlan = frame.link.tags[frame.link.tagCount - 1].control & 0x0FFF;
     return key;
 }
-
-} // namespace
 
 MpaParse parseMpa(ConstBytes octets, bool reply) {
     const std::string_view key = reply ? kReplyKey : kRequestKey;
@@ -225,7 +225,7 @@ bool FlowTracker::holding(const Flow& flow) const {
            !flow.holdOver;
 }
 
-FlowTracker::Verdict FlowTracker::fromWire(const Frame& frame, ConstBytes raw, const FrameOffload& offload,
+FlowTracker::Verdict FlowTracker::fromWire(const Frame& frame, ConstBytes raw, const erdma_offload& offload,
                                            uint64_t nowNs) {
     if (frame.kind != Frame::Kind::Tcp)
         return Verdict::Pass;
@@ -282,7 +282,7 @@ FlowTracker::Verdict FlowTracker::fromWire(const Frame& frame, ConstBytes raw, c
     HeldFrame rest;
     buildTcpFrame(frame.link, frame.ip, part, rest.octets);
     hold(*flow, std::move(rest), nowNs);
-    output_.toGuest(first, FrameOffload{});
+    output_.toGuest(first, erdma_offload{});
     return Verdict::Taken;
 }
 

@@ -25,6 +25,17 @@ struct FlowKey {
     bool operator==(const FlowKey&) const = default;
 };
 
+struct FlowKeyHash {
+    size_t operator()(const FlowKey& k) const {
+        const uint64_t a = uint64_t{k.ownIp} << 32 | k.peerIp;
+        const uint64_t b = uint64_t{k.ownPort} << 32 | uint64_t{k.peerPort} << 16 | k.vlan;
+        return std::hash<uint64_t>{}((a ^ (b * 0x9E3779B97F4A7C15u)) * 0xD6E8FEB86659FD93u);
+    }
+};
+
+// Of a frame that the guest sends (or gets).
+FlowKey keyOf(const Frame& frame, bool fromGuest);
+
 // Octets 0 to 27 of an MPA frame, decoded.
 struct MpaHeader {
     bool reply = false;
@@ -65,7 +76,7 @@ struct TrackerCounters {
 // A frame that waits, with what its virtio-net header said.
 struct HeldFrame {
     std::vector<std::byte> octets;
-    FrameOffload offload;
+    erdma_offload offload;
 };
 
 // Everything that the tracker knows when MODIFY_QP(RTS) arrives.
@@ -83,7 +94,7 @@ struct FlowHandover {
 class TrackerOutput {
 public:
     virtual ~TrackerOutput() = default;
-    virtual void toGuest(ConstBytes frame, const FrameOffload& offload) = 0;
+    virtual void toGuest(ConstBytes frame, const erdma_offload& offload) = 0;
 };
 
 class FlowTracker {
@@ -97,7 +108,7 @@ public:
     };
     // `raw` is what `frame` was parsed from.  Only Frame::Kind::Tcp is of interest.
     Verdict fromGuest(const Frame& frame, uint64_t nowNs);
-    Verdict fromWire(const Frame& frame, ConstBytes raw, const FrameOffload& offload, uint64_t nowNs);
+    Verdict fromWire(const Frame& frame, ConstBytes raw, const erdma_offload& offload, uint64_t nowNs);
 
     enum class Outcome : uint8_t {
         Ok,
@@ -113,6 +124,7 @@ public:
     // Device reset: everything held goes to the kernel.
     void clear();
 
+    bool tracks(const FlowKey& key) const { return flows_.contains(key); }
     size_t entries() const { return flows_.size(); }
     size_t heldBytes() const { return heldBytes_; }
     const TrackerCounters& counters() const { return counters_; }
@@ -152,13 +164,6 @@ private:
         uint64_t holdUntil = kNever;
         bool holdOver = false;
     };
-    struct Hash {
-        size_t operator()(const FlowKey& k) const {
-            const uint64_t a = uint64_t{k.ownIp} << 32 | k.peerIp;
-            const uint64_t b = uint64_t{k.ownPort} << 32 | uint64_t{k.peerPort} << 16 | k.vlan;
-            return std::hash<uint64_t>{}((a ^ (b * 0x9E3779B97F4A7C15u)) * 0xD6E8FEB86659FD93u);
-        }
-    };
     using Flows = std::list<Flow>; // least recently used first
 
     Flow* lookUp(const FlowKey& key, const Frame& frame, bool fromGuest, uint64_t nowNs);
@@ -175,7 +180,7 @@ private:
     TrackerOutput& output_;
     TrackerCounters counters_;
     Flows order_;
-    std::unordered_map<FlowKey, Flows::iterator, Hash> flows_;
+    std::unordered_map<FlowKey, Flows::iterator, FlowKeyHash> flows_;
     std::list<FlowKey> holds_; // flows with held frames, oldest first
     size_t heldBytes_ = 0;
 };

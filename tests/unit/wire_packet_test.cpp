@@ -179,12 +179,12 @@ TEST(WirePacket, OffloadFlagsStandForTheChecksum) {
     Octets frame = build(someSegment(payload));
     frame[14 + 20 + 16] ^= std::byte{0xFF};
     EXPECT_EQ(parseFrame(frame).kind, Kind::BadChecksum);
-    FrameOffload offload;
-    offload.needsChecksum = true;
+    erdma_offload offload{};
+    offload.needs_checksum = true;
     EXPECT_EQ(parseFrame(frame, offload).kind, Kind::Tcp);
-    offload.needsChecksum = false;
-    offload.dataValid = true;
-    offload.segmentBytes = 1448;
+    offload.needs_checksum = false;
+    offload.data_valid = true;
+    offload.segment_bytes = 1448;
     EXPECT_EQ(parseFrame(frame, offload).kind, Kind::Tcp);
     frame[14 + 12] ^= std::byte{1}; // the IP header is always checked
     EXPECT_EQ(parseFrame(frame, offload).kind, Kind::BadChecksum);
@@ -202,7 +202,8 @@ TEST(WirePacket, TruncationAtEveryPoint) {
 }
 
 TEST(WirePacket, LyingLengths) {
-    const FrameOffload trusted{.dataValid = true};
+    erdma_offload trusted{};
+    trusted.data_valid = true;
     const auto with = [&](size_t at, uint8_t value) {
         Octets frame = build(someSegment(payloadOf(30)));
         store8(frame, at, value);
@@ -233,7 +234,8 @@ TEST(WirePacket, OptionsThatDoNotFitEndTheList) {
         buildTcpFrame(someLink(), someIp(), segment, frame);
         for (size_t i = 0; i < 12; ++i)
             store8(frame, 54 + i, i < raw.size() ? raw[i] : 0);
-        const FrameOffload trusted{.dataValid = true};
+        erdma_offload trusted{};
+        trusted.data_valid = true;
         return parseFrame(frame, trusted).tcp.options;
     };
     EXPECT_EQ(options({2, 4, 5, 0xB4}).mss, 1460);
@@ -280,7 +282,8 @@ TEST(WirePacket, FragmentationNeeded) {
 
 TEST(WirePacket, RandomOctetsAndRandomDamage) {
     std::mt19937 random(1);
-    const FrameOffload trusted{.dataValid = true};
+    erdma_offload trusted{};
+    trusted.data_valid = true;
     const Octets good = build(someSegment(payloadOf(50)), 1);
     for (int round = 0; round < 100000; ++round) {
         Octets frame;

@@ -43,7 +43,7 @@ Octets mpaFrame(bool reply, uint8_t revision, uint8_t flags, size_t privateBytes
 struct Scene final : TrackerOutput {
     explicit Scene(const TrackerSettings& settings = {}) : tracker(settings, *this) {}
 
-    void toGuest(ConstBytes frame, const FrameOffload&) override {
+    void toGuest(ConstBytes frame, const erdma_offload&) override {
         const Octets copy(frame.begin(), frame.end());
         const Frame parsed = parseFrame(copy);
         ASSERT_EQ(parsed.kind, Frame::Kind::Tcp);
