@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #include <linux/tcp.h>
 #include <net/ip.h>
+#include <net/ipv6.h>
 #include <net/net_namespace.h>
 
 #include "erdma_cm.h"
@@ -274,6 +275,12 @@ static void erdma_listener_stop(struct erdma_listener *l)
 		erdma_listener_put(l);
 }
 
+/*
+ * iw_cm: listens until erdma_cm_listen_stop().  -EAFNOSUPPORT not IPv4, -EIO device broken, or what the socket says.
+ *
+ * A listener on every IPv6 address is accepted and hears nothing here: rdma_cm takes a single refusal for the failure
+ * of the listener on all devices of the system, and 6.1's NFS server oopses over that.
+ */
 int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
 {
 	const struct sockaddr_in *sin = (const struct sockaddr_in *)&id->m_local_addr;
@@ -283,6 +290,9 @@ int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
 	struct erdma_listener *l;
 	int ret;
 
+	if (id->local_addr.ss_family == AF_INET6 &&
+	    ipv6_addr_any(&((const struct sockaddr_in6 *)&id->local_addr)->sin6_addr))
+		return 0;
 	if (id->local_addr.ss_family != AF_INET || sin->sin_family != AF_INET)
 		return -EAFNOSUPPORT;
 	if (erdma_is_broken(ad))

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Storage of the distribution's kernel over RDMA: NVMe over Fabrics and NFS, each as a context manager."""
+
+import contextlib
+import re
+import time
+
+from erdmalab.common import LabError
+
+CONFIG = "/sys/kernel/config"
+
+
+def settle(vm, command, pattern, what, limit=20):
+    """Wait until the output of a command matches."""
+    deadline = time.monotonic() + limit * vm.slow
+    while not re.search(pattern, vm.run(command, check=False).output):
+        if time.monotonic() > deadline:
+            raise LabError(f"{vm.name}: {what} did not happen within {limit * vm.slow:.0f} s")
+        time.sleep(0.3)
+
+
+class NvmeTarget:
+    """A namespace in a file of a guest's memory, offered on that guest's address."""
+
+    def __init__(self, vm, megabytes=64, transport="rdma", port=4420):
+        self.vm, self.megabytes, self.transport, self.port = vm, megabytes, transport, port
+        self.name = f"test-{transport}"
+        self.root = f"{CONFIG}/nvmet"
+
+    def __enter__(self):
+        self.vm.run(f"""set -e
+modprobe -a nvmet nvmet-{self.transport}
+mountpoint -q {CONFIG} || mount -t configfs none {CONFIG}
+truncate -s {self.megabytes}M /run/{self.name}
+cd {self.root}
+mkdir subsystems/{self.name}; echo 1 > subsystems/{self.name}/attr_allow_any_host
+mkdir subsystems/{self.name}/namespaces/1; cd subsystems/{self.name}/namespaces/1
+echo 1 > buffered_io; echo -n /run/{self.name} > device_path; echo 1 > enable
+mkdir {self.root}/ports/{self.port}; cd {self.root}/ports/{self.port}
+echo {self.transport} > addr_trtype; echo ipv4 > addr_adrfam; echo {self.vm.address} > addr_traddr
+echo {self.port} > addr_trsvcid
+ln -s {self.root}/subsystems/{self.name} subsystems/{self.name}""", timeout=60 * self.vm.slow)
+        return self
+
+    def withdraw(self):
+        """Take the subsystem from the port: connections end."""
+        self.vm.run(f"rm -f {self.root}/ports/{self.port}/subsystems/{self.name}", timeout=60 * self.vm.slow)
+
+    def offer(self):
+        self.vm.run(f"ln -s {self.root}/subsystems/{self.name} {self.root}/ports/{self.port}/subsystems/{self.name}")
+
+    def __exit__(self, *_):
+        with contextlib.suppress(LabError):
+            self.withdraw()
+        self.vm.run(f"""cd {self.root}; rmdir ports/{self.port}
+echo 0 > subsystems/{self.name}/namespaces/1/enable; rmdir subsystems/{self.name}/namespaces/1 subsystems/{self.name}
+rm -f /run/{self.name}; modprobe -r nvmet-{self.transport}""", check=False, timeout=60 * self.vm.slow)
+
+
+class NvmeHost:
+    """The other end: a block device."""
+
+    def __init__(self, vm, target, options=""):
+        self.vm, self.target, self.options = vm, target, options
+        self.device = None
+
+    def __enter__(self):
+        target = self.target
+        self.vm.run(f"modprobe nvme-{target.transport}; nvme connect -t {target.transport} -a {target.vm.address} "
+                    f"-s {target.port} -n {target.name} -i 1 {self.options}", timeout=60 * self.vm.slow)
+        settle(self.vm, "nvme list-subsys", f"nvme\\d+ {target.transport} ", "connecting to the NVMe target")
+        settle(self.vm, "ls /dev/nvme*n1", "nvme", "the namespace")
+        self.device = self.vm.run("ls /dev/nvme*n1").output.split()[0]
+        # Nobody waits for a connection that is gone: requests fail at once and programs see it.
+        self.vm.run("for f in /sys/class/nvme/nvme*/fast_io_fail_tmo; do echo 1 > $f; done")
+        return self
+
+    def fio(self, *options, seconds=None, check=True):
+        command = ["fio", "--name=t", f"--filename={self.device}", "--direct=1", "--ioengine=libaio", "--iodepth=8",
+                   "--randrepeat=1", "--output-format=json", *options]
+        if seconds:
+            command += [f"--runtime={seconds}", "--time_based"]
+        return self.vm.run(command, timeout=120 * self.vm.slow, check=check)
+
+    def __exit__(self, *_):
+        self.vm.run(["nvme", "disconnect", "-n", self.target.name], check=False, timeout=60 * self.vm.slow)
+        self.vm.run(f"modprobe -r nvme-{self.target.transport}", check=False, timeout=60 * self.vm.slow)
+
+
+@contextlib.contextmanager
+def nfs_export(vm, folder="/run/nfs-export"):
+    """A folder in memory that NFS clients may mount over RDMA on port 20049."""
+    vm.run(f"""set -e
+modprobe -a nfsd rpcrdma
+mkdir -p {folder}; mountpoint -q {folder} || mount -t tmpfs tmpfs {folder}
+mkdir -p /run/nfs-state /var/lib/nfs; mountpoint -q /var/lib/nfs || mount -t tmpfs tmpfs /var/lib/nfs
+mkdir -p /var/lib/nfs/v4recovery /var/lib/nfs/rpc_pipefs; touch /var/lib/nfs/etab /var/lib/nfs/rmtab
+mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd
+rpc.nfsd --no-nfs-version 3 --nfs-version 4 2
+pidof rpc.mountd > /dev/null || rpc.mountd --no-nfs-version 3
+exportfs -o rw,no_root_squash,insecure,fsid=0 "*:{folder}"
+echo "rdma 20049" > /proc/fs/nfsd/portlist""", timeout=60 * vm.slow)
+    try:
+        yield folder
+    finally:
+        vm.run(f"exportfs -au; rpc.nfsd 0; pkill rpc.mountd; umount {folder}; modprobe -r rpcrdma", check=False,
+               timeout=60 * vm.slow)
+
+
+@contextlib.contextmanager
+def nfs_mount(vm, server, at="/run/nfs"):
+    vm.run(f"modprobe -a nfs rpcrdma; mkdir -p {at}; "
+           f"mount -t nfs -o vers=4.1,proto=rdma,port=20049,soft,timeo=100 {server.address}:/ {at}",
+           timeout=90 * vm.slow)
+    try:
+        yield at
+    finally:
+        vm.run(f"umount {at} || umount -f -l {at}", check=False, timeout=90 * vm.slow)
