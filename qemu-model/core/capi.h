@@ -127,6 +127,11 @@ void erdma_dev_timer(struct erdma_dev *dev);
 /* ---- the paired NIC ---- */
 
 /*
+ * A function of an adapter of this process that may send frames is on the stack: what is offered to any of them now is
+ * lost.
+ */
+bool erdma_busy(void);
+/*
  * Cheap test on the first octets of a frame (64 are enough: Ethernet, VLAN tags, IPv4 header, TCP ports and flags) on
  * its way to `side`; frame_len is that of all of it.  false: the frame goes on untouched and need not be shown to
  * erdma_dev_frame().

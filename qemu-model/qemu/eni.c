@@ -4,6 +4,9 @@
 
 #define EXAMPLE "-netdev user,id=eni0 -device virtio-net-pci,netdev=eni0 -device erdma,eni=eni0"
 
+/* As long as an IPv4 packet may be, with room for its headers. */
+#define LONGEST_SEGMENT 65000
+
 /* A backend that moves frames past QEMU would move them past the adapter too (wire.md 1.2). */
 static bool bypasses_qemu(NetClientState *backend)
 {
@@ -11,21 +14,43 @@ static bool bypasses_qemu(NetClientState *backend)
            get_vhost_net(backend) != NULL;
 }
 
+/* Backends that carry a frame of any length to another QEMU, whatever MTU the guests have set. */
+static bool carries_long_frames(const NetClientState *backend)
+{
+    switch (backend->info->type) {
+    case NET_CLIENT_DRIVER_SOCKET:
+    case NET_CLIENT_DRIVER_STREAM:
+    case NET_CLIENT_DRIVER_DGRAM:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool erdma_eni_find(const char *id, struct erdma_eni *eni, Error **errp)
 {
-    NetClientState *backend = NULL;
+    NetClientState *queues[MAX_QUEUE_NUM] = {NULL};
+    NetClientState *backend;
     NICState *nic;
+    int count;
 
     if (!id || !*id) {
         error_setg(errp, "erdma: property 'eni' must name the netdev of a NIC");
         error_append_hint(errp, "For example: " EXAMPLE "\n");
         return false;
     }
-    if (qemu_find_net_clients_except(id, &backend, NET_CLIENT_DRIVER_NIC, 1) < 1) {
+    count = qemu_find_net_clients_except(id, queues, NET_CLIENT_DRIVER_NIC, MAX_QUEUE_NUM);
+    if (count < 1) {
         error_setg(errp, "erdma: property 'eni': there is no netdev with id '%s'", id);
         error_append_hint(errp, "Write the id of a -netdev, not that of a -device. For example: " EXAMPLE "\n");
         return false;
     }
+    if (count > 1) {
+        error_setg(errp, "erdma: property 'eni': netdev '%s' has %d queues, the adapter sees only one", id, count);
+        error_append_hint(errp, "Leave out queues= (or fds=) on that -netdev.\n");
+        return false;
+    }
+    backend = queues[0];
     if (!backend->peer || backend->peer->info->type != NET_CLIENT_DRIVER_NIC) {
         error_setg(errp, "erdma: property 'eni': no NIC is attached to netdev '%s'", id);
         error_append_hint(errp,
@@ -43,5 +68,6 @@ bool erdma_eni_find(const char *id, struct erdma_eni *eni, Error **errp)
 
     nic = qemu_get_nic(backend->peer);
     eni->mac = nic->conf->macaddr;
+    eni->segment_bytes = carries_long_frames(backend) ? LONGEST_SEGMENT : 0;
     return true;
 }

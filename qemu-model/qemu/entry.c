@@ -147,6 +147,7 @@ static void init_types(void)
 {
     refuse_other_builds();
     erdma_register_types();
+    erdma_register_filter_type();
 }
 
 static bool inside_system_emulator(void)

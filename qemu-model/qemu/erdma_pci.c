@@ -6,11 +6,9 @@
  */
 #include "shim.h"
 
+#include "qemu/cutils.h"
 #include "qemu/queue.h"
-#include "qemu/units.h"
 #include "trace-erdma.h"
-
-#include "../core/capi.h"
 
 #define TYPE_ERDMA "erdma"
 OBJECT_DECLARE_SIMPLE_TYPE(ErdmaState, ERDMA)
@@ -25,14 +23,19 @@ OBJECT_DECLARE_SIMPLE_TYPE(ErdmaState, ERDMA)
 #define ERDMA_MSIX_BAR_SIZE (8 * KiB)
 #define ERDMA_MSIX_PBA_OFFSET (4 * KiB)
 
+/* Properties whose text the core reads, also at run time; before realize it is kept here. */
+enum { TEXT_FAULTS, TEXT_LINK, TEXT_COUNT };
+
 struct ErdmaState {
     PCIDevice parent_obj;
 
     char *eni_id;
+    char *segment_bytes; /* text of the property */
     struct erdma_config config;
-    char *initial_faults; /* text of the property before realize */
+    char *initial_text[TEXT_COUNT];
 
     struct erdma_dev *dev;
+    EniFilter *filter;
     MemoryRegion registers;
     MemoryRegion msix;
     QEMUBH *bh;
@@ -66,7 +69,20 @@ static QLIST_HEAD(, ErdmaState) adapters = QLIST_HEAD_INITIALIZER(adapters);
     X(uint32, pair_timeout_ms, "pair-timeout-ms",                                                                      \
       "wait for the other end of a loopback connection, milliseconds, 1..600000")                                      \
     X(uint32, rnr_hold_ms, "rnr-hold-ms",                                                                              \
-      "hold a message that finds no receive buffer, milliseconds, 0..600000; 0 holds it for ever")
+      "hold a message that finds no receive buffer, milliseconds, 0..600000; 0 holds it for ever")                     \
+    X(uint32, buffer_bytes, "buffer-bytes", "receive and send buffer of a connection, bytes, 65536..4194304")          \
+    X(uint32, ack_delay_ms, "ack-delay-ms", "longest wait before data is acknowledged, milliseconds, 0..500")          \
+    X(uint32, ack_segments, "ack-segments", "segments that are acknowledged at once when so many wait, 1..64")         \
+    X(uint32, rto_min_ms, "rto-min-ms", "smallest retransmission timeout, milliseconds, 10..1000")                     \
+    X(uint32, give_up_ms, "give-up-ms", "a peer that answers nothing for so long is dead, milliseconds, 1000..600000") \
+    X(uint32, keep_idle_ms, "keep-idle-ms", "silence before the first keepalive probe, milliseconds, 1000..7200000")   \
+    X(uint32, keep_interval_ms, "keep-interval-ms", "between keepalive probes, milliseconds, 100..600000")             \
+    X(uint32, keep_probes, "keep-probes", "unanswered keepalive probes that end a connection, 1..100")                 \
+    X(uint32, first_fpdu_ms, "first-fpdu-ms",                                                                          \
+      "the passive end of a connection speaks first after so many milliseconds, 0..60000; 0: never")                   \
+    X(uint32, time_wait_ms, "time-wait-ms", "TIME_WAIT of a closed connection, milliseconds, 100..120000")             \
+    X(bool, complete_queued, "complete-queued",                                                                        \
+      "sends complete when they are in the send buffer, not when the peer acknowledged them")
 
 static const char *adapter_name(const ErdmaState *s)
 {
@@ -173,6 +189,16 @@ static void host_schedule(void *opaque)
     qemu_bh_schedule(s->bh);
 }
 
+static void host_send_frame(void *opaque, enum erdma_side side, const void *frame, size_t len,
+                            const struct erdma_offload *offload)
+{
+    ErdmaState *s = opaque;
+
+    if (s->filter) {
+        erdma_eni_send(s->filter, side, frame, len, offload);
+    }
+}
+
 static void host_trace(void *opaque, enum erdma_trace_kind kind, const uint64_t args[3], const char *text)
 {
     const char *id = adapter_name(opaque);
@@ -210,6 +236,7 @@ static const struct erdma_host_ops host_ops = {
     .now_ns = host_now_ns,
     .arm_timer = host_arm_timer,
     .schedule = host_schedule,
+    .send_frame = host_send_frame,
     .trace = host_trace,
     .guest_error = host_guest_error,
 };
@@ -297,6 +324,17 @@ static char *get_mac(Object *object, Error **errp)
     return g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
+static char *get_connections(Object *object, Error **errp)
+{
+    ErdmaState *s = ERDMA(object);
+    char *text = s->dev ? erdma_dev_connections(s->dev) : NULL;
+    char *copy = g_strdup(text ? text : "[]");
+
+    (void)errp;
+    free(text);
+    return copy;
+}
+
 static char *counter_property(size_t index)
 {
     return g_strdup_printf("counter-%s", erdma_counter_name(index));
@@ -308,6 +346,8 @@ static void add_state_properties(ErdmaState *s)
 
     object_property_add_str(object, "mac", get_mac, NULL);
     object_property_set_description(object, "mac", "address of the paired NIC");
+    object_property_add_str(object, "connections", get_connections, NULL);
+    object_property_set_description(object, "connections", "every connection to another adapter, as JSON text");
     object_property_add(object, "counters", "struct", get_counters, NULL, NULL, NULL);
     object_property_set_description(object, "counters", "every counter of the adapter");
     for (size_t i = 0; i < erdma_counter_count(); i++) {
@@ -325,6 +365,7 @@ static void remove_state_properties(ErdmaState *s)
         return;
     }
     object_property_del(object, "mac");
+    object_property_del(object, "connections");
     object_property_del(object, "counters");
     for (size_t i = 0; i < erdma_counter_count(); i++) {
         g_autofree char *name = counter_property(i);
@@ -333,43 +374,105 @@ static void remove_state_properties(ErdmaState *s)
     }
 }
 
-static char *get_faults(Object *object, Error **errp)
-{
-    ErdmaState *s = ERDMA(object);
-    const char *text = s->dev ? erdma_dev_faults(s->dev) : s->initial_faults;
+/* Texts that the core reads */
 
-    (void)errp;
-    return g_strdup(text ? text : "");
-}
+static const struct text_property {
+    const char *name;
+    const char *description;
+    const char *example;
+    char *(*set)(struct erdma_dev *dev, const char *text);
+    const char *(*get)(const struct erdma_dev *dev);
+} text_properties[TEXT_COUNT] = {
+    [TEXT_FAULTS] = {"faults",
+                     "faults to inject, separated by ';', also at run time: "
+                     "cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], init-stuck, dead (default: none)",
+                     "cmd-fail=0/1:12*3;cmd-drop=0/any;init-stuck", erdma_dev_set_faults, erdma_dev_faults},
+    [TEXT_LINK] =
+        {"link",
+         "trouble on the link, also at run time: SIDE:ITEM,...;seed=N with SIDE to-wire, to-guest or both and "
+         "ITEM loss=P%, delay=TIME, jitter=TIME, reorder=P%, duplicate=P%, corrupt=P%, rate=RATE, cut "
+         "(default: none)",
+         "both:loss=1%,delay=50ms;to-wire:rate=100mbit;seed=7", erdma_dev_set_link, erdma_dev_link},
+};
 
-static bool apply_faults(ErdmaState *s, const char *text, Error **errp)
+static bool apply_text(ErdmaState *s, const struct text_property *property, const char *text, Error **errp)
 {
-    char *problem = erdma_dev_set_faults(s->dev, text);
+    char *problem = property->set(s->dev, text);
 
     if (problem) {
-        error_setg(errp, "erdma: property 'faults': %s", problem);
-        error_append_hint(errp,
-                          "Write for example faults=cmd-fail=0/1:12*3;cmd-drop=0/any;init-stuck or nothing to clear "
-                          "all.\n");
+        error_setg(errp, "erdma: property '%s': %s", property->name, problem);
+        error_append_hint(errp, "Write for example %s=%s or nothing to clear all.\n", property->name,
+                          property->example);
         free(problem);
         return false;
     }
     return true;
 }
 
-static void set_faults(Object *object, const char *text, Error **errp)
+static bool apply_initial_texts(ErdmaState *s, Error **errp)
+{
+    for (size_t i = 0; i < TEXT_COUNT; i++) {
+        if (s->initial_text[i] && !apply_text(s, &text_properties[i], s->initial_text[i], errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void get_text(Object *object, Visitor *visitor, const char *name, void *opaque, Error **errp)
 {
     ErdmaState *s = ERDMA(object);
+    const struct text_property *property = opaque;
+    const char *text = s->dev ? property->get(s->dev) : s->initial_text[property - text_properties];
+    g_autofree char *copy = g_strdup(text ? text : "");
 
-    if (s->dev) {
-        apply_faults(s, text, errp);
+    visit_type_str(visitor, name, &copy, errp);
+}
+
+static void set_text(Object *object, Visitor *visitor, const char *name, void *opaque, Error **errp)
+{
+    ErdmaState *s = ERDMA(object);
+    const struct text_property *property = opaque;
+    char **initial = &s->initial_text[property - text_properties];
+    g_autofree char *text = NULL;
+
+    if (!visit_type_str(visitor, name, &text, errp)) {
         return;
     }
-    g_free(s->initial_faults);
-    s->initial_faults = g_strdup(text);
+    if (s->dev) {
+        apply_text(s, property, text, errp);
+        return;
+    }
+    g_free(*initial);
+    *initial = g_steal_pointer(&text);
+}
+
+static void add_text_properties(ObjectClass *class)
+{
+    for (size_t i = 0; i < TEXT_COUNT; i++) {
+        const struct text_property *property = &text_properties[i];
+
+        object_class_property_add(class, property->name, "string", get_text, set_text, NULL, (void *)property);
+        object_class_property_set_description(class, property->name, property->description);
+    }
 }
 
 /* Life of a device */
+
+static bool choose_segment_bytes(ErdmaState *s, uint32_t of_netdev, Error **errp)
+{
+    const char *text = s->segment_bytes;
+
+    if (!text || strcmp(text, "auto") == 0) {
+        s->config.segment_bytes = of_netdev;
+        return true;
+    }
+    if (!g_ascii_isdigit(text[0]) || qemu_strtoui(text, NULL, 10, &s->config.segment_bytes) < 0) {
+        error_setg(errp, "erdma: property 'segment-bytes': '%s' is neither a number nor auto", text);
+        return false;
+    }
+    return true; /* the core checks the range */
+}
 
 static bool claim_eni(ErdmaState *s, Error **errp)
 {
@@ -388,6 +491,9 @@ static bool claim_eni(ErdmaState *s, Error **errp)
         }
     }
     memcpy(s->config.mac, eni.mac.a, sizeof(s->config.mac));
+    if (!choose_segment_bytes(s, eni.segment_bytes, errp)) {
+        return false;
+    }
     QLIST_INSERT_HEAD(&adapters, s, next);
     s->listed = true;
     return true;
@@ -414,12 +520,20 @@ static bool create_model(ErdmaState *s, Error **errp)
 #define RENAME(type, field, property, description) text = replace_word(text, #field, property);
         ERDMA_TUNABLES(RENAME)
 #undef RENAME
+        text = replace_word(text, "segment_bytes", "segment-bytes");
         error_setg(errp, "erdma: %s", text);
         error_append_hint(errp, "Every property with its range and default: -device erdma,help\n");
         g_free(text);
         return false;
     }
-    return !s->initial_faults || apply_faults(s, s->initial_faults, errp);
+    return apply_initial_texts(s, errp);
+}
+
+static bool join_wire(ErdmaState *s, Error **errp)
+{
+    const struct erdma_eni_user user = {.dev = &s->dev, .device = DEVICE(s), .id = adapter_name(s)};
+
+    return erdma_eni_attach(OBJECT(s), s->eni_id, &user, &s->filter, errp);
 }
 
 static bool add_bars(ErdmaState *s, Error **errp)
@@ -490,6 +604,9 @@ static void tear_down(ErdmaState *s)
         s->dev = NULL;
         erdma_dev_destroy(dev);
     }
+    if (s->filter) {
+        erdma_eni_detach(s->filter);
+    }
     if (s->timer) {
         timer_free(s->timer);
         s->timer = NULL;
@@ -510,8 +627,8 @@ static void erdma_realize(PCIDevice *pci, Error **errp)
 
     s->bh = erdma_compat_bh_new(run_model, s, DEVICE(s));
     s->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, timer_fired, s);
-    if (!claim_eni(s, errp) || !create_model(s, errp) || !add_bars(s, errp) || !add_pcie_capability(s, errp) ||
-        !block_migration(s, errp)) {
+    if (!claim_eni(s, errp) || !create_model(s, errp) || !join_wire(s, errp) || !add_bars(s, errp) ||
+        !add_pcie_capability(s, errp) || !block_migration(s, errp)) {
         tear_down(s);
         return;
     }
@@ -555,7 +672,9 @@ static void erdma_finalize(Object *object)
 {
     ErdmaState *s = ERDMA(object);
 
-    g_free(s->initial_faults);
+    for (size_t i = 0; i < TEXT_COUNT; i++) {
+        g_free(s->initial_text[i]);
+    }
 }
 
 /* Type */
@@ -585,6 +704,7 @@ static void erdma_device_realize(DeviceState *device, Error **errp)
 /* clang-format off */
 static Property erdma_properties[] = {
     DEFINE_PROP_STRING("eni", ErdmaState, eni_id),
+    DEFINE_PROP_STRING("segment-bytes", ErdmaState, segment_bytes),
     ERDMA_TUNABLES(PROPERTY)
     ERDMA_PROP_END
 };
@@ -632,11 +752,11 @@ static void erdma_class_init(ObjectClass *class, ERDMA_CLASS_DATA data)
     ERDMA_TUNABLES(DESCRIBE)
 #undef DESCRIBE
 
-    object_class_property_add_str(class, "faults", get_faults, set_faults);
-    object_class_property_set_description(class, "faults",
-                                          "faults to inject, separated by ';', also at run time: "
-                                          "cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], init-stuck, dead "
-                                          "(default: none)");
+    object_class_property_set_description(class, "segment-bytes",
+                                          "payload of the largest TCP segment between two adapters: 0 for what the "
+                                          "connection's handshake says, 1460..65000, or auto, which is as long as the "
+                                          "netdev surely carries (default: auto)");
+    add_text_properties(class);
 }
 
 static const TypeInfo erdma_type = {

@@ -28,10 +28,13 @@ bool modelBusy = false;
 
 class Busy {
 public:
-    Busy() { modelBusy = true; }
-    ~Busy() { modelBusy = false; }
+    Busy() : before_(modelBusy) { modelBusy = true; }
+    ~Busy() { modelBusy = before_; }
     Busy(const Busy&) = delete;
     Busy& operator=(const Busy&) = delete;
+
+private:
+    const bool before_;
 };
 
 bool runsOver(uint64_t addr, size_t length) { return length != 0 && addr + (length - 1) < addr; }
@@ -136,7 +139,10 @@ struct erdma_dev* erdma_dev_create(const struct erdma_config* config, const stru
     return std::make_unique<erdma_dev>(*config, *ops, opaque).release();
 }
 
-void erdma_dev_destroy(struct erdma_dev* dev) { const std::unique_ptr<erdma_dev> owned(dev); }
+void erdma_dev_destroy(struct erdma_dev* dev) {
+    const erdma::Busy busy;
+    const std::unique_ptr<erdma_dev> owned(dev);
+}
 
 uint64_t erdma_dev_mmio_read(struct erdma_dev* dev, uint64_t offset, unsigned size) {
     return dev->device.mmioRead(offset, size);
@@ -149,7 +155,10 @@ void erdma_dev_mmio_write(struct erdma_dev* dev, uint64_t offset, uint64_t value
     dev->device.mmioWrite(offset, value, size);
 }
 
-void erdma_dev_reset(struct erdma_dev* dev) { dev->device.reset(false); }
+void erdma_dev_reset(struct erdma_dev* dev) {
+    const erdma::Busy busy;
+    dev->device.reset(false);
+}
 
 void erdma_dev_run(struct erdma_dev* dev) {
     const erdma::Busy busy;
@@ -160,6 +169,8 @@ void erdma_dev_timer(struct erdma_dev* dev) {
     const erdma::Busy busy;
     dev->device.timer();
 }
+
+bool erdma_busy(void) { return erdma::modelBusy; }
 
 bool erdma_dev_wants_frame(struct erdma_dev* dev, enum erdma_side side, const void* head, size_t head_len,
                            size_t frame_len) {

@@ -4,6 +4,9 @@
 No guest runs: the processor is stopped, the tests play the part of the driver
 by reading and writing ports, registers and guest memory.  All waits are
 bounded, QEMU is ended with the test.
+
+A machine that is started with running=True has a processor that sleeps from
+the first instruction on; its clock runs and its network cards work.
 """
 
 import contextlib
@@ -50,7 +53,7 @@ class QmpError(Exception):
 class Qemu:
     """A running QEMU.  Use as context manager."""
 
-    def __init__(self, options, machine="q35", wrapper=WRAPPER):
+    def __init__(self, options, machine="q35", wrapper=WRAPPER, running=False, **settings):
         self.folder = tempfile.mkdtemp(prefix="erdma-model-test-")
         self.log = open(os.path.join(self.folder, "stderr"), "w+", encoding="utf-8")
         self.events = []
@@ -60,11 +63,13 @@ class Qemu:
             listeners[name].bind(os.path.join(self.folder, name))
             listeners[name].listen(1)
             listeners[name].settimeout(LIMIT)
-        command = [wrapper, "-machine", machine, "-display", "none", "-nodefaults", "-accel", "tcg", "-S",
+        command = [wrapper, "-machine", machine, "-display", "none", "-nodefaults", "-accel", "tcg",
+                   *(["-bios", self._sleeping_firmware()] if running else ["-S"]),
                    "-qtest", f"unix:{self.folder}/qtest", "-qtest-log", "none",
                    "-chardev", f"socket,path={self.folder}/qmp,id=qmp", "-mon", "chardev=qmp,mode=control",
                    *options]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        **settings)
         self.streams = {}
         try:
             for name in ("qtest", "qmp"):
@@ -90,10 +95,17 @@ class Qemu:
             try:
                 connection, _ = listener.accept()
                 connection.settimeout(LIMIT)
-                return connection.makefile("rw", encoding="utf-8", newline="\n")
+                with connection:  # the stream keeps it open
+                    return connection.makefile("rw", encoding="utf-8", newline="\n")
             except socket.timeout:
                 if self.process.poll() is not None or time.monotonic() > limit:
                     raise RuntimeError("QEMU did not come up: " + self.output()) from None
+
+    def _sleeping_firmware(self):
+        path = os.path.join(self.folder, "firmware")
+        with open(path, "wb") as file:
+            file.write(bytes(0xFFF0) + b"\xfa\xf4\xeb\xfd".ljust(16, b"\0"))  # cli; hlt; again
+        return path
 
     def close(self):
         if self.process.poll() is None:
@@ -122,7 +134,7 @@ class Qemu:
             raise RuntimeError("QEMU ended: " + self.output())
         return json.loads(line)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         request = {"execute": name}
         if arguments:
             request["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}

@@ -4,6 +4,7 @@
 import unittest
 
 import qemu_host as host
+from tap import Tap
 
 
 class Refused(unittest.TestCase):
@@ -53,6 +54,17 @@ class Refused(unittest.TestCase):
                 "default-cc": (5,),
                 "pair-timeout-ms": (0, 600001),
                 "rnr-hold-ms": (600001,),
+                "segment-bytes": (1, 1459, 65001),
+                "buffer-bytes": (65535, 4194305),
+                "ack-delay-ms": (501,),
+                "ack-segments": (0, 65),
+                "rto-min-ms": (9, 1001),
+                "give-up-ms": (999, 600001),
+                "keep-idle-ms": (999, 7200001),
+                "keep-interval-ms": (99, 600001),
+                "keep-probes": (0, 101),
+                "first-fpdu-ms": (60001,),
+                "time-wait-ms": (99, 120001),
         }.items():
             for value in values:
                 with self.subTest(property=name, value=value):
@@ -63,6 +75,14 @@ class Refused(unittest.TestCase):
         self.refused([*host.nic(), *host.adapter(vectors="many")], "'vectors'")
         self.refused([*host.nic(), *host.adapter(atomic="perhaps")], "'atomic'")
         self.refused([*host.nic(), *host.adapter(vectors=2 ** 33)], "vectors")
+        for text in ("", "large", "1448k", "-1", "4294967296"):
+            self.refused([*host.nic(), *host.adapter(segment_bytes=text)], "'segment-bytes'", "auto")
+
+    def test_several_queues(self):
+        with Tap() as tap:
+            self.refused(["-netdev", f"tap,id=eni0,ifname={tap.name},script=no,downscript=no,queues=2",
+                          "-device", "virtio-net-pci,netdev=eni0,mq=on,vectors=6,romfile=", *host.adapter()],
+                         "netdev 'eni0' has 2 queues", "Leave out queues=")
 
     def test_option_rom(self):
         self.refused([*host.nic(), *host.adapter(romfile="efi-virtio.rom")], "leave out 'romfile'")
@@ -79,19 +99,29 @@ class Accepted(unittest.TestCase):
         defaults = {"vectors": "32", "direct-wqe-groups": "24", "qblock": "4", "max-cqe-log": "20",
                     "max-recv-wr-log": "15", "max-mr-size-log": "36", "default-cc": "1",
                     "firmware-version": str(0x225), "atomic": "true", "multilevel-mtt": "true",
-                    "extended-doorbells": "false", "pair-timeout-ms": "15000", "rnr-hold-ms": "30000"}
+                    "extended-doorbells": "false", "pair-timeout-ms": "15000", "rnr-hold-ms": "30000",
+                    "buffer-bytes": "1048576", "ack-delay-ms": "40", "ack-segments": "2", "rto-min-ms": "200",
+                    "give-up-ms": "30000", "keep-idle-ms": "60000", "keep-interval-ms": "10000", "keep-probes": "6",
+                    "first-fpdu-ms": "1000", "time-wait-ms": "4000", "complete-queued": "false",
+                    "segment-bytes": "auto"}
         for name, default in defaults.items():
             self.assertIn(" - ", lines[name])
             self.assertIn(f"(default: {default})", lines[name])
-        for name in ("eni", "faults"):
+        for name in ("eni", "faults", "link"):
             self.assertIn(" - ", lines[name])
 
     def test_ends_of_ranges(self):
         low = {"vectors": 2, "direct_wqe_groups": 0, "qblock": 1, "max_cqe_log": 6, "max_recv_wr_log": 6,
-               "max_mr_size_log": 20, "default_cc": 0, "pair_timeout_ms": 1, "rnr_hold_ms": 0, "atomic": "off"}
+               "max_mr_size_log": 20, "default_cc": 0, "pair_timeout_ms": 1, "rnr_hold_ms": 0, "atomic": "off",
+               "segment_bytes": 0, "buffer_bytes": 65536, "ack_delay_ms": 0, "ack_segments": 1, "rto_min_ms": 10,
+               "give_up_ms": 1000, "keep_idle_ms": 1000, "keep_interval_ms": 100, "keep_probes": 1,
+               "first_fpdu_ms": 0, "time_wait_ms": 100}
         high = {"vectors": 32, "direct_wqe_groups": 255, "qblock": 64, "max_cqe_log": 20, "max_recv_wr_log": 15,
                 "max_mr_size_log": 48, "default_cc": 4, "pair_timeout_ms": 600000, "rnr_hold_ms": 600000,
-                "extended_doorbells": "on"}
+                "extended_doorbells": "on", "segment_bytes": 65000, "buffer_bytes": 4194304, "ack_delay_ms": 500,
+                "ack_segments": 64, "rto_min_ms": 1000, "give_up_ms": 600000, "keep_idle_ms": 7200000,
+                "keep_interval_ms": 600000, "keep_probes": 100, "first_fpdu_ms": 60000, "time_wait_ms": 120000,
+                "complete_queued": "on"}
         with host.Qemu([*host.nic(0), *host.adapter(0, **low), *host.nic(1), *host.adapter(1, **high)]) as qemu:
             self.assertEqual(qemu.get("vectors", "eri0"), 2)
             self.assertEqual(qemu.get("vectors", "eri1"), 32)

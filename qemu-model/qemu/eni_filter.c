@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The adapter's place between the paired NIC and the network backend
+ * (wire.md 1.2): a net filter on the netdev, which sees every frame in both
+ * directions.  Frames that the model does not want pass as they are, without
+ * being copied.
+ *
+ * Filters that were on the netdev before the adapter came (those of the
+ * command line, filter-dump for one) are on the side of the wire and see what
+ * the adapter sends and receives there.
+ *
+ * Who removes the filter: the adapter when it leaves, or QEMU when the netdev
+ * goes first.
+ */
+#include "shim.h"
+
+#include "trace-erdma.h"
+
+#define TYPE_ERDMA_ENI_FILTER "erdma-eni-filter"
+OBJECT_DECLARE_SIMPLE_TYPE(EniFilter, ERDMA_ENI_FILTER)
+
+/* The largest frame: Ethernet header, two VLAN tags, the largest IP packet. */
+#define FRAME_MAX (14 + 2 * 4 + 65535)
+#define HEAD_MAX 64 /* octets that erdma_dev_wants_frame() looks at */
+#define FRAME_MIN 60
+
+/* Frames that came while the model was at work; more are lost, as on any overrun interface. */
+#define WAITING_MAX_FRAMES 1024
+#define WAITING_MAX_OCTETS (16 * MiB)
+
+struct waiting_frame {
+    QSIMPLEQ_ENTRY(waiting_frame) next;
+    enum erdma_side side;
+    unsigned flags;
+    size_t header; /* octets of the virtio-net header in front */
+    size_t length; /* with header */
+    uint8_t data[];
+};
+
+struct EniFilter {
+    NetFilterState parent_obj;
+
+    struct erdma_eni_user user;
+    EniFilter **place; /* where the adapter keeps its pointer to this; NULL: the adapter has left */
+    QEMUBH *bh;
+    QSIMPLEQ_HEAD(, waiting_frame) waiting;
+    unsigned waiting_frames;
+    size_t waiting_octets;
+    bool shown; /* frames since the last erdma_dev_frames_end() */
+    uint8_t frame[FRAME_MAX];
+};
+
+static struct erdma_dev *model_of(EniFilter *f)
+{
+    return f->place ? *f->user.dev : NULL;
+}
+
+/* struct virtio_net_hdr; the host and its x86 guests are little-endian, and so is the header. */
+static void read_offload(const struct iovec *iov, int iovcnt, size_t header, struct erdma_offload *offload)
+{
+    struct virtio_net_hdr raw;
+
+    memset(offload, 0, sizeof(*offload));
+    if (header < sizeof(raw) || iov_to_buf(iov, iovcnt, 0, &raw, sizeof(raw)) < sizeof(raw)) {
+        return;
+    }
+    offload->needs_checksum = raw.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    offload->data_valid = raw.flags & VIRTIO_NET_HDR_F_DATA_VALID;
+    offload->gso_type = raw.gso_type;
+    offload->header_bytes = le16_to_cpu(raw.hdr_len);
+    offload->segment_bytes = raw.gso_type == VIRTIO_NET_HDR_GSO_NONE ? 0 : le16_to_cpu(raw.gso_size);
+    offload->checksum_start = le16_to_cpu(raw.csum_start);
+    offload->checksum_offset = le16_to_cpu(raw.csum_offset);
+}
+
+static void write_offload(const struct erdma_offload *offload, struct virtio_net_hdr *raw)
+{
+    raw->flags = (offload->needs_checksum ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0) |
+                 (offload->data_valid ? VIRTIO_NET_HDR_F_DATA_VALID : 0);
+    raw->gso_type = offload->gso_type;
+    raw->hdr_len = cpu_to_le16(offload->header_bytes);
+    raw->gso_size = cpu_to_le16(offload->segment_bytes);
+    raw->csum_start = cpu_to_le16(offload->checksum_start);
+    raw->csum_offset = cpu_to_le16(offload->checksum_offset);
+}
+
+/*
+ * The frame in one piece that nobody else can change: the NIC's frames lie in
+ * guest memory, and a hub hands those of another NIC on.
+ */
+static const void *in_one_piece(EniFilter *f, enum erdma_side side, size_t header, size_t length,
+                                const struct iovec *iov, int iovcnt)
+{
+    const NetClientState *backend = NETFILTER(f)->netdev;
+
+    if (side == ERDMA_TO_GUEST && iovcnt == 1 && backend->info->type != NET_CLIENT_DRIVER_HUBPORT) {
+        return (const uint8_t *)iov[0].iov_base + header;
+    }
+    iov_to_buf(iov, iovcnt, header, f->frame, length);
+    return f->frame;
+}
+
+/* Shows a frame to the model.  true: the model took it. */
+static bool offer(EniFilter *f, enum erdma_side side, size_t header, const struct iovec *iov, int iovcnt)
+{
+    struct erdma_dev *dev = model_of(f);
+    size_t length = iov_size(iov, iovcnt) - header;
+    uint8_t head[HEAD_MAX];
+    size_t head_length = iov_to_buf(iov, iovcnt, header, head, sizeof(head));
+    struct erdma_offload offload;
+    bool guard;
+    bool taken;
+
+    if (!dev || !erdma_dev_wants_frame(dev, side, head, head_length, length)) {
+        return false;
+    }
+    if (!runstate_is_running()) {
+        /* The guest's memory stands still.  The peer's TCP sends again. */
+        return true;
+    }
+    read_offload(iov, iovcnt, header, &offload);
+    guard = erdma_compat_guard_enter(f->user.device);
+    taken = erdma_dev_frame(dev, side, in_one_piece(f, side, header, length, iov, iovcnt), length, &offload);
+    erdma_compat_guard_leave(f->user.device, guard);
+    if (!f->shown) {
+        f->shown = true;
+        qemu_bh_schedule(f->bh);
+    }
+    trace_erdma_frame(f->user.id, side, length, taken ? "taken" : "seen");
+    return taken;
+}
+
+static void drop_waiting(EniFilter *f, struct waiting_frame *frame)
+{
+    QSIMPLEQ_REMOVE_HEAD(&f->waiting, next);
+    f->waiting_frames--;
+    f->waiting_octets -= frame->length;
+    g_free(frame);
+}
+
+static void wait_for_model(EniFilter *f, enum erdma_side side, unsigned flags, size_t header, const struct iovec *iov,
+                           int iovcnt)
+{
+    size_t length = iov_size(iov, iovcnt);
+    struct waiting_frame *frame;
+
+    if (f->waiting_frames >= WAITING_MAX_FRAMES || f->waiting_octets + length > WAITING_MAX_OCTETS) {
+        trace_erdma_frame(f->user.id, side, length, "lost: too many wait");
+        return;
+    }
+    frame = g_malloc(sizeof(*frame) + length);
+    frame->side = side;
+    frame->flags = flags;
+    frame->header = header;
+    frame->length = length;
+    iov_to_buf(iov, iovcnt, 0, frame->data, length);
+    QSIMPLEQ_INSERT_TAIL(&f->waiting, frame, next);
+    f->waiting_frames++;
+    f->waiting_octets += length;
+    qemu_bh_schedule(f->bh);
+}
+
+/* Onwards, past this filter. */
+static void pass_on(EniFilter *f, enum erdma_side side, unsigned flags, const struct iovec *iov, int iovcnt)
+{
+    NetClientState *backend = NETFILTER(f)->netdev;
+
+    qemu_netfilter_pass_to_next(side == ERDMA_TO_GUEST ? backend : backend->peer, flags, iov, iovcnt, f);
+}
+
+static ssize_t eni_filter_receive(NetFilterState *nf, NetClientState *sender, unsigned flags, const struct iovec *iov,
+                                  int iovcnt, NetPacketSent *sent_cb)
+{
+    EniFilter *f = ERDMA_ENI_FILTER(nf);
+    enum erdma_side side = sender == nf->netdev ? ERDMA_TO_GUEST : ERDMA_TO_WIRE;
+    /* QEMU's own frames (announcements) come without a header. */
+    size_t header = flags & QEMU_NET_PACKET_FLAG_RAW ? 0 : (size_t)nf->netdev->vnet_hdr_len;
+    size_t total = iov_size(iov, iovcnt);
+
+    (void)sent_cb;
+    if (!model_of(f) || total <= header || total - header > FRAME_MAX) {
+        return 0;
+    }
+    if (erdma_busy() || !QSIMPLEQ_EMPTY(&f->waiting)) {
+        wait_for_model(f, side, flags, header, iov, iovcnt);
+        return (ssize_t)total;
+    }
+    return offer(f, side, header, iov, iovcnt) ? (ssize_t)total : 0;
+}
+
+static void catch_up(void *opaque)
+{
+    EniFilter *f = opaque;
+    unsigned left = f->waiting_frames; /* what comes meanwhile waits for the next turn */
+
+    while (left--) {
+        struct waiting_frame *frame = QSIMPLEQ_FIRST(&f->waiting);
+        struct iovec iov = {.iov_base = frame->data, .iov_len = frame->length};
+
+        if (!offer(f, frame->side, frame->header, &iov, 1)) {
+            pass_on(f, frame->side, frame->flags, &iov, 1);
+        }
+        drop_waiting(f, frame);
+    }
+    if (!QSIMPLEQ_EMPTY(&f->waiting)) {
+        qemu_bh_schedule(f->bh);
+    }
+    if (f->shown && model_of(f)) {
+        f->shown = false;
+        erdma_dev_frames_end(model_of(f));
+    }
+}
+
+void erdma_eni_send(EniFilter *f, enum erdma_side side, const void *frame, size_t len,
+                    const struct erdma_offload *offload)
+{
+    static const uint8_t padding[FRAME_MIN];
+    struct {
+        struct virtio_net_hdr raw;
+        uint8_t rest[64 - sizeof(struct virtio_net_hdr)]; /* of the longer forms: the NIC fills it or nobody looks */
+    } header = {};
+    NetFilterState *nf = NETFILTER(f);
+    NetClientState *backend = nf->netdev;
+    struct iovec iov[3];
+    int count = 0;
+    const char *lost = NULL;
+
+    if (!nf->on) {
+        lost = "lost: the filter is off";
+    } else if (!backend->peer || backend->peer->link_down || backend->link_down) {
+        lost = "lost: no link";
+    } else if ((size_t)backend->vnet_hdr_len > sizeof(header) ||
+               (!backend->vnet_hdr_len && (offload->needs_checksum || offload->segment_bytes))) {
+        /* A held frame of before the NIC was reset: nobody would finish it.  TCP sends again. */
+        lost = "lost: no one finishes its checksum";
+    }
+    trace_erdma_frame(f->user.id, side, len, lost ? lost : "sent");
+    if (lost) {
+        return;
+    }
+
+    if (backend->vnet_hdr_len) {
+        write_offload(offload, &header.raw);
+        iov[count++] = (struct iovec){&header, (size_t)backend->vnet_hdr_len};
+    }
+    iov[count++] = (struct iovec){(void *)frame, len};
+    if (side == ERDMA_TO_GUEST && len < FRAME_MIN && net_peer_needs_padding(backend)) {
+        iov[count++] = (struct iovec){(void *)padding, FRAME_MIN - len};
+    }
+    pass_on(f, side, QEMU_NET_PACKET_FLAG_NONE, iov, count);
+}
+
+bool erdma_eni_attach(Object *owner, const char *netdev, const struct erdma_eni_user *user, EniFilter **place,
+                      Error **errp)
+{
+    Object *object = object_new_with_props(TYPE_ERDMA_ENI_FILTER, owner, "filter", errp, "netdev", netdev, NULL);
+    EniFilter *f;
+
+    if (!object) {
+        return false;
+    }
+    f = ERDMA_ENI_FILTER(object);
+    f->user = *user;
+    f->bh = erdma_compat_bh_new(catch_up, f, user->device);
+    f->place = place;
+    *place = f;
+    return true;
+}
+
+void erdma_eni_detach(EniFilter *f)
+{
+    struct waiting_frame *frame;
+
+    /* The adapter is gone: what waits for it is ordinary traffic now. */
+    while ((frame = QSIMPLEQ_FIRST(&f->waiting))) {
+        struct iovec iov = {.iov_base = frame->data, .iov_len = frame->length};
+
+        pass_on(f, frame->side, frame->flags, &iov, 1);
+        drop_waiting(f, frame);
+    }
+    object_unparent(OBJECT(f));
+}
+
+static void eni_filter_init(Object *object)
+{
+    QSIMPLEQ_INIT(&ERDMA_ENI_FILTER(object)->waiting);
+}
+
+static void eni_filter_cleanup(NetFilterState *nf)
+{
+    EniFilter *f = ERDMA_ENI_FILTER(nf);
+
+    while (!QSIMPLEQ_EMPTY(&f->waiting)) {
+        drop_waiting(f, QSIMPLEQ_FIRST(&f->waiting));
+    }
+    if (f->bh) {
+        qemu_bh_delete(f->bh);
+    }
+    if (f->place) {
+        *f->place = NULL;
+    }
+}
+
+static void eni_filter_class_init(ObjectClass *class, ERDMA_CLASS_DATA data)
+{
+    NetFilterClass *filter_class = NETFILTER_CLASS(class);
+
+    (void)data;
+    filter_class->receive_iov = eni_filter_receive;
+    filter_class->cleanup = eni_filter_cleanup;
+}
+
+static const TypeInfo eni_filter_type = {
+    .name = TYPE_ERDMA_ENI_FILTER,
+    .parent = TYPE_NETFILTER,
+    .instance_size = sizeof(EniFilter),
+    .instance_init = eni_filter_init,
+    .class_init = eni_filter_class_init,
+};
+
+void erdma_register_filter_type(void)
+{
+    type_register_static(&eni_filter_type);
+}
