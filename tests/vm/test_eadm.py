@@ -1,91 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """eadm and the diagnostics device: what they say is what is there, to those who may know it, and nothing else."""
 
-import contextlib
 import json
 import os
 import re
 import time
 
-import pytest
-
+from eadm_tools import (EADM, FAILED, NO_DEVICE, NO_DRIVER, NO_OBJECT, NO_RIGHTS, NOBODY, USAGE, busiest, eadm, eadm_json,
+                        mirror, needs_eadm, open_node, running, schema, traffic)  # noqa: F401  (a fixture is used by name)
 from erdmalab import workloads
-from erdmalab.common import BUILD, ROOT
-from support import bdf, counters, expect_in_use, in_use, program
+from erdmalab.common import ROOT
+from support import bdf, counters, expect_in_use, in_use
 
-EADM = os.path.join(BUILD, "tools", "eadm", "eadm")
-NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-OK, FINDINGS, USAGE, NO_DRIVER, NO_DEVICE, NO_OBJECT, NO_RIGHTS, FAILED = range(8)
-
-pytestmark = pytest.mark.skipif(not os.path.exists(EADM), reason=f"{EADM} is not built; install libcli11-dev, "
-                                "libfmt-dev and nlohmann-json3-dev and run ./lab build")
-
-
-def schema():
-    jsonschema = pytest.importorskip("jsonschema", reason="python3-jsonschema is missing")
-    with open(os.path.join(ROOT, "tools", "eadm", "schema.json"), encoding="utf-8") as file:
-        whole = json.load(file)
-    return jsonschema, whole
-
-
-def eadm(vm, *words, code=OK, user=(), timeout=60):
-    """Runs eadm; returns its output, or with an expected error what it says about it."""
-    result = vm.run([*user, EADM, *map(str, words)], timeout=timeout * vm.slow, check=False)
-    assert result.code == code, f"eadm {' '.join(map(str, words))}: code {result.code}\n{result.output}{result.errors}"
-    return result.output if code in (OK, FINDINGS) else result.errors + result.output
-
-
-def eadm_json(vm, *words, command=None, **keywords):
-    """The same as JSON, which must be as the schema says."""
-    value = json.loads(eadm(vm, *words, "-j", **keywords))
-    jsonschema, whole = schema()
-    jsonschema.validate(value, {**whole, "$ref": f"#/definitions/{command or words[0]}"})
-    return value
-
-
-@pytest.fixture
-def open_node(vm):
-    """The node as the udev rule of the packages makes it."""
-    with open(os.path.join(ROOT, "tools", "eadm", "60-erdma.rules"), encoding="utf-8") as rules:
-        mode = re.search(r'KERNEL=="erdma".*MODE="(\d+)"', rules.read())[1]
-    vm.run(["chmod", mode, "/dev/erdma"])
-
-
-@contextlib.contextmanager
-def traffic(vm, seconds=1000, options=()):
-    """ib_write_bw against itself for as long as the block takes; polite, so that eadm gets a processor."""
-    port = workloads.next_port()
-    common = ["nice", "-n", "19", "ib_write_bw", "-R", "-F", "-p", str(port), "-D", str(seconds), *options]
-    server = vm.popen(common)
-    client = None
-    try:
-        workloads.wait_listener(vm, port, server)
-        client = vm.popen([*common, vm.address])
-        deadline = time.monotonic() + 30 * vm.slow
-        while sum((qp["sq_pi"] or 0) > 64 for qp in running(vm)) < 1:
-            assert time.monotonic() < deadline and client.code is None, client.text
-            time.sleep(0.2)
-        yield port
-    finally:
-        for job in (client, server):
-            if job:
-                with contextlib.suppress(Exception):
-                    job.kill()
-
-
-def busiest(qps):
-    """The queue pair that the data leaves by; the others carry a few messages of the benchmark."""
-    return max(qps, key=lambda qp: qp["sq_pi"] or 0)
-
-
-def running(vm):
-    return [qp for qp in json.loads(eadm(vm, "info", "qp", "-j"))["qp"] if qp["state"] == "RTS"]
-
-
-def mirror(qp, qps):
-    """The other end of a connection of which both are here."""
-    peer, = [one for one in qps.values() if (one["local"], one["remote"]) == (qp["remote"], qp["local"])]
-    return peer
+pytestmark = needs_eadm
 
 
 # ---- without traffic ----
@@ -113,7 +40,7 @@ def test_devices(vm, open_node, rdma_device):
 
 
 def test_words(vm, open_node):
-    assert "did you mean 'stat'" in eadm(vm, "sttat", code=USAGE)
+    assert "did you mean 'doctor'" in eadm(vm, "docotr", code=USAGE)
     assert "did you mean 'qp'" in eadm(vm, "info", "qps", code=USAGE)
     assert "did you mean 'delayed_ack'" in eadm(vm, "conf", "delayed_akc", code=USAGE)
     for words in ([], ["info"], ["info", "qp", "x"], ["stat", "-l", "0"], ["stat", "--nonsense"], ["dump", "sq"],

@@ -45,7 +45,7 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
         return row.back();
     };
     std::string best;
-    size_t least = std::max<size_t>(2, word.size() / 2) + 1;
+    size_t least = std::max<size_t>(2, word.size() / 2) + 1; // farther is no likeness
     for (const std::string& candidate : known) {
         const bool begins = !word.empty() && candidate.compare(0, word.size(), word) == 0;
         const size_t far = begins ? 0 : distance(word, candidate);

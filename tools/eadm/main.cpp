@@ -88,6 +88,10 @@ int run(int argc, char** argv) {
     conf->add_option("name", line.setting, "which one")->type_name("NAME");
     conf->add_option("value", line.value, "new value")->type_name("VALUE");
 
+    auto* trace = app.add_subcommand("trace", "commands, connections, states and events as they happen (root)");
+    trace->add_option("seconds", line.seconds, "stop after so long")->type_name("SECONDS");
+    auto* doctor = app.add_subcommand("doctor", "what is wrong and what to do about it");
+
     try {
         std::vector<std::string> known;
         for (const CLI::App* command : app.get_subcommands([](CLI::App*) { return true; }))
@@ -127,6 +131,10 @@ int run(int argc, char** argv) {
         exit = eadm::dumpRing(line.options, line.dump);
     } else if (conf->parsed()) {
         exit = eadm::configure(line.options, line.setting, line.value);
+    } else if (trace->parsed()) {
+        exit = eadm::followTrace(line.options, line.seconds);
+    } else if (doctor->parsed()) {
+        exit = eadm::examine(line.options);
     }
     return static_cast<int>(exit);
 }

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""eadm doctor names the cause of staged faults, and says "healthy" when nothing is wrong."""
+
+import contextlib
+import time
+
+import pytest
+
+from eadm_tools import (EADM, FINDINGS, OK, eadm, eadm_json, needs_eadm, open_node, traffic,
+                        wait_for)  # noqa: F401  (a fixture is used by name)
+from erdmalab import workloads
+from support import bdf, program
+
+pytestmark = needs_eadm
+
+
+def doctor(vm, code=FINDINGS):
+    """What it finds: id -> finding."""
+    said = eadm_json(vm, "doctor", code=code)
+    assert said["healthy"] == (code == OK)
+    return {one["id"]: one for one in said["findings"]}
+
+
+@pytest.fixture
+def well(vm, open_node):
+    """A driver without a past, and the interface as it was."""
+    vm.unload_driver()
+    vm.load_driver()
+    vm.run(["chmod", "666", "/dev/erdma"])
+    nic = eadm_json(vm, "dev")["devices"][0]["netdev"]
+    yield nic
+    vm.run(f"ip link set {nic} up; ip addr replace {vm.address}/24 brd + dev {nic}; "
+           "sysctl -qw net.ipv4.tcp_window_scaling=1; modprobe rdma_ucm", check=False)
+
+
+def test_healthy(vm, well):
+    assert doctor(vm, code=OK) == {}
+    with traffic(vm):
+        assert eadm(vm, "doctor") == "healthy\n"
+
+
+def test_network(vm, well):
+    """Interface down, no address, window scaling off."""
+    vm.run(["ip", "link", "set", well, "down"])
+    found = doctor(vm)
+    assert found["interface-down"]["severity"] == "fault" and found["interface-down"]["figures"]["up"] is False
+    assert f"ip link set {well} up" in found["interface-down"]["advice"]
+    vm.run(f"ip link set {well} up; ip addr flush dev {well}; sysctl -qw net.ipv4.tcp_window_scaling=0")
+    found = doctor(vm)
+    assert set(found) == {"no-address", "small-window"}
+    assert found["small-window"]["figures"]["tcp_window_scaling"] is False
+
+
+def test_setup(vm, well):
+    """Nobody listens; the connection manager's node is missing."""
+    vm.run(["rping", "-c", "-a", vm.address, "-p", "1", "-C", "1"], check=False)
+    found = doctor(vm, code=OK)
+    assert found["connection-refused"]["severity"] == "note" and found["connection-refused"]["figures"]["count"] == 1
+    vm.run(["modprobe", "-r", "rdma_ucm"])
+    assert doctor(vm)["modules-missing"]["figures"]["missing"] == ["/dev/infiniband/rdma_cm"]
+
+
+def test_commands_fail(vm, well):
+    vm.qom_set("faults", "cmd-fail=0/8:12")
+    try:
+        vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=60 * vm.slow, check=False)
+    finally:
+        vm.qom_set("faults", "")
+    found = doctor(vm)
+    assert found["command-failed"]["figures"]["failed"] >= 1
+    assert found["registration-failed"]["figures"]["failed"] >= 1
+
+
+def test_device_dead(vm, well):
+    vm.qom_set("faults", "dead")
+    try:
+        vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=90 * vm.slow, check=False)
+        found = doctor(vm)
+    finally:
+        vm.qom_set("faults", "")
+        vm.unload_driver(timeout=60 * vm.slow)
+    assert found["device-broken"]["severity"] == "fault"
+
+
+def test_no_receive_buffers(vm, well):
+    job = vm.popen([program("diag_objects"), "starve", vm.address])
+    try:
+        wait_for(vm, "ready", job)
+        found = doctor(vm)
+    finally:
+        job.kill()
+    assert set(found) == {"no-receive-buffers"}
+    figures = found["no-receive-buffers"]["figures"]
+    assert figures["outstanding_blocks"] == 5 and "diag_objects" in found["no-receive-buffers"]["text"]
+
+
+def test_other_ways(vm, well):
+    """Soft-RoCE on the same interface, idle and carrying; TCP instead of RDMA."""
+    vm.run(["modprobe", "rdma_rxe"])
+    vm.run(["rdma", "link", "add", "rxe0", "type", "rxe", "netdev", well])
+    try:
+        assert doctor(vm)["other-rdma-device"]["severity"] == "warning"
+        common = ["ib_write_bw", "-d", "rxe0", "-F", "-p", "18999", "-D", "60"]
+        with background(vm, common, common + [vm.address]):
+            deadline = time.monotonic() + 30 * vm.slow
+            while doctor(vm)["other-rdma-device"]["severity"] != "fault":
+                assert time.monotonic() < deadline
+    finally:
+        vm.run(["rdma", "link", "delete", "rxe0"])
+    script = ("import socket, sys\n"
+              "s = socket.socket()\n"
+              "if sys.argv[1] == 'listen':\n"
+              "    s.bind((sys.argv[2], 18998)); s.listen(1); c = s.accept()[0]\n"
+              "    while c.recv(1 << 20): pass\n"
+              "else:\n"
+              "    s.connect((sys.argv[2], 18998))\n"
+              "    while True: s.sendall(bytes(1 << 20))\n")
+    python = ["nice", "-n", "19", "/usr/bin/python3", "-c", script]
+    with background(vm, [*python, "listen", vm.address], [*python, "send", vm.address]):
+        deadline = time.monotonic() + 30 * vm.slow
+        while True:
+            found = eadm_json(vm, "doctor", code=None)["findings"]
+            if found:
+                break
+            assert time.monotonic() < deadline
+    assert [one["id"] for one in found] == ["tcp-instead"] and found[0]["figures"]["tcp_connections"] >= 1
+
+
+@contextlib.contextmanager
+def background(vm, server, client):
+    """A pair of programs; the client tries until the server is there."""
+    first = vm.popen(server)
+    second = vm.popen(["sh", "-c", 'until "$@"; do sleep 1; done', "sh", *client])
+    try:
+        yield
+    finally:
+        for job in (second, first):
+            with contextlib.suppress(Exception):
+                job.kill()
+
+
+def test_driver_is_not_there(vm, well):
+    """Not bound, then not loaded."""
+    where = bdf(vm)
+    vm.run(f"echo {where} > /sys/bus/pci/drivers/erdma/unbind")
+    found = doctor(vm)
+    assert found["not-bound"]["figures"]["pci"] == where
+    vm.unload_driver()
+    found = doctor(vm)
+    assert set(found) == {"driver-not-loaded"} and found["driver-not-loaded"]["figures"]["adapters"] == [where]
+    assert "modprobe erdma" in eadm(vm, "doctor", code=FINDINGS)
+
+
+def test_trace(vm, well):
+    job = vm.popen([EADM, "trace"])
+    deadline = time.monotonic() + 30 * vm.slow
+    while "CREATE_QP" not in job.text or "RDMA" not in job.text:
+        assert job.code is None and time.monotonic() < deadline, job.text
+        workloads.rping(vm, 1)
+    job.kill()
+    # Its instance is private, and gone.
+    vm.run("sleep 1; ! ls /sys/kernel/tracing/instances | grep eadm", check=False)
+    assert any("cmd_done" in line and "CREATE_QP" in line and "error=0" in line for line in job.text.splitlines())
