@@ -12,7 +12,7 @@
                 takes erdmalab.vm.Vm's settings and load=False (do not load the driver),
                 params="a=1" (module parameters), model=False.  All are stopped after the test.
     pair        two running guests on a cable, driver loaded, pair[0] and pair[1]; shared and
-                renewed like vm.  The MTU is 1500 when a test begins.
+                renewed like vm.  Links are clean and the MTU is 1500 when a test begins.
     fresh_pair  a function that boots a group of the test's own; takes the settings of
                 erdmalab.network.Group (count=4, nets=[{"mtu": 9000}], ...), load and params.
     rdma_device name of the shared guest's RDMA device, as -d wants it
@@ -167,6 +167,7 @@ def prepare(machine):
     """A guest of a pair as tests want to find it."""
     machine.run(["ip", "link", "set", "eth0", "mtu", str(machine.adapters[0].mtu), "up"])
     if machine.model:
+        machine.link()
         if not machine.driver_loaded():
             machine.load_driver()
     elif "rxe0" not in machine.run(["rdma", "link"]).output:

@@ -2,6 +2,14 @@
 /*
  * SIGKILL for a client or a server at every stage of a connection, some times over.  The other process must hear of
  * it, get all its work back and end in good order; the killed one must disappear.
+ *
+ * Besides the cases, each end alone, for tests whose ends are in different guests and are killed from outside:
+ *
+ *   kill_cases --end server|client STAGE PORT ADDRESS
+ *
+ * It prints "at STAGE" when it is there (before TRAFFIC it stays there), "told EVENT" when it hears of the end of the
+ * connection, and "work FIRST FLUSHED EVENTS": status of the first failed work request, how many were flushed, how
+ * many QP events came.
  */
 #include "common.h"
 
@@ -24,8 +32,13 @@ struct memory_of_peer {
 #define BYTES (1u << 20)
 #define PIECE (1u << 16)
 
+static const char *const stage_names[] = {"start",   "resolved",   "request", "connected",
+                                          "traffic", "disconnect", "never"};
+
 static enum stage stop_at; /* of this process; NEVER: the survivor */
 static int report;         /* pipe to the case's process */
+static bool printing;      /* --end: what happens is printed */
+static unsigned int patience = 15000;
 
 /* The victim tells that it got there; traffic and disconnecting go on while the signal is on its way. */
 static void reached(enum stage stage) {
@@ -34,7 +47,9 @@ static void reached(enum stage stage) {
         return;
     char here = 'v';
     told = true;
-    if (write(report, &here, 1) != 1)
+    if (printing)
+        printf("at %s\n", stage_names[stage]);
+    else if (write(report, &here, 1) != 1)
         fail("pipe: %m");
     if (stage < TRAFFIC)
         for (;;)
@@ -42,21 +57,27 @@ static void reached(enum stage stage) {
 }
 
 static bool end_of_connection(enum rdma_cm_event_type type) {
-    return type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_REJECTED || type == RDMA_CM_EVENT_UNREACHABLE ||
-           type == RDMA_CM_EVENT_CONNECT_ERROR;
+    bool over = type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_REJECTED ||
+                type == RDMA_CM_EVENT_UNREACHABLE || type == RDMA_CM_EVENT_CONNECT_ERROR;
+    if (over && printing)
+        printf("told %s\n", rdma_event_str(type));
+    return over;
 }
 
 /* Keeps both queues busy until the connection ends; then all accepted work must come back. */
 static void traffic(struct end *e, struct memory_of_peer peer) {
     enum { DEPTH = 24, RECEIVES = 24 };
     uint64_t posted = 0, done = 0, receives = 0, received = 0;
+    unsigned long long flushed = 0, events = 0;
+    enum ibv_wc_status first = IBV_WC_SUCCESS;
+    struct ibv_async_event asynchronous;
     struct ibv_wc wc[8];
     struct cm_event event;
     bool over = false, broken = false, disconnect = stop_at == DISCONNECT;
     uint64_t begin = now_ms();
     while (!over) {
-        if (now_ms() - begin > 15000)
-            fail("expected an event within 15 s of the peer's death (%llu of %llu sends done)",
+        if (now_ms() - begin > patience)
+            fail("expected an event within %u ms of the peer's death (%llu of %llu sends done)", patience,
                  (unsigned long long)done, (unsigned long long)posted);
         while (!broken && receives - received < RECEIVES && post_receive(e, receives, e->buf, 0, e->mr->lkey) == 0)
             receives++;
@@ -75,8 +96,12 @@ static void traffic(struct end *e, struct memory_of_peer peer) {
             posted++;
         }
         int got = ibv_poll_cq(e->scq, 8, wc);
-        for (int i = 0; i < got; i++)
+        for (int i = 0; i < got; i++) {
+            if (first == IBV_WC_SUCCESS)
+                first = wc[i].status;
             broken |= wc[i].status != IBV_WC_SUCCESS;
+            flushed += wc[i].status == IBV_WC_WR_FLUSH_ERR;
+        }
         done += got > 0 ? (uint64_t)got : 0;
         got = ibv_poll_cq(e->rcq, 8, wc);
         for (int i = 0; i < got; i++)
@@ -92,16 +117,26 @@ static void traffic(struct end *e, struct memory_of_peer peer) {
             }
         }
         while (cm_event_wait(e->cm, &event, broken ? 5 : 0))
-            over |= event.type == RDMA_CM_EVENT_DISCONNECTED;
+            over |= end_of_connection(event.type);
     }
     begin = now_ms();
     while (done < posted || received < receives) {
         if (now_ms() - begin > 5000)
             fail("expected all work back, got %llu of %llu sends, %llu of %llu receives", (unsigned long long)done,
                  (unsigned long long)posted, (unsigned long long)received, (unsigned long long)receives);
-        done += ibv_poll_cq(e->scq, 1, wc) == 1;
+        if (ibv_poll_cq(e->scq, 1, wc) == 1) {
+            if (first == IBV_WC_SUCCESS)
+                first = wc[0].status;
+            flushed += wc[0].status == IBV_WC_WR_FLUSH_ERR;
+            done++;
+        }
         received += ibv_poll_cq(e->rcq, 1, wc) == 1;
     }
+    while (printing && async_wait(e->id->verbs, &asynchronous, 100))
+        events += asynchronous.event_type == IBV_EVENT_QP_FATAL || asynchronous.event_type == IBV_EVENT_QP_REQ_ERR ||
+                  asynchronous.event_type == IBV_EVENT_QP_ACCESS_ERR;
+    if (printing)
+        printf("work %u %llu %llu\n", first, flushed, events);
 }
 
 static const struct options room = {.bytes = BYTES, .send_wr = 32, .recv_wr = 32};
@@ -113,18 +148,19 @@ static void connection_of(struct end *e, struct rdma_conn_param *param, struct m
     param->private_data_len = sizeof(*own);
 }
 
-static void server(int port_pipe) {
+static void server(int port_pipe, uint16_t fixed_port) {
     struct pair p = {0};
     struct rdma_conn_param param;
     struct memory_of_peer own, peer = {0};
     struct cm_event e;
-    listener_open(&p, 0, 4);
+    listener_open(&p, fixed_port, 4);
     uint16_t port = listener_port(&p);
-    if (write(port_pipe, &port, sizeof(port)) != sizeof(port))
+    if (printing)
+        printf("listening\n");
+    else if (write(port_pipe, &port, sizeof(port)) != sizeof(port) || close(port_pipe))
         fail("pipe: %m");
-    close(port_pipe);
     reached(START);
-    e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 10000);
+    e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 30000);
     memcpy(&peer, e.data, sizeof(peer));
     reached(REQUEST);
     end_open(&p.server, e.id, &room);
@@ -137,6 +173,8 @@ static void server(int port_pipe) {
         } else if (!end_of_connection(e.type)) {
             fail("server: unexpected %s", rdma_event_str(e.type));
         }
+    } else if (printing) {
+        printf("told by rdma_accept: %m\n");
     }
     pair_close(&p);
 }
@@ -171,7 +209,7 @@ static pid_t start(bool is_server, enum stage stage, int pipe_end, int port_pipe
     stop_at = stage;
     report = pipe_end;
     if (is_server)
-        server(port_pipe);
+        server(port_pipe, 0);
     else
         client(port);
     _exit(0);
@@ -275,4 +313,32 @@ static const struct test_case cases[] = {
     {"server-disconnecting", server_disconnecting, 60},
 };
 
-int main(int argc, char **argv) { return run_cases(argc, argv, cases, ARRAY_LEN(cases)); }
+static bool is_server;
+static uint16_t port_of_end;
+
+static void one_end(void) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (is_server)
+        server(-1, port_of_end);
+    else
+        client(port_of_end);
+}
+
+/* --end server|client STAGE PORT ADDRESS */
+static int end_only(char **argv) {
+    static const struct test_case end = {"end", one_end, 120};
+    char *arguments[] = {argv[0], argv[5], NULL};
+    printing = true;
+    patience = 100000;
+    is_server = !strcmp(argv[2], "server");
+    port_of_end = (uint16_t)atoi(argv[4]);
+    while (strcmp(stage_names[stop_at], argv[3]) && stop_at < NEVER)
+        stop_at++;
+    return run_cases(2, arguments, &end, 1);
+}
+
+int main(int argc, char **argv) {
+    if (argc == 6 && !strcmp(argv[1], "--end"))
+        return end_only(argv);
+    return run_cases(argc, argv, cases, ARRAY_LEN(cases));
+}

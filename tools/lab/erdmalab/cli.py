@@ -14,7 +14,7 @@ import termios
 import time
 import tty
 
-from . import demo, kernel as kernels, network, qemu_tree, runs, testing, vm as machines
+from . import bench, demo, kernel as kernels, network, qemu_tree, runs, testing, vm as machines
 from .channel import Channel
 from .common import BUILD, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
@@ -43,6 +43,8 @@ def parser():
                          help="boot vm1 to vmN on one network (default 1): two on a cable, more on a VDE switch")
         sub.add_argument("--mtu", type=int, default=1500, metavar="N", help="of their network cards (default 1500)")
         sub.add_argument("--capture", action="store_true", help="write each VM's frames to eni0.pcap beside its logs")
+        sub.add_argument("--link", default="", metavar="TEXT",
+                         help='impair the link of vm1, "both:loss=1%%;to-wire:delay=50ms" (docs/lab.md)')
         sub.add_argument("--cpus", type=int, default=1, metavar="N", help="processors of a guest (default 1)")
         sub.add_argument("--memory", type=int, metavar="MIB", help="memory (default 1024, debug kernel 2048)")
         sub.add_argument("--append", default="", metavar="WORDS", help="further kernel parameters")
@@ -76,9 +78,9 @@ def parser():
     sub = add("shell", "open a shell: in a VM of its own, or in one that is running (as in ./lab shell vm1)")
     boot_options(sub)
     sub.add_argument("vm", nargs="?", metavar="VM", help="name of a running VM, or its directory in build/lab")
-    sub = add("bench", "compare the adapter's loopback with rdma_rxe's")
+    sub = add("bench", "compare the adapter with rdma_rxe and TCP between two VMs")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    sub.add_argument("--rounds", type=int, default=5, metavar="N")
+    sub.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat everything (default 1)")
     sub.add_argument("--cpus", type=int, default=1, metavar="N")
     sub.add_argument("--kernel", metavar="KERNEL")
     sub = add("kernel", "build the debug kernel (KASAN, lockdep, kmemleak; about 10 minutes, once)")
@@ -116,7 +118,7 @@ def command_test(options):
 
 def command_bench(options):
     runs.setup()
-    return demo.bench(options.kernel, options.rounds, options.json, options.cpus)
+    return bench.bench(options.kernel, options.rounds, options.json, options.cpus)
 
 
 def command_kernel(_options):
@@ -160,6 +162,8 @@ def booted(options, name):
                 machine.load_driver(options.params)
             else:
                 machine.load_rdma()
+        if options.link:
+            group[0].link(options.link)
     except BaseException:
         group.stop()
         raise

@@ -416,6 +416,13 @@ class Vm:
         items = self.qmp("qom-list", path=path if "/" in path else f"/machine/peripheral/{path}")
         return {item["name"]: item["type"] for item in items}
 
+    def link(self, text="", device="eri0"):
+        """Impair the link of an adapter's network card, from now on; an empty text makes it clean again.
+
+        As in "to-wire:loss=1%,delay=50ms;to-guest:loss=1%;seed=7"; docs/lab.md has the grammar.
+        """
+        self.qom_set("link", text, device)
+
     def unplug(self, device="eri0", timeout=60):
         """Hot-unplug a device and wait until the guest has let it go."""
         self.qmp("device_del", id=device)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The distribution's programs between two guests: both roles, MTU 1500 and 9000, all sizes; data is verified."""
+
+import contextlib
+import itertools
+import re
+
+import pytest
+
+from erdmalab import workloads
+from support import expect_in_use, in_use
+from test_network import set_mtu
+from test_programs import BANDWIDTH, LATENCY, SIZES
+
+
+@contextlib.contextmanager
+def nothing_left(group):
+    """Afterwards every guest has in use what it had before."""
+    before = [in_use(machine) for machine in group]
+    yield
+    for machine, values in zip(group, before):
+        expect_in_use(machine, values, limit=30)
+
+
+# Every program runs with the server in either guest and at either MTU.  One of these, another for each program, is
+# enough to find what is broken; the others are for the long run.
+WAYS = [(mtu, server) for mtu in (1500, 9000) for server in (0, 1)]
+
+
+def ways(names, marks=()):
+    for number, name in enumerate(names):
+        for way, (mtu, server) in enumerate(WAYS):
+            long = [pytest.mark.long] if way != number % len(WAYS) else []
+            yield pytest.param(name, mtu, server, id=f"{name}-{mtu}-vm{server + 1}", marks=[*long, *marks])
+
+
+def ends(pair, mtu, server):
+    """Server and client guest, at that MTU."""
+    set_mtu(pair, mtu)
+    return pair[server], pair[1 - server]
+
+
+@pytest.mark.parametrize("mtu, server", WAYS)
+def test_rping(pair, mtu, server):
+    one, other = ends(pair, mtu, server)
+    with nothing_left(pair):
+        both = workloads.rping(one, 100, options=["-v"], client=other)
+        for result in (both.server, both.client):
+            lines = [line for line in result.output.splitlines() if "rdma-ping-" in line]
+            assert len(lines) == 100 and len(set(lines)) > 20, result.output[-2000:]
+        workloads.rping(one, 20, options=["-S", "65000"], client=other)
+
+
+def ucmatose(one, other, port):
+    both = workloads.pair(one, ["ucmatose", "-b", one.address, "-p", port, "-c", "10", "-C", "50", "-S", "3000"],
+                          other, ["ucmatose", "-s", one.address, "-p", port, "-c", "10", "-C", "50", "-S", "3000"], port)
+    for result in (both.server, both.client):
+        assert "test complete" in result.output and "return status 0" in result.output, result.output
+
+
+def rstream(one, other, port):
+    for options in (["-S", "64", "-C", "20"], ["-T", "b", "-S", "65536", "-C", "20", "-I", "10"],
+                    ["-T", "n", "-S", "4096", "-C", "20", "-I", "20"]):
+        both = workloads.pair(one, ["rstream", "-b", one.address, "-p", port, *options],
+                              other, ["rstream", "-s", one.address, "-p", port, *options], port, timeout=90)
+        assert re.search(r"[\d.]+s\s+[\d.]+\s+[\d.]+\s*$", both.client.output), both.client.output
+        port = str(workloads.next_port())
+
+
+def cmtime(one, other, port):
+    server = one.popen(["cmtime", "-b", one.address, "-p", port, "-c", "100"])
+    try:
+        workloads.wait_listener(one, port, server)
+        client = other.run(["cmtime", "-s", one.address, "-p", port, "-c", "100"], timeout=60 * other.slow)
+        assert server.code is None, server.text
+    finally:
+        server.kill()  # it never ends by itself
+    assert {"connect", "disconnect"} <= set(re.findall(r"(?m)^\s*([\w ]+?)\s*:", client.output)), client.output
+    assert "error" not in (client.output + client.errors).lower(), client.output + client.errors
+
+
+def rdma_client_server(one, other, port):
+    both = workloads.pair(one, ["rdma_server", "-s", one.address, "-p", port],
+                          other, ["rdma_client", "-s", one.address, "-p", port], port)
+    assert re.search(r"end 0\s*$", both.client.output.strip()), both.client.text
+
+
+@pytest.mark.parametrize("name, mtu, server", ways(["ucmatose", "rstream", "cmtime", "rdma_client_server"]))
+def test_connections(pair, name, mtu, server):
+    one, other = ends(pair, mtu, server)
+    with nothing_left(pair):
+        globals()[name](one, other, str(workloads.next_port()))
+
+
+@pytest.mark.parametrize("name, mtu, server", ways(BANDWIDTH + LATENCY))
+def test_perftest(pair, name, mtu, server):
+    one, other = ends(pair, mtu, server)
+    with nothing_left(pair):
+        rows = workloads.perftest(one, name, options=["-a", "-n", 20], client=other)
+        assert [int(row["bytes"]) for row in rows] == SIZES, rows
+        rows = workloads.perftest(one, name, options=["-s", 1, "-n", 100], client=other)
+        assert [int(row["bytes"]) for row in rows] == [1], rows
+
+
+# With completion events; the write tests have none, and ib_send_bw needs the usual number of iterations for them.
+@pytest.mark.parametrize("name, mtu, server", ways(["ib_read_bw", "ib_send_bw", "ib_read_lat", "ib_send_lat"]))
+def test_perftest_events(pair, name, mtu, server):
+    one, other = ends(pair, mtu, server)
+    with nothing_left(pair):
+        rows = workloads.perftest(one, name, options=["-a", "-e", "-n", 1000 if name == "ib_send_bw" else 20],
+                                  client=other)
+        assert [int(row["bytes"]) for row in rows] == SIZES, rows
+
+
+@pytest.mark.parametrize("name, options", [
+    ("ib_write_bw", ["-b"]), ("ib_send_bw", ["-b"]), ("ib_write_bw", ["-q", 8]), ("ib_read_bw", ["-q", 8, "-e"]),
+    ("ib_write_bw", ["-I", 96, "-s", 64]), ("ib_atomic_bw", []), ("ib_atomic_lat", ["-A", "CMP_AND_SWAP"]),
+], ids=lambda value: value if isinstance(value, str) else "".join(map(str, value)) or "plain")
+def test_perftest_variants(pair, name, options):
+    assert len(workloads.perftest(pair[0], name, options=["-n", 500, *options], client=pair[1])) == 1
+
+
+def test_send_without_flow_control(pair):
+    """A receiver that is overrun makes the sender wait (wire.md 5.5), over the network too."""
+    workloads.perftest(pair[1], "ib_send_bw", options=["-s", 64, "-n", 20000, "-r", 8], client=pair[0])
+
+
+def everybody_pings(group, count):
+    """rping from every guest to every other, all at once."""
+    servers, clients = [], []
+    ways_ = list(itertools.permutations(group, 2))
+    ports = {machine.name: workloads.next_port() for machine in group}
+    try:
+        for machine in group:
+            port = ports[machine.name]
+            servers.append(machine.popen(["rping", "-s", "-P", "-a", machine.address, "-p", str(port)]))
+            workloads.wait_listener(machine, port, servers[-1])
+        clients = [one.popen(["rping", "-c", "-a", other.address, "-p", str(ports[other.name]), "-C", str(count), "-V",
+                              "-v"]) for one, other in ways_]
+        for job in clients:
+            result = job.wait(90 * group[0].slow, check=True)
+            assert result.output.count("ping data: rdma-ping-") == count, result.output[-1000:]
+        assert all(server.code is None for server in servers), "".join(server.text for server in servers)
+    finally:
+        for job in servers + clients:
+            job.kill()
+
+
+def test_both_directions_at_once(pair):
+    with nothing_left(pair):
+        everybody_pings(pair, 100)
+
+
+@pytest.mark.long
+def test_four_guests(fresh_pair):
+    group = fresh_pair(count=4)
+    with nothing_left(group):
+        everybody_pings(group, 200)
