@@ -362,7 +362,7 @@ static int erdma_cq_take_user(struct erdma_adapter *ad, struct erdma_cq *cq, str
 	if (req.buffer_len < bytes || !IS_ALIGNED(req.buffer_va, ERDMA_CQE_BYTES))
 		return -EINVAL;
 
-	cq->umem = ib_umem_get(&ad->ib, req.buffer_va, bytes, IB_ACCESS_LOCAL_WRITE);
+	cq->umem = erdma_umem_get(&ad->ib, req.buffer_va, bytes, IB_ACCESS_LOCAL_WRITE);
 	if (IS_ERR(cq->umem)) {
 		err = PTR_ERR(cq->umem);
 		cq->umem = NULL;

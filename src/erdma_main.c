@@ -40,7 +40,7 @@ void erdma_mark_broken(struct erdma_adapter *ad, const char *why)
 	 */
 	erdma_reset(ad);
 	erdma_cmdq_wake_all(ad);
-	queue_work(system_unbound_wq, &ad->fatal_work);
+	queue_work(erdma_unbound_wq, &ad->fatal_work);
 }
 
 static void erdma_fatal_work(struct work_struct *work)
@@ -343,6 +343,7 @@ static void erdma_describe(struct erdma_adapter *ad)
 	ib->dev.parent = &ad->pdev->dev;
 	/* Connections use the very ports that their sockets have; there is nothing to map. */
 	ib->iw_driver_flags = IW_F_NO_PORT_MAP;
+	erdma_permit_commands(ib);
 	ib_set_device_ops(ib, &erdma_device_ops);
 }
 

@@ -8,8 +8,6 @@
 #include <linux/mm.h>
 #include <linux/overflow.h>
 
-#include <rdma/iter.h>
-
 #include "erdma_verbs.h"
 
 /*
@@ -198,7 +196,7 @@ struct erdma_user_dbrec *erdma_user_dbrec_get(struct erdma_ucontext *uc, u64 va,
 	}
 	page->owner = uc;
 	page->va = base;
-	page->umem = ib_umem_get(uc->ib.device, base, PAGE_SIZE, IB_ACCESS_LOCAL_WRITE);
+	page->umem = erdma_umem_get(uc->ib.device, base, PAGE_SIZE, IB_ACCESS_LOCAL_WRITE);
 	if (IS_ERR(page->umem)) {
 		err = PTR_ERR(page->umem);
 		kfree(page);
@@ -207,7 +205,7 @@ struct erdma_user_dbrec *erdma_user_dbrec_get(struct erdma_ucontext *uc, u64 va,
 	list_add(&page->node, &uc->dbrec_pages);
 found:
 	page->users++;
-	*dma = sg_dma_address(page->umem->sgt_append.sgt.sgl) + offset;
+	*dma = sg_dma_address(erdma_umem_list(page->umem)) + offset;
 	mutex_unlock(&uc->lock);
 	return page;
 
@@ -398,7 +396,7 @@ struct ib_mr *erdma_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 i
 	mr = erdma_mr_new(ibpd, ERDMA_MR_NORMAL);
 	if (IS_ERR(mr))
 		return ERR_CAST(mr);
-	mr->umem = ib_umem_get(ibpd->device, start, length, access);
+	mr->umem = erdma_umem_get(ibpd->device, start, length, access);
 	if (IS_ERR(mr->umem)) {
 		err = PTR_ERR(mr->umem);
 		mr->umem = NULL;

@@ -82,7 +82,7 @@ static int erdma_netdev_event(struct notifier_block *nb, unsigned long event, vo
 void erdma_port_changed(struct erdma_adapter *ad)
 {
 	if (test_bit(ERDMA_AD_REGISTERED, &ad->flags) && !test_bit(ERDMA_AD_REMOVING, &ad->flags))
-		queue_work(system_unbound_wq, &ad->port_work);
+		queue_work(erdma_unbound_wq, &ad->port_work);
 }
 
 /* Tells the device about a new MTU and consumers about a new port state; sleeps as long as a command may take. */

@@ -75,7 +75,7 @@ static void erdma_qp_enter(struct erdma_qp *qp, enum erdma_hw_qp_state state)
 
 void erdma_qp_reflush_later(struct erdma_qp *qp)
 {
-	queue_delayed_work(system_wq, &qp->reflush, ERDMA_REFLUSH_DELAY);
+	queue_delayed_work(erdma_bound_wq, &qp->reflush, ERDMA_REFLUSH_DELAY);
 }
 
 static void erdma_kick_cq(struct erdma_cq *cq)
@@ -286,7 +286,7 @@ static const struct erdma_pgtable_rules erdma_ring_table_rules = {
 static int erdma_ring_pin(struct erdma_adapter *ad, u64 va, size_t bytes, struct ib_umem **umem,
 			  struct erdma_pgtable *table)
 {
-	struct ib_umem *pinned = ib_umem_get(&ad->ib, va, bytes, IB_ACCESS_LOCAL_WRITE);
+	struct ib_umem *pinned = erdma_umem_get(&ad->ib, va, bytes, IB_ACCESS_LOCAL_WRITE);
 
 	if (IS_ERR(pinned))
 		return PTR_ERR(pinned);

@@ -60,7 +60,7 @@ static void erdma_show_link(struct erdma_info_link *out, const struct erdma_link
 /* A doorbell record that a process wrote: a hint, never more. */
 static u64 erdma_user_record(const struct erdma_user_dbrec *rec, dma_addr_t dma)
 {
-	const u8 *page = kmap_local_page(sg_page(rec->umem->sgt_append.sgt.sgl));
+	const u8 *page = kmap_local_page(sg_page(erdma_umem_list(rec->umem)));
 	u64 value = le64_to_cpu(READ_ONCE(*(const __le64 *)(page + offset_in_page(dma))));
 
 	kunmap_local(page);

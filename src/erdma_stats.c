@@ -146,25 +146,25 @@ int erdma_counters_list(struct erdma_adapter *ad, u32 first, struct erdma_info_c
 /* The counters of the device once under each spelling, as users' scripts know them, then the others. */
 #define ERDMA_PORT_COUNTERS (ERDMA_COUNTERS + ERDMA_STATS_COUNT)
 
-static const struct rdma_stat_desc erdma_port_descs[] = {
-#define ERDMA_HW_DESC(counter, help) { .name = #counter },
+static const erdma_stat_name erdma_port_descs[] = {
+#define ERDMA_HW_DESC(counter, help) ERDMA_STAT_NAME(#counter),
 	ERDMA_HW_COUNTERS(ERDMA_HW_DESC)
-#define ERDMA_KEPT_DESC(group, counter, value, help) { .name = #counter },
+#define ERDMA_KEPT_DESC(group, counter, value, help) ERDMA_STAT_NAME(#counter),
 	ERDMA_KEPT_COUNTERS(ERDMA_KEPT_DESC)
-#define ERDMA_OWN_DESC(group, counter, help) { .name = #counter },
+#define ERDMA_OWN_DESC(group, counter, help) ERDMA_STAT_NAME(#counter),
 	ERDMA_OWN_COUNTERS(ERDMA_OWN_DESC)
-#define ERDMA_ALIAS_DESC(counter, help) { .name = "hw_" #counter },
+#define ERDMA_ALIAS_DESC(counter, help) ERDMA_STAT_NAME("hw_" #counter),
 	ERDMA_HW_COUNTERS(ERDMA_ALIAS_DESC)
 };
 
 static_assert(ARRAY_SIZE(erdma_port_descs) == ERDMA_PORT_COUNTERS);
 
-struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, u32 port)
+struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port)
 {
 	return rdma_alloc_hw_stats_struct(erdma_port_descs, ERDMA_PORT_COUNTERS, RDMA_HW_STATS_DEFAULT_LIFESPAN);
 }
 
-int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 port, int index)
+int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port, int index)
 {
 	int err;
 

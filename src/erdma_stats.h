@@ -8,6 +8,8 @@
 
 #include <linux/types.h>
 
+#include "kcompat.h"
+
 struct erdma_adapter;
 struct ib_device;
 struct rdma_hw_stats;
@@ -107,8 +109,8 @@ int erdma_counters_list(struct erdma_adapter *ad, u32 first, struct erdma_info_c
 u32 erdma_counters_total(void);
 
 /* For ib_core: sysfs hw_counters and `rdma statistic`. */
-struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, u32 port);
-int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, u32 port, int index);
+struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port);
+int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port, int index);
 
 /*
  * A block that the device writes to memory: GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, GET_EXT_ATTR (adapter.md

@@ -12,6 +12,7 @@
 #include <rdma/uverbs_ioctl.h>
 
 #include "erdma_verbs.h"
+#include "kcompat_ops.h"
 
 /* One doorbell page that a process may map. */
 struct erdma_db_mapping {
@@ -37,7 +38,6 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 		.fw_ver = caps->firmware,
 		.sys_image_guid = ib->node_guid,
 		.device_cap_flags = IB_DEVICE_MEM_MGT_EXTENSIONS,
-		.kernel_cap_flags = IBK_LOCAL_DMA_LKEY,
 		.atomic_cap = caps->flags & ERDMA_CAP_ATOMIC ? IB_ATOMIC_GLOB : IB_ATOMIC_NONE,
 
 		.max_qp = caps->max_qps - 1,
@@ -58,6 +58,7 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 		.page_size_cap = ERDMA_MR_PAGE_SIZES,
 		.max_fast_reg_page_list_len = ERDMA_MAX_FRMR_PAGES,
 	};
+	erdma_claim_local_dma_lkey(attr);
 	return 0;
 }
 
@@ -122,7 +123,7 @@ static void erdma_port_rate(struct erdma_adapter *ad, struct ib_port_attr *attr)
 	attr->active_width = rates[i].width;
 }
 
-static int erdma_query_port(struct ib_device *ib, u32 port, struct ib_port_attr *attr)
+static int erdma_query_port(struct ib_device *ib, erdma_port_number port, struct ib_port_attr *attr)
 {
 	struct erdma_adapter *ad = to_erdma(ib);
 	struct erdma_nic_view nic;
@@ -145,7 +146,7 @@ static int erdma_query_port(struct ib_device *ib, u32 port, struct ib_port_attr 
 	return 0;
 }
 
-static int erdma_port_immutable(struct ib_device *ib, u32 port, struct ib_port_immutable *fixed)
+static int erdma_port_immutable(struct ib_device *ib, erdma_port_number port, struct ib_port_immutable *fixed)
 {
 	fixed->core_cap_flags = RDMA_CORE_PORT_IWARP;
 	fixed->gid_tbl_len = 1;
@@ -153,7 +154,7 @@ static int erdma_port_immutable(struct ib_device *ib, u32 port, struct ib_port_i
 }
 
 /* iWARP addresses peers by IP; the only GID is the NIC's MAC, padded with zeros. */
-static int erdma_query_gid(struct ib_device *ib, u32 port, int index, union ib_gid *gid)
+static int erdma_query_gid(struct ib_device *ib, erdma_port_number port, int index, union ib_gid *gid)
 {
 	struct erdma_nic_view nic;
 
@@ -485,14 +486,14 @@ const struct ib_device_ops erdma_device_ops = {
 	INIT_RDMA_OBJ_SIZE(ib_ucontext, erdma_ucontext, ib),
 	INIT_RDMA_OBJ_SIZE(ib_pd, erdma_pd, ib),
 	INIT_RDMA_OBJ_SIZE(ib_cq, erdma_cq, ib),
-	INIT_RDMA_OBJ_SIZE(ib_qp, erdma_qp, ib),
+	ERDMA_QP_SIZE
 
 	.query_device = erdma_query_device,
 	.query_port = erdma_query_port,
 	.query_gid = erdma_query_gid,
 	.get_port_immutable = erdma_port_immutable,
 	.get_dev_fw_str = erdma_fw_str,
-	.alloc_hw_port_stats = erdma_alloc_port_stats,
+	ERDMA_PORT_STATS_OP
 	.get_hw_stats = erdma_get_stats,
 	.fill_res_qp_entry = erdma_fill_res_qp,
 	.fill_res_cq_entry = erdma_fill_res_cq,
@@ -507,20 +508,21 @@ const struct ib_device_ops erdma_device_ops = {
 	.dealloc_pd = erdma_ib_dealloc_pd,
 
 	.get_dma_mr = erdma_ib_get_dma_mr,
-	.reg_user_mr = erdma_ib_reg_user_mr,
+	.reg_user_mr = erdma_op_reg_user_mr,
 	.alloc_mr = erdma_ib_alloc_mr,
 	.map_mr_sg = erdma_map_mr_sg,
 	.dereg_mr = erdma_ib_dereg_mr,
 
-	.create_cq = erdma_ib_create_cq,
+	.create_cq = erdma_op_create_cq,
+	ERDMA_USER_CQ_OP
 	.destroy_cq = erdma_ib_destroy_cq,
 	.poll_cq = erdma_poll_cq,
 	.req_notify_cq = erdma_req_notify_cq,
 
-	.create_qp = erdma_ib_create_qp,
+	.create_qp = erdma_op_create_qp,
 	.modify_qp = erdma_ib_modify_qp,
 	.query_qp = erdma_query_qp,
-	.destroy_qp = erdma_ib_destroy_qp,
+	.destroy_qp = erdma_op_destroy_qp,
 	.post_send = erdma_post_send,
 	.post_recv = erdma_post_recv,
 

@@ -6,10 +6,32 @@
 #ifndef ERDMA_KCOMPAT_H
 #define ERDMA_KCOMPAT_H
 
+#include <linux/highmem.h>
 #include <linux/interrupt.h>
 #include <linux/mm.h>
+#include <linux/rbtree.h>
+#include <linux/workqueue.h>
+
+#include <rdma/ib_umem.h>
+#include <rdma/ib_verbs.h>
 
 #include "kcompat-probed.h"
+
+#ifdef ERDMA_HAVE_RDMA_ITER_HEADER
+#include <rdma/iter.h>
+#endif
+
+/* The number by which user space knows the driver; older headers end before it. */
+#ifndef ERDMA_HAVE_RDMA_DRIVER_ERDMA
+#define RDMA_DRIVER_ERDMA ((enum rdma_driver_id)(RDMA_DRIVER_SIW + 1))
+#endif
+
+/* Port number as ib_device_ops takes it. */
+#ifdef ERDMA_HAVE_WIDE_PORT_NUMBERS
+typedef u32 erdma_port_number;
+#else
+typedef u8 erdma_port_number;
+#endif
 
 /* Spreads the interrupt to `mask` now, as a hint that tools may override. */
 static inline void erdma_irq_place(int irq, const struct cpumask *mask)
@@ -38,6 +60,94 @@ static inline void erdma_vma_never_exec(struct vm_area_struct *vma)
 	vm_flags_clear(vma, VM_MAYEXEC);
 #else
 	vma->vm_flags &= ~VM_MAYEXEC;
+#endif
+}
+
+/* Workqueue of the processor that queues, and one that is bound to none. */
+#ifdef ERDMA_HAVE_SYSTEM_DFL_WQ
+#define erdma_bound_wq system_percpu_wq
+#define erdma_unbound_wq system_dfl_wq
+#else
+#define erdma_bound_wq system_wq
+#define erdma_unbound_wq system_unbound_wq
+#endif
+
+/* Pins memory of the current process; may sleep, returns an ERR_PTR() on failure. */
+static inline struct ib_umem *erdma_umem_get(struct ib_device *ib, u64 va, size_t bytes, int access)
+{
+#ifdef ERDMA_HAVE_UMEM_GET_VA
+	return ib_umem_get_va(ib, va, bytes, access);
+#else
+	return ib_umem_get(ib, va, bytes, access);
+#endif
+}
+
+/* Says that kernel consumers may use the local DMA key. */
+static inline void erdma_claim_local_dma_lkey(struct ib_device_attr *attr)
+{
+#ifdef ERDMA_HAVE_KERNEL_CAP_FLAGS
+	attr->kernel_cap_flags |= IBK_LOCAL_DMA_LKEY;
+#else
+	attr->device_cap_flags |= IB_DEVICE_LOCAL_DMA_LKEY;
+#endif
+}
+
+/* The pages of pinned memory. */
+static inline struct scatterlist *erdma_umem_list(const struct ib_umem *umem)
+{
+#ifdef ERDMA_HAVE_UMEM_SGT_APPEND
+	return umem->sgt_append.sgt.sgl;
+#else
+	return umem->sg_head.sgl;
+#endif
+}
+
+#ifndef ERDMA_HAVE_RB_ADD
+static inline void rb_add(struct rb_node *node, struct rb_root *tree,
+			  bool (*before)(struct rb_node *a, const struct rb_node *b))
+{
+	struct rb_node **at = &tree->rb_node, *parent = NULL;
+
+	while (*at) {
+		parent = *at;
+		at = before(node, parent) ? &parent->rb_left : &parent->rb_right;
+	}
+	rb_link_node(node, parent, at);
+	rb_insert_color(node, tree);
+}
+#endif
+
+#ifndef ERDMA_HAVE_KMAP_LOCAL
+#ifdef CONFIG_HIGHMEM
+#error "this kernel cannot map single pages of high memory"
+#endif
+#define kmap_local_page(page) page_address(page)
+#define kunmap_local(address) ((void)(address))
+#endif
+
+/* Name of a counter as the core takes it. */
+#ifdef ERDMA_HAVE_PORT_STATS
+#define erdma_stat_name struct rdma_stat_desc
+#define ERDMA_STAT_NAME(text) { .name = (text) }
+#else
+#define erdma_stat_name char *const
+#define ERDMA_STAT_NAME(text) (text)
+#endif
+
+/* Before registration: lets user space send the commands that there are operations for. */
+static inline void erdma_permit_commands(struct ib_device *ib)
+{
+#ifdef ERDMA_HAVE_EX_COMMAND_MASK
+	ib->uverbs_cmd_mask = BIT_ULL(IB_USER_VERBS_CMD_GET_CONTEXT) | BIT_ULL(IB_USER_VERBS_CMD_QUERY_DEVICE) |
+			      BIT_ULL(IB_USER_VERBS_CMD_QUERY_PORT) | BIT_ULL(IB_USER_VERBS_CMD_ALLOC_PD) |
+			      BIT_ULL(IB_USER_VERBS_CMD_DEALLOC_PD) | BIT_ULL(IB_USER_VERBS_CMD_REG_MR) |
+			      BIT_ULL(IB_USER_VERBS_CMD_DEREG_MR) | BIT_ULL(IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL) |
+			      BIT_ULL(IB_USER_VERBS_CMD_CREATE_CQ) | BIT_ULL(IB_USER_VERBS_CMD_DESTROY_CQ) |
+			      BIT_ULL(IB_USER_VERBS_CMD_CREATE_QP) | BIT_ULL(IB_USER_VERBS_CMD_QUERY_QP) |
+			      BIT_ULL(IB_USER_VERBS_CMD_MODIFY_QP) | BIT_ULL(IB_USER_VERBS_CMD_DESTROY_QP);
+	ib->uverbs_ex_cmd_mask = BIT_ULL(IB_USER_VERBS_EX_CMD_QUERY_DEVICE) |
+				 BIT_ULL(IB_USER_VERBS_EX_CMD_CREATE_CQ) | BIT_ULL(IB_USER_VERBS_EX_CMD_CREATE_QP) |
+				 BIT_ULL(IB_USER_VERBS_EX_CMD_MODIFY_QP);
 #endif
 }
 

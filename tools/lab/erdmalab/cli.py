@@ -14,7 +14,7 @@ import termios
 import time
 import tty
 
-from . import bench, demo, kernel as kernels, network, qemu_tree, runs, testing, vm as machines
+from . import bench, demo, kernel as kernels, matrix, network, qemu_tree, roots, runs, testing, vm as machines
 from .channel import Channel
 from .common import BUILD, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
@@ -22,7 +22,8 @@ from .watch import GuestTrouble
 EPILOG = """\
 Logs of each run are kept in build/lab/, the last one's in build/lab/latest/.
 KERNEL is a version installed on this machine (see ls /boot), a directory in which
-a distribution's kernel packages were unpacked, or "debug" (see ./lab kernel debug).
+a distribution's kernel packages were unpacked, "debug" (see ./lab kernel debug), or
+one of the supported kernels 5.10, 6.1, 6.12, 7.2, which is fetched when needed.
 docs/lab.md tells more.
 """
 
@@ -85,6 +86,9 @@ def parser():
     sub.add_argument("--kernel", metavar="KERNEL")
     sub = add("kernel", "build the debug kernel (KASAN, lockdep, kmemleak; about 10 minutes, once)")
     sub.add_argument("which", choices=["debug"])
+    sub = add("kernels", "build the driver for every supported kernel, with W=1, and tell what it was built with")
+    sub.add_argument("--all", action="store_true", help="for the cloud flavours too")
+    sub.add_argument("names", nargs="*", metavar="KERNEL", help=f"only these: {', '.join(roots.KERNELS)}")
     sub = add("clean", "remove the build directory, logs included")
     sub.add_argument("--all", action="store_true", help="the debug kernel and QEMU's source too")
     return top
@@ -128,11 +132,15 @@ def command_kernel(_options):
     return 0
 
 
+def command_kernels(options):
+    return matrix.run(options.names, options.all)
+
+
 def command_clean(options):
     if options.all:
         shutil.rmtree(BUILD, ignore_errors=True)
         return 0
-    keep = {"kernel", "qemu-source"}
+    keep = {"kernel", "qemu-source", "roots"}
     for path in glob.glob(os.path.join(BUILD, "*")) + glob.glob(os.path.join(BUILD, ".[!.]*")):
         if os.path.basename(path) not in keep:
             if os.path.isdir(path) and not os.path.islink(path):

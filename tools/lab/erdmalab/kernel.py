@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 
-from . import packages
+from . import packages, roots
 from .common import BUILD, ROOT, LabError, call, kill_group, say, tail
 
 DEBUG_DIR = os.path.join(BUILD, "kernel", "debug")
@@ -24,11 +24,12 @@ class Kernel:
     modules   directory with modules.dep (…/lib/modules/VERSION)
     headers   directory to build modules against, or None
     debug     True for the lab's debug kernel: slower and hungrier
+    supported name in roots.KERNELS of a kernel whose modules are built in its release's root, or None
     """
 
-    def __init__(self, version, image, modules, headers, debug=False):
+    def __init__(self, version, image, modules, headers, debug=False, supported=None):
         self.version, self.image, self.modules = version, image, modules
-        self.headers, self.debug = headers, debug
+        self.headers, self.debug, self.supported = headers, debug, supported
 
     def __repr__(self):
         return f"{self.version}{' (debug)' if self.debug else ''}"
@@ -89,7 +90,8 @@ def unpacked(tree):
     """Kernel in a directory where its packages were unpacked (dpkg-deb -x)."""
     tree = os.path.abspath(tree)
     images = glob.glob(os.path.join(tree, "boot", "vmlinuz-*"))
-    images += glob.glob(os.path.join(tree, "lib", "modules", "*", "vmlinuz"))
+    for base in ("lib", "usr/lib"):
+        images += glob.glob(os.path.join(tree, base, "modules", "*", "vmlinuz"))
     if len(images) != 1:
         raise LabError(f"{tree} has {len(images)} kernel images, expected one boot/vmlinuz-VERSION: "
                        "unpack a kernel's image, modules and headers packages there with dpkg-deb -x")
@@ -129,9 +131,12 @@ def debug_kernel(build=False):
 
 
 def find(name=None):
-    """Kernel by name: None (newest with headers), 'debug', a version, or a directory."""
+    """Kernel by name: None (newest with headers), 'debug', a supported kernel, a version, or a directory."""
     if name == "debug":
         return debug_kernel()
+    if name in roots.KERNELS:
+        kernel = unpacked(roots.unpacked_image(name))
+        return Kernel(kernel.version, kernel.image, kernel.modules, None, supported=name)
     if name and os.path.isdir(name):
         return unpacked(name)
     kernels = installed()
@@ -140,8 +145,8 @@ def find(name=None):
             if kernel.version == name:
                 return kernel
         known = ", ".join(kernel.version for kernel in kernels) or "none"
-        raise LabError(f"kernel '{name}': neither 'debug' nor a directory nor installed "
-                       f"(installed: {known})")
+        raise LabError(f"kernel '{name}': neither 'debug', one of {', '.join(roots.KERNELS)}, a directory "
+                       f"nor installed (installed: {known})")
     usable = [kernel for kernel in kernels if kernel.headers]
     if not usable:
         raise LabError("no kernel with headers is installed; run ./lab setup")

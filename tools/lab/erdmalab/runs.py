@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 
-from . import kernel as kernels, packages
+from . import kernel as kernels, matrix, packages
 from .common import BUILD, ROOT, LabError, call, say, tail
 from .vm import Vm
 
@@ -75,16 +75,18 @@ def build(kernel, everything=False):
     setup()
     default = kernels.find()
     log = os.path.join(BUILD, "build.log")
-    if kernel.headers is None:
+    if not kernel.headers and not kernel.supported:
         raise LabError(f"kernel {kernel.version} has no headers to build the driver against; "
                        f"install linux-headers-{kernel.version}, or unpack that package and the "
                        "-common and kbuild ones beside the kernel's")
-    own = os.path.realpath(kernel.headers) == os.path.realpath(default.headers)
+    own = not kernel.supported and os.path.realpath(kernel.headers) == os.path.realpath(default.headers)
     targets = ["erdma-model"] + (["erdma-module"] if own else [])
     cmake_build(BUILD, {"KERNEL_DIR": default.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "ON"}, log,
                 [] if everything else targets)
     if own:
         return os.path.join(BUILD, "src", "erdma.ko")
+    if kernel.supported:
+        return matrix.build_module(kernel.supported, kernel.version).module
     directory = os.path.join(BUILD, "kernel", f"module-{kernel.version}")
     cmake_build(directory, {"KERNEL_DIR": kernel.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "OFF",
                             "ERDMA_TESTS": "OFF"},

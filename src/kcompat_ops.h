@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Operations whose form in struct ib_device_ops differs between kernels.  erdma_op_X is what the table takes for
+ * erdma_ib_X(), which has one form everywhere.
+ */
+#ifndef ERDMA_KCOMPAT_OPS_H
+#define ERDMA_KCOMPAT_OPS_H
+
+#include <linux/slab.h>
+
+#include <rdma/uverbs_ioctl.h>
+
+#include "erdma_verbs.h"
+
+#ifdef ERDMA_HAVE_CORE_ALLOCATES_QP
+
+#define ERDMA_QP_SIZE INIT_RDMA_OBJ_SIZE(ib_qp, erdma_qp, ib),
+#define erdma_op_create_qp erdma_ib_create_qp
+#define erdma_op_destroy_qp erdma_ib_destroy_qp
+
+#else
+
+#define ERDMA_QP_SIZE
+
+/* Newer cores fill these fields before the call, older ones after it; erdma_ib_create_qp() needs some of them. */
+static struct ib_qp *erdma_op_create_qp(struct ib_pd *pd, struct ib_qp_init_attr *init, struct ib_udata *udata)
+{
+	struct erdma_qp *qp = kzalloc(sizeof(*qp), GFP_KERNEL);
+	int err;
+
+	if (!qp)
+		return ERR_PTR(-ENOMEM);
+	qp->ib.device = pd->device;
+	qp->ib.pd = pd;
+	qp->ib.qp_type = init->qp_type;
+	qp->ib.send_cq = init->send_cq;
+	qp->ib.recv_cq = init->recv_cq;
+	qp->ib.event_handler = init->event_handler;
+	qp->ib.qp_context = init->qp_context;
+	err = erdma_ib_create_qp(&qp->ib, init, udata);
+	if (err) {
+		kfree(qp);
+		return ERR_PTR(err);
+	}
+	return &qp->ib;
+}
+
+static int erdma_op_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
+{
+	int err = erdma_ib_destroy_qp(ibqp, udata);
+
+	if (!err)
+		kfree(to_erdma_qp(ibqp));
+	return err;
+}
+
+#endif
+
+#ifdef ERDMA_HAVE_CQ_ATTR_BUNDLE
+
+/* Without a bundle it is the kernel's own. */
+static int erdma_op_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
+			      struct uverbs_attr_bundle *attrs)
+{
+	return erdma_ib_create_cq(ibcq, attr, attrs ? &attrs->driver_udata : NULL);
+}
+
+#else
+#define erdma_op_create_cq erdma_ib_create_cq
+#endif
+
+#ifdef ERDMA_HAVE_CREATE_USER_CQ
+#define ERDMA_USER_CQ_OP .create_user_cq = erdma_op_create_cq,
+#else
+#define ERDMA_USER_CQ_OP
+#endif
+
+#ifdef ERDMA_HAVE_REG_MR_DMAH
+
+static struct ib_mr *erdma_op_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova, int access,
+					  struct ib_dmah *dmah, struct ib_udata *udata)
+{
+	/* The device has no steering tags. */
+	if (dmah)
+		return ERR_PTR(-EOPNOTSUPP);
+	return erdma_ib_reg_user_mr(pd, start, length, iova, access, udata);
+}
+
+#else
+#define erdma_op_reg_user_mr erdma_ib_reg_user_mr
+#endif
+
+#ifdef ERDMA_HAVE_PORT_STATS
+#define ERDMA_PORT_STATS_OP .alloc_hw_port_stats = erdma_alloc_port_stats,
+#else
+
+/* Port 0 asks for counters of the device, apart from its ports. */
+static struct rdma_hw_stats *erdma_op_alloc_stats(struct ib_device *ib, erdma_port_number port)
+{
+	return port ? erdma_alloc_port_stats(ib, port) : NULL;
+}
+
+#define ERDMA_PORT_STATS_OP .alloc_hw_stats = erdma_op_alloc_stats,
+#endif
+
+#endif
