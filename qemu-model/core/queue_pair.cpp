@@ -13,6 +13,9 @@ namespace {
 // What CLOSING may still deliver inside the command (wire.md 1.10 grants 100 ms).
 constexpr uint64_t kDrainBytes = 64u << 20;
 constexpr unsigned kDrainUnits = 1u << 16;
+// 7.2: for answers, and for acknowledgements.
+constexpr uint64_t kAbandonNs = 100'000'000;
+constexpr uint64_t kLingerNs = 5'000'000'000;
 
 TerminateInfo aboutSegment(const Segment& segment, const Failure& failure) {
     TerminateInfo info;
@@ -47,9 +50,10 @@ QueuePair::QueuePair(Device& device, QpConfig config)
 
 QueuePair::~QueuePair() {
     device_.fabric().forget(*this);
+    const bool graceful = windingUp() && !requester_.begun();
     state_ = QpState::Error;
     if (const std::unique_ptr<Transport> transport = std::move(transport_))
-        transport->close(false);
+        transport->close(graceful);
 }
 
 void QueuePair::setState(QpState state, const char* why) {
@@ -117,7 +121,7 @@ void QueuePair::attach(std::unique_ptr<Transport> transport) {
 }
 
 Status QueuePair::stop(QpState target) {
-    if (stopped()) {
+    if (stopped() && (target == QpState::Closing || !windingUp())) {
         if (target == QpState::Error)
             setState(QpState::Error, "command");
         return Status::Ok;
@@ -129,6 +133,10 @@ Status QueuePair::stop(QpState target) {
         drain();
         if (stopped()) // the rest of the work failed
             return Status::Ok;
+        if (active() && transport_->confirmsLater()) {
+            windUp();
+            return Status::Ok;
+        }
         ending.goodbye = Goodbye::Graceful;
     } else if (target == QpState::Terminate) {
         ending.goodbye = Goodbye::Terminate;
@@ -152,13 +160,44 @@ void QueuePair::drain() {
     }
 }
 
+// What was sent finishes as if nothing had happened, nothing new starts; the rest is flushed behind it (7.2).
+void QueuePair::windUp() {
+    setState(QpState::Closing, "command");
+    requester_.finishOnly();
+    abandonAt_ = device_.host().nowNs() + kAbandonNs;
+    lingerUntil_ = device_.host().nowNs() + kLingerNs;
+    device_.wakeAt(abandonAt_, qpn());
+    finishWindUp();
+}
+
+void QueuePair::finishWindUp() {
+    if (!windingUp() || requester_.unfinished() || !responder_.idle())
+        return;
+    Ending ending;
+    ending.state = QpState::Closing;
+    ending.goodbye = Goodbye::Graceful;
+    ending.why = "everything sent is acknowledged";
+    end(ending);
+}
+
+// Answers to own requests count, everything else is thrown away.
+Placement QueuePair::inboundWhileWindingUp(const Segment& segment) {
+    if (requester_.outstanding() != 0 && segment.op == RdmapOp::ReadResponse)
+        requester_.onReadResponse(segment);
+    else if (requester_.outstanding() != 0 && segment.op == RdmapOp::AtomicResponse)
+        requester_.onAtomicResponse(segment);
+    finishWindUp();
+    return Placement{};
+}
+
 Status QueuePair::reflush(uint16_t sqPi, uint16_t rqPi) {
     if (!stopped())
         return Status::Invalid;
     // Indices older than what was flushed look far ahead; both are ignored.
     requester_.doorbell(sqPi, nullptr);
     responder_.doorbell(rqPi);
-    flush(Ending{});
+    if (!windingUp())
+        flush(Ending{});
     return Status::Ok;
 }
 
@@ -173,6 +212,8 @@ void QueuePair::badDoorbell(const char* why) {
 
 void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
     const bool fits = requester_.doorbell(pi, direct);
+    if (windingUp()) // flushed behind what finishes
+        return;
     if (stopped())
         flush(Ending{});
     else if (!fits)
@@ -183,6 +224,8 @@ void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
 
 void QueuePair::rqDoorbell(uint16_t pi) {
     const bool fits = responder_.doorbell(pi);
+    if (windingUp())
+        return;
     if (stopped())
         flush(Ending{});
     else if (!fits)
@@ -191,6 +234,7 @@ void QueuePair::rqDoorbell(uint16_t pi) {
 
 bool QueuePair::run(unsigned budget) {
     work(budget);
+    finishWindUp();
     if (!active())
         return false;
     if (requester_.midMessage())
@@ -242,6 +286,22 @@ void QueuePair::onTimer(uint64_t nowNs) {
         end(ending);
         return;
     }
+    if (windingUp()) {
+        if (nowNs < abandonAt_) {
+            device_.wakeAt(abandonAt_, qpn());
+            return;
+        }
+        if (nowNs >= lingerUntil_) {
+            Ending ending;
+            ending.state = QpState::Closing;
+            ending.why = "peer does not acknowledge";
+            end(ending);
+            return;
+        }
+        device_.wakeAt(lingerUntil_, qpn());
+        abandonAnswers();
+        return;
+    }
     const uint64_t deadline = responder_.holdDeadline();
     if (!active() || deadline == 0 || deadline == ~uint64_t{0})
         return;
@@ -259,6 +319,8 @@ Placement QueuePair::inbound(const Segment& segment) {
         peerTerminated(segment.terminate);
         return Placement{};
     }
+    if (windingUp())
+        return inboundWhileWindingUp(segment);
     if (responder_.refusing())
         return Placement{Placement::Kind::Hold, {}, {}};
 
@@ -297,12 +359,25 @@ void QueuePair::resume() {
 }
 
 void QueuePair::acknowledged() {
-    if (active())
-        requester_.retire();
+    if (!active())
+        return;
+    requester_.retire();
+    finishWindUp();
+}
+
+// Neither answers of the peer nor answers to it are of use any more.
+void QueuePair::abandonAnswers() {
+    requester_.abandonRequests();
+    responder_.discard();
+    finishWindUp();
 }
 
 void QueuePair::peerClosed(bool graceful) {
-    if (stopped())
+    if (windingUp() && graceful) {
+        abandonAnswers();
+        return;
+    }
+    if (stopped() && !windingUp())
         return;
     Ending ending;
     ending.halfReceived = Syndrome::General;
@@ -371,13 +446,14 @@ void QueuePair::fail(Syndrome oldest, std::optional<AsyncEvent> event, uint32_t 
 }
 
 void QueuePair::end(const Ending& ending) {
-    if (stopped())
+    if (stopped() && !windingUp())
         return;
+    const bool silent = windingUp(); // the user is done with it
     const std::unique_ptr<Transport> transport = std::move(transport_);
     setState(ending.state, ending.why);
     device_.fabric().forget(*this);
     flush(ending);
-    if (ending.event)
+    if (ending.event && !silent)
         device_.asyncEvent(*ending.event, qpn(), ending.detail);
     if (ending.event || ending.culprit)
         device_.host().trace(ERDMA_TRACE_ERROR, qpn(),

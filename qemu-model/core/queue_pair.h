@@ -55,8 +55,8 @@ struct Placement {
     Syndrome requester = Syndrome::General;
 };
 
-// The way to the peer, owned by the queue pair.  Loopback (loopback.h) hands segments over by call; a TCP endpoint will
-// encode them.
+// The way to the peer, owned by the queue pair.  Loopback (loopback.h) hands segments over by call; a TCP endpoint
+// (../wire/endpoint.h) encodes them.
 //
 // A transport may call back into its queue pair (inbound, resume, acknowledged, peerClosed, fail) at any time except
 // from inside deliver() and close().  Each of these calls may end the connection and with it destroy the transport.
@@ -74,6 +74,12 @@ public:
     // acknowledged; when that is later than deliver(), QueuePair::acknowledged() must be called.
     virtual uint64_t sent() const = 0;
     virtual uint64_t acknowledged() const = 0;
+    // acknowledged() may lag behind: CLOSING waits for it (wire.md 7.2).
+    virtual bool confirmsLater() const { return false; }
+    // Agreed with the peer (2.7): own and foreign requests outstanding, and whether the dialect has the operation.
+    virtual uint32_t ord() const { return kMaxOrd; }
+    virtual uint32_t ird() const { return kMaxIrd; }
+    virtual bool carries(RdmapOp) const { return true; }
     // The own queue pair takes segments again that it held back: offer them again to inbound().
     virtual void readyToReceive() = 0;
     // Lets the peer work on what it owes this end, if that is possible without waiting; at most `budget` units.
@@ -125,6 +131,8 @@ public:
     // In RTS with a peer.
     bool active() const { return transport_ != nullptr; }
     bool stopped() const { return state_ >= QpState::Closing; }
+    // CLOSING while what was sent is not acknowledged (wire.md 7.2).
+    bool windingUp() const { return transport_ != nullptr && state_ == QpState::Closing; }
     // WAIT_PAIR of wire.md 1.10.
     bool waiting() const { return state_ == QpState::Rts && !transport_; }
     Transport& transport() { return *transport_; }
@@ -160,6 +168,10 @@ private:
     Status reachPeer();
     Status stop(QpState target);
     void drain();
+    void windUp();
+    void finishWindUp();
+    void abandonAnswers();
+    Placement inboundWhileWindingUp(const Segment& segment);
     unsigned work(unsigned budget);
     void end(const Ending& ending);
     void flush(const Ending& ending);
@@ -174,8 +186,9 @@ private:
     std::unique_ptr<Transport> transport_;
     Requester requester_;
     Responder responder_;
-    bool responderTurn_ = false; // who starts the next message when both could
-    uint64_t pairDeadline_ = 0;  // waiting() only
+    bool responderTurn_ = false;               // who starts the next message when both could
+    uint64_t pairDeadline_ = 0;                // waiting() only
+    uint64_t abandonAt_ = 0, lingerUntil_ = 0; // windingUp() only
     uint32_t packetsIn_ = 0;
     uint32_t drops_ = 0;
 };

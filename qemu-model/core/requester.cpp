@@ -175,7 +175,7 @@ bool Requester::mustWait() const {
     if (sqe_.header.fence())
         return true;
     if (isAnswered(sqe_.kind))
-        return outstanding_ >= kMaxOrd;
+        return outstanding_ >= qp_.transport().ord();
     if (sqe_.kind == SqeKind::LocalInvalidate) {
         for (uint64_t s = inFlight_.begin(); s != inFlight_.end(); ++s) {
             const InFlight& entry = inFlight_.at(s);
@@ -187,7 +187,7 @@ bool Requester::mustWait() const {
 }
 
 bool Requester::ready() const {
-    if (held_ || !qp_.active())
+    if (held_ || !qp_.active() || (closing_ && !begun()))
         return false;
     if (busy_)
         return started_ || !mustWait();
@@ -195,7 +195,7 @@ bool Requester::ready() const {
 }
 
 bool Requester::step(SqWindow& window) {
-    if (held_)
+    if (held_ || (closing_ && !begun()))
         return false;
     if (!busy_) {
         if (next_ == pi_)
@@ -216,8 +216,31 @@ bool Requester::step(SqWindow& window) {
     return dataSent_ ? sendImmediate() : sendData();
 }
 
+// What the request becomes on the wire.
+RdmapOp Requester::messageKind() const {
+    switch (sqe_.kind) {
+    case SqeKind::Read:
+        return RdmapOp::ReadRequest;
+    case SqeKind::Atomic:
+        return RdmapOp::AtomicRequest;
+    case SqeKind::Send:
+        return sqe_.immediate ? RdmapOp::SendImm : RdmapOp::Send;
+    default:
+        return sqe_.immediate ? RdmapOp::Immediate : RdmapOp::Write;
+    }
+}
+
 // First touch of a work request.  False: done, or failed.
 bool Requester::begin() {
+    const bool local = sqe_.kind == SqeKind::FastRegister || sqe_.kind == SqeKind::LocalInvalidate;
+    if (!local && !qp_.transport().carries(messageKind())) {
+        failCurrent(Syndrome::SendFormat, "operation that the connection's dialect does not have");
+        return false;
+    }
+    if (isAnswered(sqe_.kind) && qp_.transport().ord() == 0) {
+        failCurrent(Syndrome::OrdExceeded, "no request may be outstanding");
+        return false;
+    }
     switch (sqe_.kind) {
     case SqeKind::FastRegister:
     case SqeKind::LocalInvalidate:
@@ -449,6 +472,14 @@ void Requester::finishCurrent() {
         report(sqe_.first, sqe_.op(), Syndrome::Success, sqe_.length);
 }
 
+void Requester::abandonRequests() {
+    for (uint64_t s = inFlight_.begin(); s != inFlight_.end(); ++s)
+        if (inFlight_.at(s).stage == InFlight::Stage::Waiting)
+            inFlight_.at(s).stage = InFlight::Stage::Abandoned;
+    outstanding_ = 0;
+    retire();
+}
+
 void Requester::retire() {
     while (!inFlight_.empty()) {
         const InFlight entry = inFlight_.front();
@@ -457,7 +488,9 @@ void Requester::retire() {
             return;
         inFlight_.pop();
         retired_ = entry.after;
-        if (entry.signalled)
+        if (entry.stage == InFlight::Stage::Abandoned)
+            report(entry.first, entry.op, Syndrome::Flushed, 0);
+        else if (entry.signalled)
             report(entry.first, entry.op, Syndrome::Success, entry.length);
     }
 }

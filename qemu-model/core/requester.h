@@ -48,6 +48,13 @@ public:
     bool ready() const; // step() would do something
     // Between the segments of one message nothing else may be sent.
     bool midMessage() const { return busy_ && sent_ != 0 && !dataSent_; }
+    // The current work request has left in part.
+    bool begun() const { return busy_ && started_ && (sent_ != 0 || dataSent_); }
+    // From now on only what has begun goes on.
+    void finishOnly() { closing_ = true; }
+    bool unfinished() const { return begun() || !inFlight_.empty(); }
+    // Requests without answer complete as flushed, in order.
+    void abandonRequests();
     void resume() { held_ = false; }
     void retire(); // completes, in order, what is finished
 
@@ -71,7 +78,8 @@ public:
 
 private:
     struct InFlight {
-        enum class Stage : uint8_t { Sent, Waiting, Done }; // until acknowledged; for a response; finished
+        // Until acknowledged; for a response; finished; never answered.
+        enum class Stage : uint8_t { Sent, Waiting, Done, Abandoned };
         uint16_t first = 0;
         uint16_t after = 0;
         Op op = Op::Send;
@@ -91,6 +99,7 @@ private:
     bool fetch(SqWindow& window);
     bool takeDirect(SqeHeader ring);
     bool mustWait() const;
+    RdmapOp messageKind() const;
     bool begin();
     void executeLocal();
     bool sendRequest();
@@ -116,7 +125,8 @@ private:
     // The work request being executed.
     bool busy_ = false;
     bool started_ = false;
-    bool held_ = false;     // the transport takes nothing until resume()
+    bool held_ = false; // the transport takes nothing until resume()
+    bool closing_ = false;
     bool dataSent_ = false; // of a Write with immediate: only the Immediate Data is left
     uint32_t sent_ = 0;     // payload bytes accepted by the transport
     uint32_t sgeIndex_ = 0;

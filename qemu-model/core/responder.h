@@ -116,7 +116,7 @@ private:
     uint64_t writeNext_ = 0;
 
     uint64_t holdDeadline_ = 0;
-    Fifo<Owed> owed_;   // at most kMaxIrd
+    Fifo<Owed> owed_;   // at most Transport::ird()
     uint64_t sent_ = 0; // payload of the front response
     bool held_ = false;
     uint32_t atomicMsn_ = 1;

@@ -88,6 +88,7 @@ void Connection::fromWire(const Frame& frame) {
         answerClosed(frame.tcp);
     else
         endpoint_->input(frame.tcp);
+    endpoint_->heardFrom(frame.link.source);
 }
 
 // RFC 9293 3.10.7.1.

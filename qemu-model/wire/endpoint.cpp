@@ -13,6 +13,8 @@ namespace erdma {
 namespace {
 
 constexpr TerminateCode kTcpLost{2, 0, 1};
+constexpr size_t kMostHeaders = 128; // of an FPDU, CRC included
+constexpr unsigned kTimeoutsBeforeMacSwitch = 3;
 constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.9
 
 } // namespace
@@ -48,6 +50,10 @@ public:
     uint64_t acknowledged() const override {
         return endpoint_->setup_.completeQueued ? endpoint_->tcp_.appended() : endpoint_->tcp_.acknowledged();
     }
+    bool confirmsLater() const override { return true; }
+    uint32_t ord() const override { return endpoint_->setup_.ord; }
+    uint32_t ird() const override { return endpoint_->setup_.ird; }
+    bool carries(RdmapOp op) const override { return opcodeAllowed(endpoint_->setup_.format, op); }
     void readyToReceive() override {
         const Entry entry(*endpoint_);
         endpoint_->resumePending_ = true; // not from inside the doorbell
@@ -82,6 +88,8 @@ std::shared_ptr<Endpoint> Endpoint::open(QueuePair& qp, const EndpointSetup& set
 
 void Endpoint::transmit(const TcpSegment& segment) {
     scratch_.clear();
+    if (tcp_.timeoutsInARow() >= kTimeoutsBeforeMacSwitch && heardFrom_)
+        setup_.link.destination = *heardFrom_;
     IpHeader ip = setup_.ip;
     ip.id = ipId_++;
     buildTcpFrame(setup_.link, ip, segment, scratch_);
@@ -91,10 +99,9 @@ void Endpoint::transmit(const TcpSegment& segment) {
 // ---- from the queue pair ----
 
 void Endpoint::send(const Segment& segment, const QuotedHeaders* quoted) {
-    std::vector<std::byte> fpdu;
-    encodeFpdu(segment, setup_.format, fpdu, quoted);
     ++counters_.fpdusOut;
-    tcp_.append(fpdu, segment.last);
+    tcp_.append(segment.payload.size() + kMostHeaders, segment.last,
+                [&](std::vector<std::byte>& out) { encodeFpdu(segment, setup_.format, out, quoted); });
     flushPending_ = true;
 }
 
@@ -298,8 +305,10 @@ void Endpoint::finished() {
 void Endpoint::tryFinish() {
     while (qp_ != nullptr && qp_->serve(64) != 0) {
     }
-    if (qp_ != nullptr && (qp_->snapshot().queuedRequests == 0 || nowNs() >= responsesAt_))
+    if (qp_ != nullptr && (qp_->snapshot().queuedRequests == 0 || nowNs() >= responsesAt_)) {
+        responsesAt_ = kNever;
         qp_->peerClosed(true);
+    }
 }
 
 void Endpoint::lost(TcpEnd why) {
@@ -364,9 +373,14 @@ void Endpoint::kernelClosed(KernelSignal how) {
     qp_->modify(change);
 }
 
-// 1.9: whether there are CRCs is known only now.
+// 1.9: what was agreed is known only now.
 void Endpoint::replyComplete() {
     const MpaParse parse = parseMpa(reply_, true);
+    if (parse.kind == MpaParse::Kind::Header) {
+        const RequestLimits limits = requestLimits(parse.header, false);
+        setup_.ord = limits.ord;
+        setup_.ird = limits.ird;
+    }
     if (parse.kind == MpaParse::Kind::Header && parse.header.crc() && !setup_.format.crc && !fpduSeen_ &&
         !decoder_.insideFpdu()) {
         setup_.format.crc = true;

@@ -41,9 +41,10 @@ struct EndpointSetup {
     LinkHeader link;
     IpHeader ip; // from this end to the peer
     bool initiator = false;
-    uint32_t kernelOctets = 0;   // passive: octets of the MPA reply, which the kernel has yet to hand over
-    bool completeQueued = false; // completion mode `queued` of 5.2
-    uint64_t guard = 1000 * kMs; // first FPDU of the initiator (1.9); 0: wait for ever
+    uint32_t kernelOctets = 0;             // passive: octets of the MPA reply, which the kernel has yet to hand over
+    uint16_t ord = kMaxOrd, ird = kMaxIrd; // 2.7
+    bool completeQueued = false;           // completion mode `queued` of 5.2
+    uint64_t guard = 1000 * kMs;           // first FPDU of the initiator (1.9); 0: wait for ever
     uint64_t replyLimit = 10000 * kMs;
     uint64_t linger = 5000 * kMs; // 7.2, 7.4
     uint64_t terminateLinger = 2000 * kMs;
@@ -63,6 +64,8 @@ public:
     // ---- the filter ----
     void input(const TcpSegment& segment);
     void endOfBatch();
+    // Who sent the newest valid frame; matters when nothing is acknowledged any more (6.3).
+    void heardFrom(const Mac& source) { heardFrom_ = source; }
     void pathMtu(const PathMtuNotice& notice);
     void setMtu(uint16_t mtu);
     // Payload that the kernel sent after handover, below the first FPDU octet.  Octets elsewhere are dropped.
@@ -123,6 +126,7 @@ private:
     EndpointCounters counters_;
     std::vector<std::byte> scratch_;
     uint16_t ipId_ = 0;
+    std::optional<Mac> heardFrom_;
     unsigned depth_ = 0; // of Entry
 
     uint32_t kernelLeft_;

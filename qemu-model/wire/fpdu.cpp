@@ -158,7 +158,6 @@ void encodeFpdu(const Segment& segment, const FpduFormat& format, std::vector<st
     const auto opcode = static_cast<uint8_t>(segment.op);
     const OpcodeRow known = row(opcode);
     assert(known.valid && segment.payload.size() + known.fixed <= 0xFFFF);
-    out.reserve(start + 2 + known.fixed + segment.payload.size() + 64);
     Appender to(out);
     to.put(uint16_t{0}); // length, known at the end
     to.put(static_cast<uint8_t>((known.tagged ? kTagged : 0) | (segment.last ? kLast : 0) | kDdpVersion));

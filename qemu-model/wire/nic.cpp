@@ -211,6 +211,13 @@ EndpointSetup Nic::setupFor(const QueuePair& qp, const FlowHandover& flow) {
     setup.ip = flow.ip;
     setup.initiator = flow.initiator;
     setup.kernelOctets = flow.kernelOctets;
+    if (flow.reply) {
+        const RequestLimits limits = requestLimits(*flow.reply, flow.initiator);
+        setup.ord = limits.ord;
+        setup.ird = limits.ird;
+    }
+    if (flow.format.dialect == FpduFormat::Dialect::Vendor)
+        setup.tcp.largeSegment = config.segment_bytes;
     setup.completeQueued = config.complete_queued;
     setup.guard = config.first_fpdu_ms * kMs;
     TcpSettings& tcp = setup.settings;

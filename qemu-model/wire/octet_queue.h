@@ -20,12 +20,15 @@ public:
     ConstBytes view(size_t offset, size_t length) const { return view().subspan(offset, length); }
 
     void append(ConstBytes more) {
-        // The dead part in front is reclaimed when that is cheaper than growing.
-        if (head_ != 0 && octets_.size() + more.size() > octets_.capacity() && head_ >= size()) {
-            octets_.erase(octets_.begin(), octets_.begin() + static_cast<std::ptrdiff_t>(head_));
-            head_ = 0;
-        }
+        makeRoom(more.size());
         octets_.insert(octets_.end(), more.begin(), more.end());
+    }
+    // `write` appends at most `most` octets to the vector that it gets.  Returns how many it did.
+    template <typename Write> size_t append(size_t most, Write write) {
+        makeRoom(most);
+        const size_t before = octets_.size();
+        write(octets_);
+        return octets_.size() - before;
     }
     void drop(size_t length) {
         head_ += std::min(length, size());
@@ -42,6 +45,19 @@ public:
     }
 
 private:
+    void makeRoom(size_t more) {
+        const size_t needed = octets_.size() + more;
+        if (needed <= octets_.capacity())
+            return;
+        // The dead part in front is reclaimed when that is cheaper than growing.
+        if (head_ != 0 && head_ >= size()) {
+            octets_.erase(octets_.begin(), octets_.begin() + static_cast<std::ptrdiff_t>(head_));
+            head_ = 0;
+        }
+        if (octets_.size() + more > octets_.capacity())
+            octets_.reserve(std::max(octets_.size() + more, 2 * octets_.capacity()));
+    }
+
     std::vector<std::byte> octets_;
     size_t head_ = 0;
 };

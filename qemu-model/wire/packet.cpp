@@ -2,6 +2,8 @@
 #include "packet.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "byteorder.h"
 
@@ -174,17 +176,27 @@ void parseIcmp(ConstBytes packet, const IpView& ip, Frame& out) {
 
 } // namespace
 
+// Added up in the order of this machine, which only exchanges the octets of the sum (RFC 1071 2.B).
 uint32_t checksumAdd(ConstBytes data, uint32_t sum) {
-    uint64_t wide = sum;
+    uint64_t low = 0, high = 0; // halves of 64-bit words, so that nothing is carried out
     size_t at = 0;
-    for (; data.size() - at >= 4; at += 4)
-        wide += loadBe32(data, at);
-    if (data.size() - at >= 2) {
-        wide += loadBe16(data, at);
-        at += 2;
+    for (; data.size() - at >= 8; at += 8) {
+        uint64_t word;
+        std::memcpy(&word, data.data() + at, sizeof(word));
+        low += word & 0xFFFFFFFF;
+        high += word >> 32;
     }
+    uint64_t wide = low + high;
+    wide = (wide & 0xFFFFFFFF) + (wide >> 32);
+    while (wide >> 16 != 0)
+        wide = (wide & 0xFFFF) + (wide >> 16);
+    if constexpr (std::endian::native == std::endian::little)
+        wide = byteSwapped(static_cast<uint16_t>(wide));
+    for (; data.size() - at >= 2; at += 2)
+        wide += loadBe16(data, at);
     if (at < data.size())
         wide += uint64_t{load8(data, at)} << 8;
+    wide += sum;
     while (wide >> 32 != 0)
         wide = (wide & 0xFFFFFFFF) + (wide >> 32);
     return static_cast<uint32_t>(wide);
@@ -294,7 +306,8 @@ void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment&
     const size_t tcpHeader = kMinTcp + tcpOptionBytes(segment.options);
     const size_t tcpBytes = tcpHeader + segment.payload.size();
     const size_t start = out.size();
-    out.resize(start + linkBytes + kMinIp + tcpBytes);
+    out.resize(start + linkBytes + kMinIp + tcpHeader);
+    out.insert(out.end(), segment.payload.begin(), segment.payload.end());
     Bytes at = Bytes(out).subspan(start);
 
     for (size_t i = 0; i < 6; ++i) {
@@ -328,7 +341,6 @@ void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment&
     store8(at, 13, segment.flags);
     storeBe16(at, 14, segment.window);
     encodeOptions(segment.options, at.subspan(kMinTcp, tcpHeader - kMinTcp));
-    std::copy(segment.payload.begin(), segment.payload.end(), at.begin() + static_cast<std::ptrdiff_t>(tcpHeader));
     storeBe16(at, 16, checksumFold(checksumAdd(at, pseudoHeader(ip.source, ip.destination, tcpBytes))));
 }
 

@@ -41,7 +41,7 @@ TcpConnection::~TcpConnection() { dropStored(); }
 void TcpConnection::updateSegmentBytes() {
     const size_t byMtu = link_.mtu > kIpTcpHeaders ? link_.mtu - kIpTcpHeaders : 0;
     const size_t options = link_.timestamps ? kTimestampBytes : 0;
-    const size_t limit = std::min<size_t>(link_.peerMss, byMtu);
+    const size_t limit = link_.largeSegment != 0 ? link_.largeSegment : std::min<size_t>(link_.peerMss, byMtu);
     emss_ = std::max(limit, kMinSegment + options) - options;
     if (congestion_)
         congestion_->setSegmentBytes(emss_);
@@ -57,13 +57,19 @@ void TcpConnection::pathMtu(uint32_t quotedSeq, uint16_t mtu) {
     if (state_ == TcpState::Closed || offset < una_ || offset >= nxt_)
         return;
     const uint16_t limit = mtu == 0 ? kMtuOfSilentRouter : mtu;
-    if (limit >= link_.mtu)
+    if (limit >= link_.mtu && link_.largeSegment == 0)
         return;
-    setMtu(limit);
+    link_.largeSegment = 0;
+    setMtu(std::min(limit, link_.mtu));
+    resegment();
+    transmit();
+}
+
+// What is too long for the path now did not arrive.
+void TcpConnection::resegment() {
     for (Sent& entry : sent_)
         if (entry.end - entry.from > emss_ && !entry.sacked && !entry.lost)
             markLost(entry);
-    transmit();
 }
 
 uint32_t TcpConnection::timestamp() const {

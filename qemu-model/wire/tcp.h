@@ -43,6 +43,7 @@ struct TcpHandover {
     uint32_t sndWl1 = 0, sndWl2 = 0; // sequence number and ack of the segment that carried it
     uint16_t peerMss = 536;
     uint16_t mtu = 1500;
+    uint32_t largeSegment = 0; // both ends and the path take segments of this size (MTU and MSS do not matter); 0: no
     uint8_t peerScale = 0, ownScale = 0;
     bool sack = false;
     bool timestamps = false;
@@ -129,6 +130,13 @@ public:
     // One unit that shall not be spread over segments without need.  Not behind close().  A little over the buffer
     // is fine.  flush() sends.
     void append(ConstBytes unit, bool push);
+    // The same, written by `write` behind what is there; `most`: octets that it writes at most.
+    template <typename Write> void append(size_t most, bool push, Write write) {
+        if (finQueued_ || state_ == TcpState::Closed)
+            return;
+        end_ += tx_.append(most, write);
+        units_.push_back({end_, push});
+    }
     void flush();
     // Positions in the own stream, counted from the first octet after handover that was not acknowledged.
     uint64_t appended() const { return end_; }
@@ -142,6 +150,7 @@ public:
 
     size_t segmentBytes() const { return emss_; } // EMSS of 3.4
     uint64_t rto() const { return rto_; }
+    unsigned timeoutsInARow() const { return backoff_; }
     uint64_t smoothedRtt() const { return srtt_; }
     uint64_t flight() const { return nxt_ - una_; }
     uint64_t peerWindow() const { return sndWnd_; }
@@ -172,6 +181,7 @@ private:
     void die(TcpEnd why);
     void shut();
     void updateSegmentBytes();
+    void resegment();
     uint32_t timestamp() const;
     TcpSegment header(uint8_t flags);
     void sendAck();

@@ -357,6 +357,11 @@ void TcpConnection::retransmissionTimeout() {
         die(TcpEnd::TimedOut);
         return;
     }
+    // Perhaps the path does not carry such segments.
+    if (link_.largeSegment != 0 && attempts >= 1) {
+        link_.largeSegment = 0;
+        updateSegmentBytes();
+    }
     const bool first = backoff_ == 0;
     congestion_->timedOut(flight(), first, now());
     if (!sent_.empty() && sent_.front().sacked) { // the peer changed its mind (RFC 2018 8)

@@ -16,6 +16,7 @@ constexpr size_t kMpaHeader = 20;
 constexpr size_t kMpaMost = 20 + 8 + 512;
 constexpr uint16_t kPrivateMost = 512;
 constexpr uint8_t kFlagEnhanced = 0x10;
+constexpr uint16_t kOrdOfRevision1 = 16;                // appendix A
 constexpr uint32_t kReplyLeast = 20, kReplyMost = 1024; // 1.5
 
 } // namespace
@@ -60,11 +61,22 @@ MpaParse parseMpa(ConstBytes octets, bool reply) {
     } else if (header.revision == 2 && (header.flags & kFlagEnhanced) != 0 && header.privateBytes >= 4) {
         if (octets.size() < 24)
             return out;
+        header.enhanced = true;
         header.ird = loadBe16(octets, 20) & 0x3FFF;
         header.ord = loadBe16(octets, 22) & 0x3FFF;
     }
     out.kind = MpaParse::Kind::Header;
     return out;
+}
+
+RequestLimits requestLimits(const MpaHeader& reply, bool initiator) {
+    if (reply.revision == 129)
+        return {kMaxOrd, kMaxIrd};
+    if (!reply.enhanced)
+        return {kOrdOfRevision1, kMaxIrd};
+    const auto ord = static_cast<uint16_t>(std::min<uint32_t>(reply.ord, kMaxOrd));
+    const auto ird = static_cast<uint16_t>(std::min<uint32_t>(reply.ird, kMaxIrd));
+    return initiator ? RequestLimits{ird, ord} : RequestLimits{ord, ird};
 }
 
 FlowTracker::~FlowTracker() = default;

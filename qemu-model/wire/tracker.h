@@ -43,6 +43,7 @@ struct MpaHeader {
     uint8_t revision = 0;
     uint16_t privateBytes = 0;
     uint16_t ird = 0x3FFF, ord = 0x3FFF; // 0x3FFF: not negotiated
+    bool enhanced = false;               // revision 2 with IRD and ORD
     uint32_t cookie = 0;                 // revision 129
     uint8_t congestion = 0;              // revision 129
 
@@ -50,6 +51,12 @@ struct MpaHeader {
     bool rejects() const { return reply && (flags & 0x20) != 0; }
     size_t bytes() const { return (revision == 129 ? 28u : 20u) + privateBytes; }
 };
+
+// Reads and atomics outstanding on a connection that this reply opened, seen from one end (2.7).
+struct RequestLimits {
+    uint16_t ord = 0, ird = 0;
+};
+RequestLimits requestLimits(const MpaHeader& reply, bool initiator);
 
 // Needs more octets, is none, or is one (of which the private data may still be missing).
 struct MpaParse {

@@ -69,11 +69,14 @@ public:
         ++segments;
         if (s.has(tcp_flag::kSyn) && !established) {
             rcvNxt = s.seq + 1;
-            if (!opener_ && sndNxt == iss) {
-                emit(tcp_flag::kSyn | tcp_flag::kAck, sndNxt++, {});
+            if (!opener_) {
+                sndNxt = iss + 1;
+                emit(tcp_flag::kSyn | tcp_flag::kAck, iss, {});
                 timerAt = now_ + kRepeat;
                 return;
             }
+        } else if (opener_ && !established) {
+            return;
         }
         if (reset)
             return;
@@ -295,7 +298,7 @@ private:
             kernelA.send(mpaFrame(false, options_.revision, options_.mpaFlags));
         }
         const size_t bytes = options_.revision == 129 ? 28 : 20;
-        if (stepB_ == 0 && kernelB.received.size() >= bytes && b.alive()) {
+        if (stepB_ == 0 && !foreignPeer && kernelB.received.size() >= bytes && b.alive()) {
             stepB_ = 1;
             QpModify link = b.link;
             link.sendNxt = kernelB.sndNxt + static_cast<uint32_t>(bytes) + wrongSequence;
@@ -338,6 +341,7 @@ public:
     uint32_t acceptStatus = UINT32_MAX, connectStatus = UINT32_MAX;
     uint32_t wrongSequence = 0;
     bool sendReply = true;
+    bool foreignPeer = false; // B is no adapter: nobody takes its connection over
 };
 
 } // namespace erdma::test
