@@ -49,10 +49,12 @@ size_t rowsThatFit(bool terminal) {
     return size.ws_row - head;
 }
 
-// What the adapter knows of the few queue pairs that are shown; the others are not asked for.
+// What the adapter knows of the few connected queue pairs that are shown: each question is a command to it.
 void askForDetails(const Driver& driver, uint32_t device, Json& rows) {
     for (Json& row : rows) {
-        const auto qp = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device, row["qp"].get<uint64_t>());
+        std::optional<erdma_info_qp> qp;
+        if (!row["remote"].is_null())
+            qp = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device, row["qp"].get<uint64_t>());
         const bool known = qp && (qp->known & ERDMA_KNOWN_HARDWARE) != 0;
         row["outstanding"] = known ? Json(static_cast<uint16_t>(qp->hw.sq_pi - qp->hw.sq_ci)) : Json();
         row["receives"] = known ? Json(static_cast<uint16_t>(qp->hw.rq_pi - qp->hw.rq_ci)) : Json();
