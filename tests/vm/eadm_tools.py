@@ -51,17 +51,19 @@ def open_node(vm):
 
 
 @contextlib.contextmanager
-def traffic(vm, seconds=1000, options=()):
-    """ib_write_bw against itself for as long as the block takes; polite, so that eadm gets a processor."""
+def traffic(vm, seconds=1000, options=(), client_vm=None):
+    """ib_write_bw for as long as the block takes, the client in another guest if one is given; polite, so that eadm
+    gets a processor."""
+    sender = client_vm or vm
     port = workloads.next_port()
     common = ["nice", "-n", "19", "ib_write_bw", "-R", "-F", "-p", str(port), "-D", str(seconds), *options]
     server = vm.popen(common)
     client = None
     try:
         workloads.wait_listener(vm, port, server)
-        client = vm.popen([*common, vm.address])
+        client = sender.popen([*common, vm.address])
         deadline = time.monotonic() + 30 * vm.slow
-        while sum((qp["sq_pi"] or 0) > 64 for qp in running(vm)) < 1:
+        while sum((qp["sq_pi"] or 0) > 64 for qp in running(sender)) < 1:
             assert time.monotonic() < deadline and client.code is None, client.text
             time.sleep(0.2)
         yield port

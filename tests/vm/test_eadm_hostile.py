@@ -36,7 +36,10 @@ def test_many_malformed_requests(vm, open_node):
 
 
 def test_32_bit_program(vm, open_node):
-    assert vm.run([program("diag_compat")], check=False).code == 0
+    code = vm.run([program("diag_compat")], check=False).code
+    if code == 127:
+        pytest.skip("this kernel runs no 32-bit programs")
+    assert code == 0
 
 
 def test_who_may_see_what(vm, open_node):
@@ -54,13 +57,6 @@ def test_who_may_see_what(vm, open_node):
         for kind, own, other in (("cq", 1, 1), ("pd", 1, 1), ("ctx", 1, 1), ("mr", 0, 0)):
             seen = eadm_json(vm, "info", kind, command="info", user=NOBODY)
             assert (len(seen[kind]), seen["hidden"]) == (own, other), kind
-        # Root of a user namespace of one's own is nobody here.
-        fake_root = [*NOBODY, "unshare", "-Ur"]
-        vm.run("sysctl -qw kernel.unprivileged_userns_clone=1", check=False)
-        seen = json.loads(eadm(vm, "info", "qp", "-j", user=fake_root))
-        assert (len(seen["qp"]), seen["hidden"]) == (2, 3)
-        assert "not permitted" in eadm(vm, "dump", "cmdq", code=NO_RIGHTS, user=fake_root)
-        assert "not permitted" in eadm(vm, "conf", "cc", 1, code=NO_RIGHTS, user=fake_root)
         # Another pid namespace sees the objects, but no foreign pids.
         seen = json.loads(eadm(vm, "info", "qp", "-j", user=["unshare", "-pf"]))
         assert len(seen["qp"]) == 5 and {qp["owner"]["pid"] for qp in seen["qp"]} == {0}
@@ -68,6 +64,23 @@ def test_who_may_see_what(vm, open_node):
             eadm(vm, *words, user=NOBODY)
     finally:
         mine.kill()
+        theirs.kill()
+
+
+def test_root_of_ones_own(vm, open_node):
+    """Root of a user namespace that anybody may make is nobody here."""
+    fake_root = [*NOBODY, "unshare", "-Urn"]
+    vm.run("sysctl -qw kernel.unprivileged_userns_clone=1", check=False)
+    if vm.run([*fake_root, "true"], check=False).code:
+        pytest.skip("this kernel has no user namespaces")
+    theirs = vm.popen([program("diag_objects"), "hold", "3"])
+    wait_for(vm, "ready", theirs)
+    try:
+        seen = json.loads(eadm(vm, "info", "qp", "-j", user=fake_root))
+        assert (len(seen["qp"]), seen["hidden"]) == (0, 3)
+        assert "not permitted" in eadm(vm, "dump", "cmdq", code=NO_RIGHTS, user=fake_root)
+        assert "not permitted" in eadm(vm, "conf", "cc", 1, code=NO_RIGHTS, user=fake_root)
+    finally:
         theirs.kill()
 
 

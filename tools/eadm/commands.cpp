@@ -179,7 +179,7 @@ Exit showVersion(const Options& options) {
     std::string why;
     try {
         const Driver driver;
-        const auto version = driver.version();
+        const auto& version = driver.version();
         json["driver"] = textOf(version.driver);
         json["driver_interface"] = version.interface;
         if (version.interface != ERDMA_DIAG_VERSION)
@@ -188,7 +188,7 @@ Exit showVersion(const Options& options) {
         for (const Kind& kind : kKinds)
             if ((version.kinds & 1u << kind.kind) == 0)
                 json["missing"].push_back(fmt::format("info {}: the driver does not know it", kind.word));
-        for (const auto& device : devicesOf(driver)) {
+        for (const auto& device : json["missing"].empty() ? devicesOf(driver) : std::vector<erdma_info_device>{}) {
             Json one = headOf(device);
             one["firmware"] = firmwareText(device.firmware);
             json["devices"].push_back(one);
@@ -299,7 +299,17 @@ Exit dumpRing(const Options& options, const DumpOptions& dump) {
     // The depth is not known before the first answer.
     const RingPart probe = driver.dump(device.device, shape->ring, number, first, 1);
     const uint32_t count = std::min(last, probe.depth - 1) - first + 1;
-    const RingPart part = count > 1 ? driver.dump(device.device, shape->ring, number, first, count) : probe;
+    RingPart part = count > 1 ? driver.dump(device.device, shape->ring, number, first, count) : probe;
+
+    // Of a program's rings only the adapter knows both indices.
+    std::optional<erdma_info_qp> qp;
+    const bool send = shape->ring == ERDMA_RING_SQ;
+    if (send || shape->ring == ERDMA_RING_RQ)
+        qp = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device.device, number);
+    if (qp && (qp->known & ERDMA_KNOWN_HARDWARE) != 0 && !part.pi) {
+        part.pi = send ? qp->hw.sq_pi : qp->hw.rq_pi;
+        part.ci = send ? qp->hw.sq_ci : qp->hw.rq_ci;
+    }
 
     Json json = headOf(device);
     json["ring"] = dump.ring;

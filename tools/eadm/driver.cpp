@@ -55,8 +55,16 @@ std::string textOf(std::span<const uint8_t> bytes) {
 Driver::Driver(const std::string& path) {
     const std::string node = path.empty() ? kNode : path;
     fd_ = open(node.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd_ >= 0)
+    if (fd_ >= 0) {
+        version_.size = sizeof(version_);
+        try {
+            call(ERDMA_DIAG_GET_VERSION, &version_, "version");
+        } catch (...) {
+            close(fd_);
+            throw;
+        }
         return;
+    }
     if (errno == ENOENT || errno == ENXIO || errno == ENODEV)
         throw Error(Exit::NoDriver, "the driver is not loaded; load it with 'modprobe erdma'");
     if (errno == EACCES || errno == EPERM)
@@ -80,15 +88,20 @@ void Driver::call(unsigned long request, void* argument, std::string_view what) 
         refuse(errno, what);
 }
 
-erdma_diag_version Driver::version() const {
-    erdma_diag_version version{};
-    version.size = sizeof(version);
-    call(ERDMA_DIAG_GET_VERSION, &version, "version");
-    return version;
+void Driver::demand(uint32_t bits, uint32_t wanted, std::string_view what) const {
+    if (version_.interface != ERDMA_DIAG_VERSION)
+        throw Error(
+            Exit::Failed,
+            fmt::format("{}: the driver speaks version {} of its interface, this eadm version {}; update the {}", what,
+                        version_.interface, ERDMA_DIAG_VERSION,
+                        version_.interface < ERDMA_DIAG_VERSION ? "driver" : "eadm package"));
+    if ((bits & 1u << wanted) == 0)
+        throw Error(Exit::Failed, fmt::format("{}: the loaded driver does not know it; update the driver", what));
 }
 
 uint32_t Driver::listPage(erdma_kind kind, uint32_t device, uint64_t& cursor, uint32_t flags, void* entries,
                           uint32_t size, uint32_t room, bool& more, uint64_t& hidden) const {
+    demand(version_.kinds, kind, "list");
     erdma_diag_list request{};
     request.size = sizeof(request);
     request.flags = flags;
@@ -107,6 +120,7 @@ uint32_t Driver::listPage(erdma_kind kind, uint32_t device, uint64_t& cursor, ui
 
 RingPart Driver::dump(uint32_t device, erdma_ring ring, uint32_t number, uint32_t first, uint32_t count) const {
     constexpr uint32_t kLargestEntry = 128;
+    demand(version_.rings, ring, "dump");
     RingPart part;
     part.bytes.resize(size_t{count} * kLargestEntry);
     erdma_diag_dump request{};

@@ -63,8 +63,8 @@ public:
     Driver(const Driver&) = delete;
     Driver& operator=(const Driver&) = delete;
 
-    // Its text is safe for terminals only after textOf().
-    erdma_diag_version version() const;
+    // As the driver said when the node was opened.  Its text is safe for terminals only after textOf().
+    const erdma_diag_version& version() const { return version_; }
 
     // All entries of a kind from `cursor` on, at most `most`.
     template <typename Entry>
@@ -99,7 +99,10 @@ private:
     uint32_t listPage(erdma_kind kind, uint32_t device, uint64_t& cursor, uint32_t flags, void* entries, uint32_t size,
                       uint32_t room, bool& more, uint64_t& hidden) const;
     void call(unsigned long request, void* argument, std::string_view what) const;
+    // Ends the command when the driver is of another time; `bits` says what it knows of what is wanted.
+    void demand(uint32_t bits, uint32_t wanted, std::string_view what) const;
     int fd_ = -1;
+    erdma_diag_version version_{};
 };
 
 } // namespace eadm

@@ -45,13 +45,13 @@ static int hold(long count) {
 }
 
 static int churn(long seconds) {
-    uint64_t end = now_ms() + (uint64_t)seconds * 1000;
     long rounds = 0;
     static char memory[65536];
     struct ibv_context *context = open_first();
+    uint64_t end = now_ms() + (uint64_t)seconds * 1000;
     if (!context)
         return 1;
-    for (; now_ms() < end; rounds++) {
+    for (; rounds == 0 || now_ms() < end; rounds++) {
         struct ibv_pd *pd = ibv_alloc_pd(context);
         struct ibv_mr *mr = pd ? ibv_reg_mr(pd, memory, 1 + (size_t)rounds % sizeof(memory), ACCESS_ALL) : NULL;
         struct ibv_cq *cq = mr ? ibv_create_cq(context, 64, NULL, NULL, 0) : NULL;
@@ -69,7 +69,7 @@ static int churn(long seconds) {
             return 1;
     }
     printf("%ld rounds\n", rounds);
-    return rounds > 0 ? 0 : 1;
+    return 0;
 }
 
 static void starve(void) {
