@@ -7,7 +7,7 @@ import re
 import statistics
 
 from . import kernel as kernels, network, runs, table, workloads
-from .common import BUILD, LabError, say
+from .common import BUILD, say
 
 PROGRAM = os.path.join(BUILD, "tests", "vm", "programs", "connections")
 PEERS = ("erdma", "rdma_rxe", "tcp")
@@ -141,9 +141,7 @@ def start_rxe(machine):
 def bench(kernel_name=None, rounds=1, as_json=False, cpus=1):
     """Run everything and print it; returns the exit code."""
     kernel = kernels.find(kernel_name)
-    runs.build(kernel, everything=True)
-    if not os.path.exists(PROGRAM):
-        raise LabError(f"{PROGRAM} is not built; run ./lab build")
+    runs.build(kernel, more=[os.path.basename(PROGRAM)])
     with network.Group(runs.new_run("bench"), kernel, 2, nets=[{}, {"erdma": False}], cpus=cpus) as group:
         group.tell()
         group.load_drivers()

@@ -66,8 +66,8 @@ def cmake_build(directory, settings, log, targets=()):
             raise LabError(f"'{' '.join(command)}' failed; {log} ends with:\n{tail(log, 40)}")
 
 
-def build(kernel, everything=False):
-    """Build for a kernel what a guest needs, or everything; returns the path of erdma.ko.
+def build(kernel, everything=False, more=()):
+    """Build for a kernel what a guest needs, and more targets, or everything; returns the path of erdma.ko.
 
     The default kernel's module comes from the main build directory.  Another
     kernel's module is built in a directory of its own beside it.
@@ -80,7 +80,7 @@ def build(kernel, everything=False):
                        f"install linux-headers-{kernel.version}, or unpack that package and the "
                        "-common and kbuild ones beside the kernel's")
     own = not kernel.supported and os.path.realpath(kernel.headers) == os.path.realpath(default.headers)
-    targets = ["erdma-model"] + (["erdma-module"] if own else [])
+    targets = ["erdma-model", *(["erdma-module"] if own else []), *more]
     cmake_build(BUILD, {"KERNEL_DIR": default.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "ON"}, log,
                 [] if everything else targets)
     if own:

@@ -25,19 +25,23 @@ def wait_listener(vm, port, server, timeout=20):
 
     Clients that come earlier are rejected, and perftest crashes by itself then.
     """
-    deadline = time.monotonic() + timeout * vm.slow
+    begin = time.monotonic()
+    # A listener says so a moment before it is true, and one without address becomes true device by device: wait until
+    # its process waits for something else (a program that never does gets two seconds).
+    look = ("all=$(rdma resource show cm_id); echo \"$all\" >&2; echo \"$all\" | "
+            f"sed -n 's/.*state LISTEN .* pid \\([0-9]*\\) .*:{port} *$/\\1/p' | sort -u | "
+            "while read pid; do cat /proc/$pid/wchan; echo; done")
     while True:
-        # A listener without address listens on every device, one after the other, and says so a moment before it is
-        # true; the guest's sleep gives it that moment.
-        text = vm.run("ls /sys/class/infiniband; rdma resource show cm_id; sleep 0.05", check=False).output
-        listeners = re.findall(rf"state LISTEN.*src-addr (\S*):{port}\b", text)
-        devices = sum(len(line.split()) == 1 for line in text.splitlines())
-        if listeners and (listeners[0] != "0.0.0.0" or len(listeners) >= devices):
+        result = vm.run(look, check=False)
+        text, places = result.errors, result.output.split()
+        waiting = all(re.search("ucma_get_event|poll|futex|sleep|read|wait", place) for place in places)
+        if re.search(rf"state LISTEN.*src-addr \S*:{port}\b", text) and (
+                waiting or time.monotonic() > begin + 2 * vm.slow):
             return
         if server.code is not None:
             raise LabError(f"'{server.command}' ended with code {server.code} before it listened\n"
                            f"{server.text}")
-        if time.monotonic() > deadline:
+        if time.monotonic() > begin + timeout * vm.slow:
             raise LabTimeout(f"'{server.command}' does not listen on port {port}\n{server.text}\n{text}")
         time.sleep(0.1)
 
