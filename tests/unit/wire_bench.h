@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Two queue pairs with their endpoints on a simulated link, without filter and kernels.
+#pragma once
+
+#include "endpoint.h"
+#include "pair_bench.h"
+#include "wire_link.h"
+
+namespace erdma::test {
+
+using Events = std::vector<std::pair<AsyncEvent, uint32_t>>;
+
+struct WireOptions {
+    BenchOptions bench{};
+    LinkSetup link{};
+    FpduFormat format{.dialect = FpduFormat::Dialect::Vendor, .crc = true};
+    uint32_t seed = 1;
+    uint32_t replyOctets = 0; // that the passive kernel still owes
+    bool passiveCrc = true;   // B knows `format.crc` from the start
+    bool start = true;
+};
+
+class WireEnd final : public EndpointHost {
+public:
+    WireEnd(SimulatedLink& link, unsigned index) : link_(link), index_(index) {}
+    uint64_t nowNs() override { return link_.now; }
+    void sendFrame(ConstBytes frame) override { link_.send(index_, Octets(frame.begin(), frame.end())); }
+    void rearm(Endpoint&) override {}
+    void signalKernel(Endpoint&, KernelSignal signal) override { signals.push_back(signal); }
+
+    std::vector<KernelSignal> signals;
+    std::shared_ptr<Endpoint> endpoint;
+
+private:
+    SimulatedLink& link_;
+    unsigned index_;
+};
+
+// A is the initiator.
+class WireBench {
+public:
+    explicit WireBench(const WireOptions& options = {})
+        : options_(options), link(options.seed), bench(benchOptions(options)), a(bench.a), b(bench.b), endA(link, 0),
+          endB(link, 1) {
+        // Tuples that do not mirror each other, so that the fabric does not pair them.
+        b.link.ownPort = 2001;
+        b.link.peerPort = 1001;
+        tick();
+        if (options.start)
+            connect();
+    }
+    ~WireBench() {
+        // Queue pairs first: they own the transports.
+        a.guest->destroyQp(a.qpn);
+        b.guest->destroyQp(b.qpn);
+    }
+
+    void connect() {
+        EXPECT_TRUE(b.guest->connectQp(b.qpn, b.link).ok());
+        open(endB, b, false);
+        EXPECT_TRUE(a.guest->connectQp(a.qpn, a.link).ok());
+        open(endA, a, true);
+    }
+    void open(WireEnd& end, const Side& side, bool first) {
+        EndpointSetup setup;
+        setup.tcp = handoverOf(options_.link, first, link.now);
+        if (first && options_.replyOctets != 0)
+            setup.tcp.rcvNxt += options_.replyOctets;
+        setup.settings = options_.link.settings;
+        setup.format = options_.format;
+        setup.format.crc = options_.format.crc && (first || options_.passiveCrc);
+        setup.link = linkHeaderOf(first);
+        setup.ip = ipHeaderOf(first);
+        setup.initiator = first;
+        setup.kernelOctets = first ? 0 : options_.replyOctets;
+        end.endpoint = Endpoint::open(side.qp(), setup, end, budget);
+        link.receivers[first ? 0 : 1] = [this, &end](ConstBytes raw) {
+            const Octets copy(raw.begin(), raw.end());
+            const Frame frame = parseFrame(copy);
+            if (frame.kind != Frame::Kind::Tcp) {
+                ++badFrames;
+                return;
+            }
+            end.endpoint->input(frame.tcp);
+            end.endpoint->endOfBatch();
+        };
+    }
+
+    bool run(const std::function<bool()>& done, uint64_t limit = 1000'000 * kMs) {
+        const uint64_t end = link.now + limit;
+        settle();
+        while (!done()) {
+            uint64_t next = std::min({link.due(), deadline(endA), deadline(endB)});
+            next = std::min({next, a.host->timerAt, b.host->timerAt});
+            if (next > end) {
+                link.now = end;
+                tick();
+                return done();
+            }
+            link.now = std::max(link.now, next);
+            tick();
+            if (link.due() <= link.now)
+                link.deliver();
+            else if (deadline(endA) <= link.now)
+                endA.endpoint->onTimer();
+            else if (deadline(endB) <= link.now)
+                endB.endpoint->onTimer();
+            else
+                bench.advanceMs(0);
+            settle();
+        }
+        return true;
+    }
+    void runFor(uint64_t time) {
+        run([] { return false; }, time);
+    }
+    void settle() { bench.settle(); }
+    Events events(const Side& side) { return bench.events(side); }
+    std::optional<Cqe> sent(const Side& side) {
+        std::optional<Cqe> cqe;
+        run([&] { return (cqe = side.sent()).has_value(); }, 100'000 * kMs);
+        return cqe;
+    }
+    std::optional<Cqe> received(const Side& side) {
+        std::optional<Cqe> cqe;
+        run([&] { return (cqe = side.received()).has_value(); }, 100'000 * kMs);
+        return cqe;
+    }
+    bool over() const { return endA.endpoint->finishedForGood() && endB.endpoint->finishedForGood(); }
+    // Octets that the peer of `end` never sent, at the place where it would continue.
+    void inject(WireEnd& end, ConstBytes octets, uint8_t flags = tcp_flag::kAck) {
+        const bool first = &end == &endA;
+        const TcpConnection& own = end.endpoint->tcp();
+        const TcpConnection& peer = (first ? endB : endA).endpoint->tcp();
+        const LinkSetup& l = options_.link;
+        TcpSegment s;
+        s.seq = (first ? l.issB : l.issA) + static_cast<uint32_t>(peer.appended());
+        s.ack = (first ? l.issA : l.issB) + static_cast<uint32_t>(own.acknowledged());
+        s.window = 512;
+        s.flags = flags;
+        s.options.timestamps = TcpTimestamps{0x10000, 0};
+        s.payload = octets;
+        end.endpoint->input(s);
+        settle();
+    }
+
+private:
+    static BenchOptions benchOptions(const WireOptions& options) {
+        BenchOptions bench = options.bench;
+        bench.twoDevices = true;
+        bench.connect = false;
+        return bench;
+    }
+    static uint64_t deadline(const WireEnd& end) { return end.endpoint ? end.endpoint->deadline() : kNever; }
+    void tick() { a.host->clock = b.host->clock = link.now; }
+
+    WireOptions options_;
+
+public:
+    ReorderBudget budget;
+    SimulatedLink link;
+    Bench bench;
+    Side &a, &b;
+    WireEnd endA, endB;
+    unsigned badFrames = 0;
+};
+
+} // namespace erdma::test

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A peer that speaks TCP well and everything above it badly (wire.md checklist 89 to 110).
+#include "byteorder.h"
+#include "crc32c.h"
+#include "wire_bench.h"
+
+namespace erdma::test {
+
+namespace {
+
+Octets fpdu(const Segment& segment) {
+    Octets out;
+    encodeFpdu(segment, {.crc = true}, out);
+    return out;
+}
+
+Octets joined(std::initializer_list<Octets> parts) {
+    Octets out;
+    for (const Octets& part : parts)
+        out.insert(out.end(), part.begin(), part.end());
+    return out;
+}
+
+const Octets kPayload(32, std::byte{0xEE});
+
+struct Row {
+    const char* name;
+    std::function<Octets(WireBench&)> octets;
+    uint32_t detail; // of the AEQE: layer, type, code
+    AsyncEvent event;
+};
+
+// 5.6, 9.7 numbers 94 to 102 and 106.
+TEST(WireHostile, WhatIsRefused) {
+    using E = AsyncEvent;
+    const auto write = [](uint32_t stag, uint64_t to, bool last = true) {
+        return fpdu({.op = RdmapOp::Write, .last = last, .stag = stag, .to = to, .payload = kPayload});
+    };
+    const auto send = [](uint32_t msn, uint32_t mo, bool last = true) {
+        return fpdu({.op = RdmapOp::Send, .last = last, .msn = msn, .mo = mo, .payload = kPayload});
+    };
+    const auto read = [](uint32_t msn, uint32_t stag, uint64_t to, uint32_t size = 8) {
+        return fpdu({.op = RdmapOp::ReadRequest, .msn = msn, .read = {1, 2, size, stag, to}});
+    };
+    constexpr uint64_t kEnd = 1u << 20;
+    const std::vector<Row> rows{
+        {"write, wrong key", [&](WireBench& t) { return write(t.b.stag | 1, t.b.iova); }, 0x1100, E::Access},
+        {"write, unknown index", [&](WireBench& t) { return write(0x77700, t.b.iova); }, 0x1100, E::Access},
+        {"write, before", [&](WireBench& t) { return write(t.b.stag, t.b.iova - 1); }, 0x1101, E::Access},
+        {"write, behind", [&](WireBench& t) { return write(t.b.stag, t.b.iova + kEnd - 31); }, 0x1101, E::Access},
+        {"write, wrapping", [&](WireBench& t) { return write(t.b.stag, ~uint64_t{0} - 3); }, 0x1103, E::Access},
+        {"write, local key", [&](WireBench& t) { return write(kLocalDmaKey, t.b.bus); }, 0x0102, E::Access},
+        {"write, other PD",
+         [&](WireBench& t) {
+             t.b.guest->registerMr(60, 0x9000, t.b.memory().allocate(4096), 4096, 0x3E, 7);
+             return write(60 << 8, 0x9000);
+         },
+         0x1102, E::Access},
+        {"write, read-only",
+         [&](WireBench& t) {
+             t.b.guest->registerMr(61, 0x9000, t.b.memory().allocate(4096), 4096, access::kRemoteRead);
+             return write(61 << 8, 0x9000);
+         },
+         0x0102, E::Access},
+        {"write continues elsewhere",
+         [&](WireBench& t) {
+             return joined({write(t.b.stag, t.b.iova, false), write(t.b.stag, t.b.iova + 64)});
+         },
+         0x1101, E::QpFatal},
+        {"write continues with another STag",
+         [&](WireBench& t) {
+             return joined({write(t.b.stag, t.b.iova, false), write(t.b.stag | 2, t.b.iova + 32)});
+         },
+         0x1100, E::QpFatal},
+        {"read, wrong key", [&](WireBench& t) { return read(1, t.b.stag | 1, t.b.iova); }, 0x0100, E::Access},
+        {"read, bounds", [&](WireBench& t) { return read(1, t.b.stag, t.b.iova + kEnd - 7); }, 0x0101, E::Access},
+        {"read, local key", [&](WireBench& t) { return read(1, kLocalDmaKey, t.b.bus); }, 0x0102, E::Access},
+        {"read, wrapping", [&](WireBench& t) { return read(1, t.b.stag, ~uint64_t{0} - 3); }, 0x0104, E::Access},
+        {"read, MSN skipped", [&](WireBench& t) { return read(2, t.b.stag, t.b.iova); }, 0x1203, E::QpFatal},
+        {"send, MSN 0", [&](WireBench&) { return send(0, 0); }, 0x1203, E::QpFatal},
+        {"send, MSN skipped", [&](WireBench&) { return send(2, 0); }, 0x1203, E::QpFatal},
+        {"send, MSN repeated",
+         [&](WireBench&) {
+             return joined({send(1, 0), send(1, 0)});
+         },
+         0x1203, E::QpFatal},
+        {"send, MO of the first", [&](WireBench&) { return send(1, 4); }, 0x1204, E::QpFatal},
+        {"send, MO of the second",
+         [&](WireBench&) {
+             return joined({send(1, 0, false), send(1, 28)});
+         },
+         0x1204, E::QpFatal},
+        {"send inside a send",
+         [&](WireBench&) {
+             return joined({send(1, 0, false), send(2, 0)});
+         },
+         0x1203, E::QpFatal},
+        {"send longer than the buffer",
+         [&](WireBench&) {
+             const Octets longPayload(4000, std::byte{0xEE});
+             return fpdu({.op = RdmapOp::Send, .msn = 1, .payload = longPayload});
+         },
+         0x1205, E::RecvQueue},
+        {"unsolicited read response",
+         [&](WireBench& t) {
+             return fpdu({.op = RdmapOp::ReadResponse, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload});
+         },
+         0x0206, E::QpFatal},
+        {"unsolicited atomic response",
+         [&](WireBench&) {
+             return fpdu({.op = RdmapOp::AtomicResponse, .msn = 1, .atomicResponse = {1, 2}});
+         },
+         0x0206, E::QpFatal},
+        {"misaligned atomic",
+         [&](WireBench& t) {
+             return fpdu({.op = RdmapOp::AtomicRequest, .msn = 1, .atomic = {1, false, t.b.stag, t.b.iova + 1, 1, 0}});
+         },
+         0x02FF, E::QpFatal},
+        {"invalidate of a foreign STag",
+         [&](WireBench& t) {
+             t.b.guest->registerFast(62, t.b.memory().allocate(64), 1, 7);
+             return fpdu({.op = RdmapOp::SendInv, .stag = 62 << 8, .msn = 1, .payload = kPayload});
+         },
+         0x0109, E::Access},
+    };
+    for (const Row& row : rows) {
+        WireBench t;
+        t.runFor(100 * kMs);
+        t.bench.recv(t.b, 4096, 3000);
+        t.bench.recv(t.b, 8192, 3000);
+        const Octets octets = row.octets(t);
+        const auto outside = t.b.data(16384, 100000);
+        t.inject(t.endB, octets);
+        t.runFor(20 * kMs);
+        ASSERT_EQ(t.b.state(), QpState::Error) << row.name;
+        const auto events = t.events(t.b);
+        ASSERT_EQ(events.size(), 1u) << row.name;
+        EXPECT_EQ(events[0].second, row.detail) << row.name;
+        EXPECT_EQ(events[0].first, row.event) << row.name;
+        EXPECT_EQ(t.endB.endpoint->counters().terminatesOut, 1u) << row.name;
+        EXPECT_EQ(t.b.data(16384, 100000), outside) << row.name;
+        // Both receive buffers are accounted for, once.
+        EXPECT_EQ(t.b.guest->drainCq(t.b.rcq).size(), 2u) << row.name;
+        // Number 108: whatever comes now is ignored.
+        t.inject(t.endB, fpdu({.op = RdmapOp::Write, .stag = t.b.stag, .to = t.b.iova + 16384, .payload = kPayload}));
+        EXPECT_EQ(t.b.data(16384, 100000), outside) << row.name;
+    }
+}
+
+// 9.7 number 101.
+TEST(WireHostile, MoreReadsThanAgreed) {
+    WireBench t;
+    t.runFor(100 * kMs);
+    Octets all;
+    for (uint32_t msn = 1; msn <= kMaxIrd + 1; ++msn) {
+        const Octets one = fpdu({.op = RdmapOp::ReadRequest, .msn = msn, .read = {1, 2, 8, t.b.stag, t.b.iova}});
+        all.insert(all.end(), one.begin(), one.end());
+    }
+    t.inject(t.endB, all);
+    ASSERT_TRUE(t.run([&] { return t.b.state() == QpState::Error; }, 60'000 * kMs));
+    const auto events = t.events(t.b);
+    ASSERT_EQ(events.size(), 1u);
+    EXPECT_EQ(events[0].second, 0x1202u);
+}
+
+// 9.7 numbers 104 and 105: the end of the stream, or silence, inside an FPDU.
+TEST(WireHostile, StreamEndsInsideAnFpdu) {
+    for (const bool fin : {true, false}) {
+        WireBench t;
+        t.runFor(100 * kMs);
+        t.bench.recv(t.b, 4096, 3000);
+        const auto before = t.b.data(0, 4096);
+        const Octets whole = fpdu({.op = RdmapOp::Write, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload});
+        for (size_t cut = 1; cut < whole.size(); cut = cut * 2 + 1) {
+            WireBench again;
+            again.runFor(100 * kMs);
+            again.inject(again.endB, ConstBytes(whole).first(cut),
+                         static_cast<uint8_t>(tcp_flag::kAck | (fin ? tcp_flag::kFin : 0)));
+            EXPECT_EQ(again.b.data(0, 4096), before);
+            EXPECT_EQ(again.b.state(), fin ? QpState::Error : QpState::Rts) << cut;
+            EXPECT_TRUE(again.events(again.b).empty());
+        }
+    }
+}
+
+// 9.7 number 107: headers announced that are not there.
+TEST(WireHostile, ShortTerminate) {
+    WireBench t;
+    t.runFor(100 * kMs);
+    for (const size_t copied : {0u, 2u, 10u, 16u}) {
+        WireBench again;
+        again.runFor(100 * kMs);
+        Octets raw(2 + 18 + 4 + copied);
+        storeBe16(raw, 0, static_cast<uint16_t>(raw.size() - 2));
+        store8(raw, 2, 0x41);
+        store8(raw, 3, 0x47);
+        storeBe32(raw, 8, 2);
+        storeBe32(raw, 12, 1);
+        store8(raw, 20, 0x11);
+        storeBe16(raw, 22, 0xE000);
+        while (raw.size() % 4 != 0)
+            raw.push_back(std::byte{0});
+        const uint32_t crc = crc32c(raw);
+        raw.resize(raw.size() + 4);
+        storeLe32(raw, raw.size() - 4, crc);
+        again.inject(again.endB, raw);
+        EXPECT_EQ(again.b.state(), QpState::Error) << copied;
+        EXPECT_EQ(again.endB.endpoint->counters().terminatesOut, 0u);
+        EXPECT_EQ(again.endB.endpoint->counters().terminatesIn, 1u);
+    }
+}
+
+// 9.7 number 110: random octets, and good ones with something wrong, never write where nothing was granted.
+TEST(WireHostile, RandomStreams) {
+    std::mt19937 random(7);
+    for (unsigned seed = 0; seed < 400; ++seed) {
+        WireBench t;
+        t.runFor(50 * kMs);
+        t.bench.recv(t.b, 4096, 3000);
+        const uint64_t guarded = t.b.memory().allocate(65536);
+        t.b.memory().fill(guarded, 65536, 0x3C);
+        const auto before = t.b.memory().copy(guarded, 65536);
+        for (unsigned burst = 0; burst < 4; ++burst) {
+            Octets octets(random() % 1400 + 1);
+            for (std::byte& octet : octets)
+                octet = static_cast<std::byte>(random());
+            if (seed % 2 == 0) { // a proper length and control octets, so that more than the framing is reached
+                octets.resize(std::max<size_t>(octets.size(), 64) / 4 * 4);
+                storeBe16(octets, 0, static_cast<uint16_t>(octets.size() - 6));
+                store8(octets, 2, static_cast<uint8_t>(0x41 | (random() % 2) << 7));
+                store8(octets, 3, static_cast<uint8_t>(0x40 | random() % 16));
+                storeLe32(octets, octets.size() - 4, crc32c(ConstBytes(octets).first(octets.size() - 4)));
+            }
+            t.inject(t.endB, octets);
+        }
+        t.runFor(20 * kMs);
+        EXPECT_EQ(t.b.memory().copy(guarded, 65536), before);
+    }
+}
+
+} // namespace
+
+} // namespace erdma::test
