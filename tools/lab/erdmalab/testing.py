@@ -15,6 +15,8 @@ from .common import BUILD, kill_group, say
 KINDS = ("unit", "vm", "package", "fuzz")
 # ctest labels that have a kind of their own; everything else belongs to unit.
 SEPARATE = ("vm", "package", "fuzz")
+# Kinds that are one pytest run to ctest, whose cases are counted.
+PYTEST = ("vm", "package")
 # A quiet machine needs under 25 minutes; machines that are shared can be several times slower.
 TIME_LIMIT = 70 * 60
 
@@ -104,20 +106,20 @@ def test(kinds=(), pattern=None, kernel_name=None, long=False):
             command += ["-R", pattern] if pattern else []
         else:
             command += ["-L", f"^{kind}$"]
-        if kind == "vm":
+        if kind in PYTEST:
             command += ["-V"]
             options = ["--junitxml", pytest_junit, *(["-k", pattern] if pattern else []),
-                       *(["--long"] if long else [])]
+                       *(["--long"] if long and kind == "vm" else [])]
             environment["PYTEST_ADDOPTS"] = shlex.join(options)
         elif pattern and kind != "unit":
             command += ["-R", pattern]
-        code = stream(command, deadline, environment, strip=kind == "vm")
+        code = stream(command, deadline, environment, strip=kind in PYTEST)
         failed_before = tally.failed
-        if kind == "vm":
+        if kind in PYTEST:
             if os.path.exists(pytest_junit):
                 tally.add_junit(pytest_junit)
             elif code or not os.path.exists(junit):
-                tally.problems.append("the VM tests gave no result")
+                tally.problems.append(f"the {kind} tests gave no result")
             else:
                 tally.add_junit(junit)
         elif os.path.exists(junit):

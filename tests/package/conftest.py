@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures of the package tests.
+
+    packages    directory with the DEB packages, built from a copy of the tree (or ERDMA_PACKAGES, a directory
+                with packages that are built already)
+    rpms        directory with the RPM packages
+    machine     a scratch Debian root with DKMS, a compiler and headers of one kernel: see Machine
+"""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tools", "lab"))
+
+from erdmalab import packages as distribution, roots  # noqa: E402  (found through the line above)
+from erdmalab.common import BUILD  # noqa: E402
+
+with open(os.path.join(TOP, "VERSION"), encoding="utf-8") as _text:
+    VERSION = _text.readline().strip()
+
+SYSTEM = ["dkms", "kmod", "udev", "rpm"]
+
+
+def copy_of_tree(target):
+    """What git knows or would know of the tree, as a clean clone has it."""
+    shutil.rmtree(target, ignore_errors=True)
+    os.makedirs(target)
+    names = subprocess.run(["git", "-C", TOP, "ls-files", "-co", "--exclude-standard", "-z"], check=True,
+                           stdout=subprocess.PIPE).stdout.split(b"\0")
+    for name in map(os.fsdecode, filter(None, names)):
+        source = os.path.join(TOP, name)
+        if os.path.lexists(source):
+            os.makedirs(os.path.join(target, os.path.dirname(name)), exist_ok=True)
+            shutil.copy2(source, os.path.join(target, name), follow_symlinks=False)
+    return target
+
+
+def build(command, cwd, limit):
+    sources = sorted(path for path in glob.glob(os.path.join(BUILD, "qemu-source", "qemu-*")) if os.path.isdir(path))
+    environment = {**os.environ, "ERDMA_QEMU_SOURCE": sources[-1]} if sources else os.environ
+    result = subprocess.run(command, cwd=cwd, env=environment, timeout=limit, text=True, check=False,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert result.returncode == 0, result.stdout[-4000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="session")
+def packages():
+    ready = os.environ.get("ERDMA_PACKAGES")
+    if ready:
+        return ready
+    distribution.ensure("package")
+    folder = os.path.join(BUILD, "package")
+    tree = copy_of_tree(os.path.join(folder, "erdma"))
+    for old in glob.glob(os.path.join(folder, "*.deb")):
+        os.unlink(old)
+    build(["nice", "dpkg-buildpackage", "-us", "-uc", "-b", f"-j{os.cpu_count() or 1}"], tree, 1800)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rpms():
+    distribution.ensure("package")
+    folder = os.path.join(BUILD, "package", "rpm")
+    shutil.rmtree(folder, ignore_errors=True)
+    tree = copy_of_tree(os.path.join(BUILD, "package", "rpm-tree"))
+    build(["nice", "make", "-C", "rpm", f"OUT={folder}"], tree, 1800)
+    return folder
+
+
+class Machine:
+    """A scratch root.  run() gives a CompletedProcess with output and errors in stdout."""
+
+    def __init__(self, path, kernel):
+        self.path, self.kernel = path, kernel
+
+    def run(self, *command, check=True, limit=900):
+        result = roots.enter(self.path, list(command), limit)
+        assert not check or result.returncode == 0, f"{' '.join(command)}: {result.returncode}\n{result.stdout}"
+        return result
+
+    def file(self, *parts):
+        return os.path.join(self.path, *parts)
+
+    def read(self, name):
+        with open(self.file(name), encoding="utf-8") as text:
+            return text.read()
+
+    def put(self, source, name):
+        target = self.file(name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy(source, target)
+        return "/" + name
+
+    def module(self):
+        """modinfo's version of the module that modprobe would take, or None."""
+        result = self.run("modinfo", "-k", self.kernel, "-F", "version", "erdma", check=False)
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    def tree(self):
+        """Every path but what package management keeps for itself."""
+        left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "tmp", "root/packages",
+                    "etc/ld.so.cache", "etc/resolv.conf", "var/lib/rpm")
+        found = set()
+        for folder, folders, names in os.walk(self.path):
+            relative = os.path.relpath(folder, self.path)
+            folders[:] = [name for name in folders
+                          if os.path.normpath(os.path.join(relative, name)) not in left_out]
+            found.update(os.path.normpath(os.path.join(relative, name)) for name in folders + names
+                         if os.path.normpath(os.path.join(relative, name)) not in left_out)
+        return found
+
+
+@pytest.fixture(scope="module")
+def machine(request):
+    _, releases = roots.headers("6.1")
+    kernel = releases[0]
+    base = roots.make("bookworm", "system", [f"linux-headers-{kernel}", *SYSTEM])
+    path = roots.path_of(f"scratch-{request.module.__name__}")
+    if os.path.exists(path):
+        roots.remove(path)
+    subprocess.run([*roots.privileged(), "cp", "-a", "--reflink=auto", base, path], check=True, timeout=600)
+    # DKMS takes the running kernel for the one to build for, and in a root that is another's.
+    with open(os.path.join(path, "etc/dkms/framework.conf"), "a", encoding="utf-8") as text:
+        text.write("autoinstall_all_kernels=y\n")
+    yield Machine(path, kernel)
+    roots.remove(path)
