@@ -76,6 +76,8 @@ const Device::CommandEntry* Device::findCommand(uint8_t sub, uint8_t opcode) {
 
 void Device::commandDoorbell(uint64_t value) {
     const auto producer = static_cast<uint16_t>(value);
+    if (faults_.losesDoorbell(Doorbell::Command))
+        return;
     if (!running_) {
         badDoorbell("command doorbell before INIT");
         return;
@@ -215,7 +217,7 @@ Device::CommandReply Device::createEq(ConstBytes request) {
         return Status::Invalid;
     if (eqs_[eqn].isOpen())
         return Status::Exists;
-    eqs_[eqn].open(loadLe64(request, 8), 1u << depthLog, vector, eqn, loadLe64(request, 20));
+    eqs_[eqn].open(loadLe64(request, 8), 1u << depthLog, vector, eqn, loadLe64(request, 20), &faults_);
     ++counters_[Counter::EqsNow];
     return {};
 }

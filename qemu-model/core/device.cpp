@@ -176,7 +176,48 @@ void Device::framesEnd() {
     nic_->endOfFrames();
 }
 
-std::optional<std::string> Device::setFaults(const std::string& text) { return faults_.set(text); }
+std::optional<std::string> Device::setFaults(const std::string& text) {
+    FaultPlan next;
+    if (auto error = next.set(text))
+        return error;
+    for (const FaultPlan::Injection& injection : next.injections()) {
+        if (!canInject(injection))
+            return "fault \"post=...\": the device has no such queue now";
+    }
+    faults_ = std::move(next);
+    if (faults_.injections().empty())
+        return std::nullopt;
+    const Entry entry(*this, kInlineBudget);
+    for (const FaultPlan::Injection& injection : faults_.injections())
+        inject(injection);
+    return std::nullopt;
+}
+
+bool Device::canInject(const FaultPlan::Injection& injection) {
+    using Queue = FaultPlan::Injection::Queue;
+    if (!running_ || inEntry_)
+        return false;
+    if (injection.queue == Queue::Completion)
+        return findCq(injection.number) != nullptr;
+    return injection.queue != Queue::Event || (injection.number < eqs_.size() && eqs_[injection.number].isOpen());
+}
+
+// Nothing is checked: a device that misbehaves writes what it likes.
+void Device::inject(const FaultPlan::Injection& injection) {
+    using Queue = FaultPlan::Injection::Queue;
+    const auto& w = injection.words;
+    for (uint64_t i = 0; i < injection.count; ++i) {
+        if (injection.queue == Queue::Async || injection.queue == Queue::Event) {
+            EventQueue& eq = injection.queue == Queue::Async ? aeq_ : eqs_[injection.number];
+            eq.post(host_, counters_, {w[0], w[1], w[2], w[3]});
+        } else if (injection.queue == Queue::Completion) {
+            CompletionQueue& cq = *findCq(injection.number);
+            cq.postRaw(host_, w[0], {w[1], w[2], w[3], w[4], w[5], w[6], w[7]}, true, [&] { fireCqEvent(cq); });
+        } else {
+            cmdCq_->postRaw(host_, w[0], {w[1], w[2], w[3], w[4], w[5], w[6], w[7]}, true, [&] { fireCommandEvent(); });
+        }
+    }
+}
 
 const std::string& Device::faultText() const { return faults_.text(); }
 
@@ -397,6 +438,8 @@ bool Device::matchesRing(QueuePair& qp, uint16_t pi, const DirectWqe& direct) {
 }
 
 void Device::sqDoorbell(uint32_t qpn, uint16_t pi, const DirectWqe* direct) {
+    if (faults_.losesDoorbell(Doorbell::Send))
+        return;
     doorbells_.abandon(*this, qpn);
     QueuePair* qp = findQp(qpn);
     if (!qp) {
@@ -414,6 +457,8 @@ void Device::sqDoorbell(uint32_t qpn, uint16_t pi, const DirectWqe* direct) {
 }
 
 void Device::rqDoorbell(uint32_t qpn, uint16_t pi) {
+    if (faults_.losesDoorbell(Doorbell::Receive))
+        return;
     QueuePair* qp = findQp(qpn);
     if (!qp) {
         badDoorbell("RQ doorbell of an unknown queue pair");
@@ -424,6 +469,8 @@ void Device::rqDoorbell(uint32_t qpn, uint16_t pi) {
 }
 
 void Device::cqDoorbell(uint64_t value) {
+    if (faults_.losesDoorbell(Doorbell::Completion))
+        return;
     CompletionQueue* cq = findCq(static_cast<uint32_t>(value >> 32) & 0xFFFFFF);
     if (!cq) {
         badDoorbell("CQ doorbell of an unknown completion queue");

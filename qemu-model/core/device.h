@@ -171,6 +171,8 @@ private:
     uint64_t peekRecord(uint64_t address);
 
     // device.cpp
+    bool canInject(const FaultPlan::Injection& injection);
+    void inject(const FaultPlan::Injection& injection);
     void fireCqEvent(CompletionQueue& cq);
     void remindCqs(uint64_t now);
     void runQueue(unsigned budget);

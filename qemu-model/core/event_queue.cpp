@@ -12,8 +12,10 @@ constexpr uint32_t kCqnMask = 0xFFFFF;
 constexpr uint32_t kCqProducerMask = 0xFFFFFF;
 } // namespace
 
-void EventQueue::open(uint64_t ring, uint32_t depth, uint32_t vector, uint32_t number, uint64_t record) {
+void EventQueue::open(uint64_t ring, uint32_t depth, uint32_t vector, uint32_t number, uint64_t record,
+                      FaultPlan* faults) {
     close();
+    faults_ = faults;
     ring_ = ring;
     record_ = record;
     depth_ = depth;
@@ -24,6 +26,8 @@ void EventQueue::open(uint64_t ring, uint32_t depth, uint32_t vector, uint32_t n
 
 void EventQueue::interrupt(Host& host, Counters& counters) {
     armed_ = false;
+    if (faults_ && faults_->losesInterrupt(vector_))
+        return;
     ++counters[Counter::Interrupts];
     host.raise(vector_);
 }

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "counters.h"
+#include "fault.h"
 #include "host.h"
 #include "hw.h"
 
@@ -18,7 +19,9 @@ public:
     using Entry = std::array<uint32_t, 4>;
 
     // Depth in entries of 16 bytes, a power of two up to 32768.  Starts armed with PI = CI = 0 (5.3).
-    void open(uint64_t ring, uint32_t depth, uint32_t vector, uint32_t number, uint64_t record = 0);
+    // `faults` may swallow its interrupts.
+    void open(uint64_t ring, uint32_t depth, uint32_t vector, uint32_t number, uint64_t record = 0,
+              FaultPlan* faults = nullptr);
     void close() { *this = EventQueue{}; }
     bool isOpen() const { return depth_ != 0; }
     uint32_t depth() const { return depth_; }
@@ -56,6 +59,7 @@ private:
 
     uint64_t ring_ = 0;
     uint64_t record_ = 0;
+    FaultPlan* faults_ = nullptr;
     uint32_t depth_ = 0;
     uint32_t vector_ = 0;
     uint32_t number_ = 0;

@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fault.h"
 
+#include <algorithm>
+#include <charconv>
+
+#include "host.h"
 #include "text.h"
 
 namespace erdma {
 
 namespace {
 
-constexpr std::string_view kDrop = "cmd-drop=";
-constexpr std::string_view kFail = "cmd-fail=";
+constexpr std::array<std::string_view, 4> kPrefixes = {"cmd-drop=", "cmd-fail=", "irq-lose=", "db-lose="}; // by Kind
+constexpr std::array<std::string_view, 5> kDoorbells = {"sq", "rq", "cq", "eq", "cmd"}; // by Doorbell
+constexpr std::string_view kPost = "post=";
 constexpr uint64_t kMaxSub = 3; // two bits in the command header
 constexpr uint64_t kMaxOpcode = 255;
 constexpr uint64_t kMaxStatus = 255;
 constexpr uint64_t kMaxCount = UINT32_MAX;
+constexpr uint64_t kMaxPosts = 65536; // at once
+constexpr uint64_t kMaxNumber = 0xFFFFF;
+constexpr std::string_view kGrammar =
+    "write cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], irq-lose=VECTOR[*COUNT], "
+    "db-lose=sq|rq|cq|eq|cmd[*COUNT], post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], init-stuck or dead, "
+    "several separated by ';'";
 
 // Splits `text` at the last `mark`; the tail is nothing when there is no mark.
 std::optional<std::string_view> splitTail(std::string_view& text, char mark) {
@@ -28,15 +39,18 @@ std::string complain(std::string_view item, std::string_view part, std::string_v
     return "fault \"" + std::string(item) + "\": " + std::string(part) + " must be " + std::string(allowed);
 }
 
+std::optional<uint32_t> hexadecimal(std::string_view text) {
+    uint32_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+    if (text.empty() || error != std::errc{} || end != text.data() + text.size())
+        return std::nullopt;
+    return value;
+}
+
 } // namespace
 
-std::optional<std::string> FaultPlan::parseRule(std::string_view item, std::string_view body, Rule& rule) {
-    if (const auto count = splitTail(body, '*')) {
-        rule.left = decimal(*count, 1, kMaxCount);
-        if (!rule.left)
-            return complain(item, "COUNT", "1 to 4294967295");
-    }
-    if (rule.verdict == Verdict::Fail) {
+std::optional<std::string> FaultPlan::parseCommand(std::string_view item, std::string_view body, Rule& rule) {
+    if (rule.kind == Kind::FailCommand) {
         const auto tail = splitTail(body, ':');
         const auto status = tail ? decimal(*tail, 1, kMaxStatus) : std::nullopt;
         if (!status)
@@ -54,8 +68,67 @@ std::optional<std::string> FaultPlan::parseRule(std::string_view item, std::stri
         const auto opcode = decimal(*opcodeText, 0, kMaxOpcode);
         if (!opcode)
             return complain(item, "OP", "0 to 255 or \"any\"");
-        rule.opcode = static_cast<uint8_t>(*opcode);
+        rule.number = static_cast<uint32_t>(*opcode);
     }
+    return std::nullopt;
+}
+
+std::optional<std::string> FaultPlan::parseRule(std::string_view item, std::string_view body, Rule& rule) {
+    if (const auto count = splitTail(body, '*')) {
+        rule.left = decimal(*count, 1, kMaxCount);
+        if (!rule.left)
+            return complain(item, "COUNT", "1 to 4294967295");
+    }
+    if (rule.kind == Kind::LoseDoorbell) {
+        const auto* name = std::ranges::find(kDoorbells, body);
+        if (name == kDoorbells.end())
+            return complain(item, "the doorbell", "sq, rq, cq, eq or cmd");
+        rule.number = static_cast<uint32_t>(name - kDoorbells.begin());
+        return std::nullopt;
+    }
+    if (rule.kind == Kind::LoseInterrupt) {
+        const auto vector = decimal(body, 0, ERDMA_MAX_VECTORS - 1);
+        if (!vector && body != "any")
+            return complain(item, "VECTOR", "0 to 31 or \"any\"");
+        if (vector)
+            rule.number = static_cast<uint32_t>(*vector);
+        return std::nullopt;
+    }
+    return parseCommand(item, body, rule);
+}
+
+std::optional<std::string> FaultPlan::parseInjection(std::string_view item, std::string_view body) {
+    Injection injection;
+    if (const auto text = splitTail(body, '*')) {
+        const auto count = decimal(*text, 1, kMaxPosts);
+        if (!count)
+            return complain(item, "COUNT", "1 to 65536");
+        injection.count = *count;
+    }
+    auto words = splitTail(body, ':');
+    if (!words)
+        return complain(item, "the entry", "written as QUEUE:WORD,WORD,... with hexadecimal words");
+    const auto numbered = [&](std::string_view name, Injection::Queue queue) {
+        const auto number = body.starts_with(name) ? decimal(body.substr(name.size()), 0, kMaxNumber) : std::nullopt;
+        if (number) {
+            injection.queue = queue;
+            injection.number = static_cast<uint32_t>(*number);
+        }
+        return number.has_value();
+    };
+    if (body == "cmd")
+        injection.queue = Injection::Queue::Command;
+    else if (body != "aeq" && !numbered("eq", Injection::Queue::Event) && !numbered("cq", Injection::Queue::Completion))
+        return complain(item, "the queue", "aeq, eqN, cqN or cmd");
+    const bool events = injection.queue == Injection::Queue::Async || injection.queue == Injection::Queue::Event;
+    const size_t most = events ? 4 : injection.words.size();
+    for (size_t i = 0; !words->empty(); ++i) {
+        const auto value = i < most ? hexadecimal(takeItem(*words, ',')) : std::nullopt;
+        if (!value)
+            return complain(item, "WORD", events ? "hexadecimal, at most 4" : "hexadecimal, at most 8");
+        injection.words[i] = *value;
+    }
+    injections_.push_back(injection);
     return std::nullopt;
 }
 
@@ -68,20 +141,14 @@ std::optional<std::string> FaultPlan::parseItem(std::string_view item) {
         dead_ = true;
         return std::nullopt;
     }
+    if (item.starts_with(kPost))
+        return parseInjection(item, item.substr(kPost.size()));
+    const auto* prefix = std::ranges::find_if(kPrefixes, [&](std::string_view p) { return item.starts_with(p); });
+    if (prefix == kPrefixes.end())
+        return "unknown fault \"" + std::string(item) + "\": " + std::string(kGrammar);
     Rule rule;
-    std::string_view body = item;
-    if (item.starts_with(kDrop)) {
-        rule.verdict = Verdict::Drop;
-        body.remove_prefix(kDrop.size());
-    } else if (item.starts_with(kFail)) {
-        rule.verdict = Verdict::Fail;
-        body.remove_prefix(kFail.size());
-    } else {
-        return "unknown fault \"" + std::string(item) +
-               "\": write cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], init-stuck or dead, "
-               "several separated by ';'";
-    }
-    if (auto error = parseRule(item, body, rule))
+    rule.kind = static_cast<Kind>(prefix - kPrefixes.begin());
+    if (auto error = parseRule(item, item.substr(prefix->size()), rule))
         return error;
     rules_.push_back(rule);
     return std::nullopt;
@@ -102,30 +169,49 @@ std::optional<std::string> FaultPlan::set(const std::string& text) {
     return std::nullopt;
 }
 
+void FaultPlan::use(std::vector<Rule>::iterator rule) {
+    if (!rule->left)
+        return;
+    if (--*rule->left == 0)
+        rules_.erase(rule);
+    describe();
+}
+
 FaultPlan::Verdict FaultPlan::onCommand(uint8_t sub, uint8_t opcode, uint8_t& status) {
-    for (auto rule = rules_.begin(); rule != rules_.end(); ++rule) {
-        if (rule->sub != sub || (rule->opcode && *rule->opcode != opcode))
-            continue;
-        const Verdict verdict = rule->verdict;
-        if (verdict == Verdict::Fail)
-            status = rule->status;
-        if (rule->left) {
-            if (--*rule->left == 0)
-                rules_.erase(rule);
-            describe();
-        }
-        return verdict;
-    }
-    return Verdict::None;
+    const auto rule = std::ranges::find_if(rules_, [&](const Rule& r) {
+        return (r.kind == Kind::DropCommand || r.kind == Kind::FailCommand) && r.sub == sub &&
+               (!r.number || *r.number == opcode);
+    });
+    if (rule == rules_.end())
+        return Verdict::None;
+    const Verdict verdict = rule->kind == Kind::FailCommand ? Verdict::Fail : Verdict::Drop;
+    if (verdict == Verdict::Fail)
+        status = rule->status;
+    use(rule);
+    return verdict;
+}
+
+bool FaultPlan::take(Kind kind, uint32_t number) {
+    const auto rule = std::ranges::find_if(
+        rules_, [&](const Rule& r) { return r.kind == kind && (!r.number || *r.number == number); });
+    if (rule == rules_.end())
+        return false;
+    use(rule);
+    return true;
 }
 
 void FaultPlan::describe() {
     text_.clear();
     const auto add = [this](const std::string& item) { text_ += (text_.empty() ? "" : ";") + item; };
     for (const Rule& rule : rules_) {
-        std::string item(rule.verdict == Verdict::Drop ? kDrop : kFail);
-        item += std::to_string(rule.sub) + "/" + (rule.opcode ? std::to_string(*rule.opcode) : "any");
-        if (rule.verdict == Verdict::Fail)
+        std::string item(kPrefixes[static_cast<size_t>(rule.kind)]);
+        if (rule.kind == Kind::DropCommand || rule.kind == Kind::FailCommand)
+            item += std::to_string(rule.sub) + "/";
+        if (rule.kind == Kind::LoseDoorbell)
+            item += kDoorbells[*rule.number];
+        else
+            item += rule.number ? std::to_string(*rule.number) : "any";
+        if (rule.kind == Kind::FailCommand)
             item += ":" + std::to_string(rule.status);
         if (rule.left)
             item += "*" + std::to_string(*rule.left);

@@ -180,6 +180,8 @@ void Device::writeRegister(uint64_t offset, uint64_t value, unsigned size) {
 }
 
 void Device::eventDoorbell(EventQueue& eq, uint64_t value) {
+    if (faults_.losesDoorbell(Doorbell::Event))
+        return;
     if (!eq.isOpen())
         badDoorbell("doorbell of an event queue that does not exist");
     else if (!eq.doorbell(host_, counters_, value))
@@ -221,8 +223,8 @@ bool Device::initialise() {
     const uint64_t cqBytes = uint64_t{regs_.cmdDepth} * CompletionQueue::kEntryBytes;
     cmdCq_ = std::make_unique<CompletionQueue>(0, RingView({regs_.cmdCq}, cqBytes, 0, cqBytes),
                                                static_cast<uint32_t>(std::countr_zero(regs_.cmdDepth)), 0);
-    eqs_[0].open(regs_.cmdEq, regs_.cmdEqDepth, 0, 0, regs_.cmdEqRecord);
-    aeq_.open(regs_.aeq, regs_.aeqDepth, 0, ERDMA_MAX_VECTORS, regs_.aeqRecord);
+    eqs_[0].open(regs_.cmdEq, regs_.cmdEqDepth, 0, 0, regs_.cmdEqRecord, &faults_);
+    aeq_.open(regs_.aeq, regs_.aeqDepth, 0, ERDMA_MAX_VECTORS, regs_.aeqRecord, &faults_);
     running_ = true;
     return true;
 }

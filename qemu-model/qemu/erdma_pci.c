@@ -383,10 +383,12 @@ static const struct text_property {
     char *(*set)(struct erdma_dev *dev, const char *text);
     const char *(*get)(const struct erdma_dev *dev);
 } text_properties[TEXT_COUNT] = {
-    [TEXT_FAULTS] = {"faults",
-                     "faults to inject, separated by ';', also at run time: "
-                     "cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], init-stuck, dead (default: none)",
-                     "cmd-fail=0/1:12*3;cmd-drop=0/any;init-stuck", erdma_dev_set_faults, erdma_dev_faults},
+    [TEXT_FAULTS] =
+        {"faults",
+         "faults to inject, separated by ';', also at run time: "
+         "cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], irq-lose=VECTOR[*COUNT], "
+         "db-lose=sq|rq|cq|eq|cmd[*COUNT], post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], init-stuck, dead (default: none)",
+         "cmd-fail=0/1:12*3;cmd-drop=0/any;init-stuck", erdma_dev_set_faults, erdma_dev_faults},
     [TEXT_LINK] =
         {"link",
          "trouble on the link, also at run time: SIDE:ITEM,...;seed=N with SIDE to-wire, to-guest or both and "

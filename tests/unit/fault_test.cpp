@@ -62,7 +62,107 @@ INSTANTIATE_TEST_SUITE_P(Fault, BadText,
                          testing::Values("x", "cmd-drop=", "cmd-drop=1", "cmd-drop=4/1", "cmd-drop=a/1",
                                          "cmd-drop=0/256", "cmd-drop=0/1*0", "cmd-drop=0/1*", "cmd-drop=0/1*4294967296",
                                          "cmd-fail=0/1", "cmd-fail=0/1:0", "cmd-fail=0/1:256", "cmd-fail=0/1:",
+                                         "irq-lose=", "irq-lose=32", "irq-lose=1*0", "db-lose=", "db-lose=aeq",
+                                         "db-lose=any", "post=", "post=aeq", "post=aeq:x", "post=aeq:1,2,3,4,5",
+                                         "post=aeq:1,,2", "post=aeq:100000000", "post=eq:1", "post=eqx:1", "post=cq:1",
+                                         "post=cq1:1*65537", "post=cmd:1,2,3,4,5,6,7,8,9", "post=rq1:1",
                                          "cmd-drop=0/-1", "dead;nonsense", "cmd-drop=0/1:5", "cmd-drop=0/1 2"));
+
+TEST(Fault, LossesAreCounted) {
+    FaultPlan plan;
+    ASSERT_EQ(plan.set("irq-lose=3*2;irq-lose=any*1;db-lose=rq;db-lose=cmd*1"), std::nullopt);
+    EXPECT_EQ(plan.text(), "irq-lose=3*2;irq-lose=any*1;db-lose=rq;db-lose=cmd*1");
+    EXPECT_TRUE(plan.losesInterrupt(3));
+    EXPECT_TRUE(plan.losesInterrupt(7));
+    EXPECT_FALSE(plan.losesInterrupt(7));
+    EXPECT_TRUE(plan.losesInterrupt(3));
+    EXPECT_FALSE(plan.losesInterrupt(3));
+    EXPECT_FALSE(plan.losesDoorbell(Doorbell::Send));
+    EXPECT_TRUE(plan.losesDoorbell(Doorbell::Command));
+    EXPECT_FALSE(plan.losesDoorbell(Doorbell::Command));
+    EXPECT_TRUE(plan.losesDoorbell(Doorbell::Receive));
+    EXPECT_EQ(plan.text(), "db-lose=rq");
+}
+
+TEST(Fault, InjectionsAreNoState) {
+    FaultPlan plan;
+    ASSERT_EQ(plan.set("post=eq3:1,ff*2; post=cmd:abc ;dead"), std::nullopt);
+    EXPECT_EQ(plan.text(), "dead");
+    ASSERT_EQ(plan.injections().size(), 2u);
+    EXPECT_EQ(plan.injections()[0].queue, FaultPlan::Injection::Queue::Event);
+    EXPECT_EQ(plan.injections()[0].number, 3u);
+    EXPECT_EQ(plan.injections()[0].words[1], 0xffu);
+    EXPECT_EQ(plan.injections()[0].count, 2u);
+    EXPECT_EQ(plan.injections()[1].words[0], 0xabcu);
+}
+
+TEST(Fault, PostedEntries) {
+    Machine m;
+    EXPECT_NE(m.device.setFaults("post=aeq:1"), std::nullopt) << "before INIT";
+    m.guest.bringUp();
+    for (const char* text : {"post=eq1:1", "post=eq32:1", "post=cq3:1", "irq-lose=1;post=cq3:1"})
+        EXPECT_NE(m.device.setFaults(text), std::nullopt) << text;
+    EXPECT_EQ(m.device.faultText(), "") << "a refused text changes nothing";
+    ASSERT_TRUE(m.guest.createEq(1).ok());
+    ASSERT_TRUE(m.guest.createCq(3).ok());
+    m.guest.armCq(3);
+
+    const size_t before = m.host.interruptsOf(0);
+    ASSERT_EQ(m.device.setFaults("post=aeq:ff0000,7,8,9*2;post=eq1:5;post=cq3:ff05ff,11,12,13,14"), std::nullopt);
+    EXPECT_EQ(m.host.interruptsOf(0), before + 1)
+        << "an interrupt for the first, the queue is not armed for the second";
+    for (int i = 0; i < 2; ++i)
+        EXPECT_EQ(m.guest.pollEq(m.guest.aeq()), (Eqe{0x80ff0000, 7, 8, 9}));
+    EXPECT_EQ(m.guest.pollEq(m.guest.ceq(1)), (Eqe{0x80000005, 0, 0, 0}));
+    EXPECT_EQ((*m.guest.pollEq(m.guest.ceq(1)))[0], 0x80000003u) << "the armed CQ told of its entry";
+    const auto cqe = m.guest.pollCq(3);
+    ASSERT_TRUE(cqe);
+    EXPECT_EQ(cqe->opcode, 0xff);
+    EXPECT_EQ(cqe->queueType, 5);
+    EXPECT_EQ(cqe->syndrome, 0xff);
+    EXPECT_EQ(cqe->index, 0x11u);
+    EXPECT_EQ(cqe->qpn, 0x12u);
+    EXPECT_EQ(cqe->bytes, 0x14u);
+
+    ASSERT_EQ(m.device.setFaults("post=cmd:2ff,3"), std::nullopt);
+    const auto reply = m.guest.pollCommand();
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->status, 0xffu);
+    EXPECT_EQ(reply->sqIndex, 3u);
+}
+
+TEST(Fault, LostInterruptDisarmsTheQueue) {
+    Machine m;
+    m.guest.bringUp();
+    ASSERT_EQ(m.device.setFaults("irq-lose=0*1"), std::nullopt);
+    m.device.asyncEvent(AsyncEvent::Other, 1, 0);
+    EXPECT_EQ(m.host.interruptsOf(0), 0u);
+    m.device.asyncEvent(AsyncEvent::Other, 2, 0);
+    EXPECT_EQ(m.host.interruptsOf(0), 0u) << "as if it had been sent";
+    m.guest.ringAeq();
+    EXPECT_EQ(m.host.interruptsOf(0), 1u);
+}
+
+TEST(Fault, LostDoorbells) {
+    Machine m;
+    m.guest.bringUp();
+    ASSERT_TRUE(m.guest.createEq(1).ok());
+    ASSERT_TRUE(m.guest.createCq(3).ok());
+    ASSERT_TRUE(m.guest.createQp(5, 3, 3).ok());
+    ASSERT_EQ(m.device.setFaults("db-lose=cmd*1;db-lose=sq*1;db-lose=rq*1;db-lose=cq*1;db-lose=eq*1"), std::nullopt);
+    EXPECT_EQ(m.guest.status(1, 2), UINT32_MAX);
+    m.guest.write64(0x5F000, uint64_t{5} << 32 | 2);
+    m.guest.write64(kRqDoorbells, uint64_t{5} << 32 | 2);
+    m.guest.armCq(3);
+    m.guest.write64(0x50, 77); // would be impossible
+    EXPECT_EQ(m.device.faultText(), "");
+    EXPECT_EQ(m.device.findQp(5)->snapshot().sqPi, 0);
+    EXPECT_EQ(m.device.findQp(5)->snapshot().rqPi, 0);
+    EXPECT_FALSE(m.device.findCq(3)->armed());
+    EXPECT_EQ(m.count(Counter::BadDoorbells), 0u);
+    m.guest.ringCommands(); // the next doorbell makes up for the lost one
+    EXPECT_TRUE(m.guest.pollCommand());
+}
 
 TEST(Fault, DroppedCommandIsConsumedAndNeverCompletes) {
     Machine m;

@@ -58,7 +58,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("lab")
     group.addoption("--kernel", default=os.environ.get("ERDMA_LAB_KERNEL") or None,
                     help="guest kernel: a version, a directory or 'debug'")
-    group.addoption("--lab-cpus", type=int, default=1, help="processors of the shared guest")
+    group.addoption("--lab-cpus", type=int, default=1, help="processors of each guest")
     group.addoption("--long", action="store_true", help="also the tests that take minutes each")
     group.addoption("--no-model", action="store_true", help="boot without the adapter")
 
@@ -85,7 +85,7 @@ class Lab:
         self.in_use = []
 
     def vm_settings(self, **changes):
-        settings = {"kernel": self.kernel, "model": self.model, "driver": self.model, "cpus": 1}
+        settings = {"kernel": self.kernel, "model": self.model, "driver": self.model, "cpus": self.cpus}
         settings.update(changes)
         return settings
 
