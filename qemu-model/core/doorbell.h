@@ -16,7 +16,7 @@ class Device;
 
 // An SQE stored block by block into a doorbell slot.
 struct DirectWqe {
-    std::array<std::byte, kMaxSqeWqebbs * kWqebbBytes> bytes{};
+    std::array<std::byte, size_t{kMaxSqeWqebbs} * kWqebbBytes> bytes{};
     uint32_t wqebbs = 0;
 };
 

@@ -32,7 +32,7 @@ struct Blame {
 struct SqWindow {
     uint16_t first = 0;
     uint32_t count = 0;
-    std::array<std::byte, 16 * kWqebbBytes> bytes; // valid: `count` blocks
+    std::array<std::byte, size_t{16} * kWqebbBytes> bytes; // valid: `count` blocks
 };
 
 class Requester {

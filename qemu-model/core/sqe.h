@@ -68,7 +68,7 @@ struct Sqe {
     bool decode();
 
 private:
-    ConstBytes bytes() const { return ConstBytes(raw).first(header.wqebbs() * kWqebbBytes); }
+    ConstBytes bytes() const { return ConstBytes(raw).first(size_t{header.wqebbs()} * kWqebbBytes); }
     Sge sgeAt(size_t offset) const;
     bool decodeData(size_t offset);
     bool decodeRegistration();

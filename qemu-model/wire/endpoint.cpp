@@ -44,7 +44,7 @@ public:
         return segment.op == RdmapOp::Terminate ? endpoint_->deliverTerminate(segment) : endpoint_->deliver(segment);
     }
     size_t maxPayload(bool tagged) const override {
-        return std::min(fpduPayload(endpoint_->tcp_.segmentBytes(), tagged), size_t{64 * 1024});
+        return std::min(fpduPayload(endpoint_->tcp_.segmentBytes(), tagged), size_t{64} * 1024);
     }
     uint64_t sent() const override { return endpoint_->tcp_.appended(); }
     uint64_t acknowledged() const override {

@@ -12,9 +12,9 @@ import xml.etree.ElementTree as ElementTree
 from . import kernel as kernels, runs
 from .common import BUILD, kill_group, say
 
-KINDS = ("unit", "vm", "package", "fuzz")
+KINDS = ("unit", "vm", "package", "fuzz", "analysis")
 # ctest labels that have a kind of their own; everything else belongs to unit.
-SEPARATE = ("vm", "package", "fuzz")
+SEPARATE = ("vm", "package", "fuzz", "analysis")
 # Kinds that are one pytest run to ctest, whose cases are counted.
 PYTEST = ("vm", "package")
 # A quiet machine needs under 25 minutes; machines that are shared can be several times slower.

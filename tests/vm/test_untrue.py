@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The adapter says what is not true, or does not hear or say what is (property `faults`).  The driver believes
+nothing, and what can be repaired it repairs."""
+
+import contextlib
+import json
+import time
+
+import pytest
+
+from conftest import Adapter
+from erdmalab import workloads
+from support import counters, expect_in_use, in_use, program, run_cases
+from test_faults import COMMAND_SECONDS, faults, reload_clean
+from test_load import start_traffic
+
+RARE = "came without an interrupt"
+
+
+def one_case(vm):
+    """One connection and what belongs to it: a dozen commands."""
+    vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=60 * vm.slow)
+
+
+def test_lost_interrupts(vm):
+    """An interrupt of the command queue is lost: the waiting caller finds the answer, later ones do not wait."""
+    one_case(vm)
+    before = vm.dmesg().count(RARE)
+    with faults(vm, "irq-lose=0*1"):
+        begin = time.monotonic()
+        one_case(vm)
+        took = time.monotonic() - begin
+        assert vm.qom_get("faults") == "", "no interrupt of vector 0 came"
+    assert vm.dmesg().count(RARE) == before + 1
+    assert took < 15 * vm.slow, f"it took {took:.0f} s"
+    begin = time.monotonic()
+    one_case(vm)
+    assert time.monotonic() - begin < 10 * vm.slow
+    assert vm.dmesg().count(RARE) == before + 1, "one loss makes one late answer"
+
+
+def test_interrupts_always_lost(vm):
+    """Without any interrupt of vector 0 commands still work, slowly; with them again, quickly."""
+    before = in_use(vm)
+    with faults(vm, "irq-lose=0"):
+        vm.run(["ibv_devinfo"], timeout=60 * vm.slow)
+        vm.run(["timeout", "120", program("rc_ops"), "--only", "immediates", vm.address], timeout=150 * vm.slow,
+               check=False)
+    # The first command finds its queue again.
+    one_case(vm)
+    expect_in_use(vm, before, limit=60)
+
+
+def test_lost_command_doorbell(vm):
+    """The device does not hear of a command: after its time it counts as broken, and a reload mends it."""
+    with faults(vm, "db-lose=cmd*1"):
+        begin = time.monotonic()
+        result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
+        assert result.code != 0
+        assert time.monotonic() - begin < COMMAND_SECONDS + 8 * vm.slow
+    assert "timed out" in vm.dmesg()
+    reload_clean(vm)
+
+
+# Nothing of this names anything that exists: unknown numbers and types, all bits set, many at once so that one
+# interrupt does not take them all, entries of the command queue that nobody waits for, twice the same, between slots.
+NONSENSE = ["post=aeq:0,fffff", "post=aeq:7fffffff,ffffffff,ffffffff,ffffffff", "post=aeq:30000,fffff*300",
+            "post=aeq:ff0000,0*5000", "post=eq1:fffff*200", "post=eq1:7fffffff,ffffffff,ffffffff,ffffffff",
+            "post=eq1:0*5000", "post=eq0:fffff*100", "post=cmd:0,1", "post=cmd:0,ffffffff", "post=cmd:ffff,4",
+            "post=cmd:7fffffff,ffffffff,ffffffff,ffffffff,ffffffff,ffffffff,ffffffff,ffffffff*40"]
+
+
+@pytest.mark.limit(400)
+def test_nonsense(vm):
+    """Events and command completions that fit nothing change nothing, also under traffic."""
+    before = in_use(vm)
+    jobs = start_traffic(vm)
+    for text in NONSENSE:
+        vm.qom_set("faults", text)
+        time.sleep(0.2)
+        assert all(job.code is None for job in jobs), f"{text} ended the traffic"
+    vm.run(["ibv_devinfo"], timeout=30 * vm.slow)
+    run_cases(vm, "rc_ops", "--only", "immediates", "--only", "events", "--only", "send-segments")
+    for job in jobs:
+        job.kill()
+        job.wait(10 * vm.slow)
+    expect_in_use(vm, before)
+    reload_clean(vm)
+
+
+def test_spurious_events(vm):
+    """Events that name what exists: programs wake for nothing, or are told of an error, and everything can go."""
+    before = in_use(vm)
+    jobs = start_traffic(vm)
+    objects = {kind: [entry for device in [json.loads(vm.run(["rdma", "-j", "resource", "show", kind]).output)]
+                      for entry in device if "pid" in entry] for kind in ("qp", "cq")}
+    assert len(objects["qp"]) == 2 and objects["cq"], objects
+    for cq in objects["cq"]:
+        vm.qom_set("faults", f"post=eq1:{cq['cqn']:x}*150")
+    time.sleep(0.5)
+    assert all(job.code is None for job in jobs), "a spurious completion event ended the traffic"
+    for qp in objects["qp"]:
+        for kind in (0, 1, 2, 4, 0xff):
+            vm.qom_set("faults", f"post=aeq:{kind << 16:x},{qp['lqpn']:x}*30")
+    for cq in objects["cq"]:
+        vm.qom_set("faults", f"post=aeq:30000,{cq['cqn']:x}*30")
+    for job in jobs:
+        # The connection ends, as after an error of the queue pair.
+        job.wait_output("DISCONNECT EVENT", 10 * vm.slow)
+        job.kill()
+        job.wait(10 * vm.slow)
+    expect_in_use(vm, before)
+    one_case(vm)
+
+
+NVME = """
+set -e
+modprobe -a nvmet-rdma nvme-rdma
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+mkdir -p /run/nvme; truncate -s 32M /run/nvme/disk
+cd /sys/kernel/config/nvmet
+mkdir subsystems/t; echo 1 > subsystems/t/attr_allow_any_host
+mkdir subsystems/t/namespaces/1; cd subsystems/t/namespaces/1
+echo 1 > buffered_io; echo -n /run/nvme/disk > device_path; echo 1 > enable
+cd /sys/kernel/config/nvmet; mkdir ports/1; cd ports/1
+echo rdma > addr_trtype; echo ipv4 > addr_adrfam; echo {address} > addr_traddr; echo 4420 > addr_trsvcid
+ln -s /sys/kernel/config/nvmet/subsystems/t subsystems/t
+echo "transport=rdma,traddr={address},trsvcid=4420,nqn=t,nr_io_queues=1,queue_size=32" > /dev/nvme-fabrics
+for i in $(seq 100); do [ -b /dev/nvme0n1 ] && break; sleep 0.1; done
+"""
+COPY = """
+set -e
+dd if=/dev/urandom of=/run/nvme/in bs=64k count=32 2>/dev/null
+dd if=/run/nvme/in of=/dev/nvme0n1 bs=64k oflag=direct 2>/dev/null
+dd if=/dev/nvme0n1 of=/run/nvme/out bs=64k count=32 iflag=direct 2>/dev/null
+cmp /run/nvme/in /run/nvme/out
+"""
+NVME_END = """
+cd /sys/kernel/config/nvmet
+echo 1 > /sys/class/nvme/nvme0/delete_controller
+rm ports/1/subsystems/t; rmdir ports/1 subsystems/t/namespaces/1 subsystems/t
+modprobe -r nvme-rdma nvmet-rdma
+"""
+
+
+@contextlib.contextmanager
+def nvme_loopback(vm):
+    """A disk over NVMe/RDMA, both ends in the kernel of this guest: the driver's kernel queues at work."""
+    vm.run(["sh", "-c", NVME.format(address=vm.address)], timeout=60 * vm.slow)
+    yield
+    vm.run(["sh", "-c", NVME_END], timeout=60 * vm.slow)
+
+
+@pytest.mark.stock_kernel
+def test_nonsense_completions(vm):
+    """Completions in the rings of kernel users that fit no posted work are skipped; data stays right."""
+    before = in_use(vm)
+    with nvme_loopback(vm):
+        vm.run(["sh", "-c", COPY], timeout=60 * vm.slow)
+        shown = json.loads(vm.run(["rdma", "-j", "resource", "show", "qp"]).output)
+        qpns = [entry["lqpn"] for entry in shown if "pid" not in entry and entry.get("type") == "RC"]
+        cqns = [entry["cqn"] for entry in json.loads(vm.run(["rdma", "-j", "resource", "show", "cq"]).output)]
+        assert qpns and cqns, shown
+        for cqn in cqns:
+            # Header (opcode, queue, syndrome), index, QPN: a QP that is not there, one that is but completes
+            # elsewhere or has nothing posted there, unknown queue types.
+            entries = ["7fffffff,ffffffff,ffffffff,ffffffff,ffffffff", "20000,0,fffff", "40100,8000,fffff"]
+            for qpn in qpns[:2]:
+                entries += [f"500,1,{qpn:x}", f"20000,7777,{qpn:x}", f"40100,7777,{qpn:x}", f"ff00ff,7777,{qpn:x}"]
+            vm.qom_set("faults", ";".join(f"post=cq{cqn}:{entry}" for entry in entries))
+        vm.run(["sh", "-c", COPY], timeout=60 * vm.slow)
+    expect_in_use(vm, before)
+
+
+def test_extended_doorbells(fresh_vm):
+    """Doorbell pages handed out by the device: everything works on them; when they run out, opening says so."""
+    machine = fresh_vm(adapters=[Adapter(options={"extended-doorbells": "on"})])
+    before = in_use(machine)
+    run_cases(machine, "rc_ops", "--only", "immediates", "--only", "events", "--only", "send-segments")
+    workloads.perftest(machine, "ib_write_bw", options=["-s", 4096, "-n", 200])
+    device = machine.devices()[0]
+    # 128 pages, three for each process.
+    holders = [machine.popen(["ibv_asyncwatch", "-d", device]) for _ in range(44)]
+    deadline = time.monotonic() + 60 * machine.slow
+    while sum(job.code is not None for job in holders) < 2:
+        assert time.monotonic() < deadline, "more contexts than pages"
+        time.sleep(0.2)
+    refused = machine.run(["ibv_devinfo", "-d", device], check=False)
+    assert refused.code != 0, refused.output
+    time.sleep(1)
+    assert sum(job.code is None for job in holders) == 42
+    for job in holders:
+        job.kill()
+    for job in holders:
+        job.wait(10 * machine.slow)
+    one_case(machine)
+    expect_in_use(machine, before)
+    assert counters(machine)["bad_doorbells"] == 0
