@@ -16,6 +16,8 @@
 #include "erdma_cm.h"
 
 #define ERDMA_LISTEN_RETRY_MS 100
+/* Connections taken before the other work of the queue has its turn. */
+#define ERDMA_LISTEN_BATCH 64
 
 static void erdma_listener_free(struct kref *ref)
 {
@@ -203,15 +205,19 @@ static int erdma_listen_addr_event(struct notifier_block *nb, unsigned long even
 	return NOTIFY_DONE;
 }
 
-/* Takes every connection that is ready.  Returns -EAGAIN when all were taken, else the error that stopped it. */
+/*
+ * Takes connections that are ready.  Returns -EAGAIN when all were taken, 0 when there may be more, else the error
+ * that stopped it.
+ */
 static int erdma_listener_drain(struct erdma_listen_sock *ls)
 {
 	struct erdma_listener *l = ls->listener;
 	struct erdma_ep *ep;
 	struct socket *sock;
+	unsigned int n;
 	int ret;
 
-	for (;;) {
+	for (n = 0; n < ERDMA_LISTEN_BATCH; n++) {
 		ret = kernel_accept(ls->sock, &sock, O_NONBLOCK);
 		if (ret)
 			return ret;
@@ -230,22 +236,28 @@ static int erdma_listener_drain(struct erdma_listen_sock *ls)
 		erdma_ep_adopt(ep, ls, sock);
 		erdma_ep_put(ep);
 	}
+	return 0;
 }
 
 static void erdma_listener_work(struct work_struct *work)
 {
 	struct erdma_listener *l = container_of(to_delayed_work(work), struct erdma_listener, work);
+	bool more = false, failed = false;
 	struct erdma_listen_sock *ls;
-	bool again = false;
 
 	mutex_lock(&l->cm->listen_lock);
-	list_for_each_entry(ls, &l->socks, node)
-		if (erdma_listener_drain(ls) != -EAGAIN)
-			again = true;
+	list_for_each_entry(ls, &l->socks, node) {
+		int ret = erdma_listener_drain(ls);
+
+		if (!ret)
+			more = true;
+		else if (ret != -EAGAIN)
+			failed = true;
+	}
 	mutex_unlock(&l->cm->listen_lock);
-	/* Out of memory or so: connections may still wait, and nothing would tell. */
-	if (again)
-		erdma_listener_queue(l, ERDMA_LISTEN_RETRY_MS);
+	/* Nothing would tell of connections that still wait; after a failure (out of memory or so), not at once. */
+	if (more || failed)
+		erdma_listener_queue(l, more ? 0 : ERDMA_LISTEN_RETRY_MS);
 	erdma_listener_put(l);
 }
 

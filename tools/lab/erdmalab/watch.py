@@ -6,6 +6,8 @@ report of the kinds below fails the run, unless a test said that it expects it.
 """
 
 import re
+import threading
+import time
 
 TROUBLE = re.compile("|".join((
     r"\bWARNING: (?!.*(TSC|tsc))",
@@ -78,6 +80,32 @@ def excerpt(lines, hits, before=5, after=25, limit=120):
     return "\n".join(text)
 
 
+class Pulse:
+    """Notes when this machine itself stands still: a guest's watchdogs then bark at the wrong one."""
+
+    TICK, LEAST = 1.0, 15.0
+
+    def __init__(self):
+        self.gaps = []  # (end on the wall clock, seconds)
+        threading.Thread(target=self.beat, name="pulse", daemon=True).start()
+
+    def beat(self):
+        before = time.monotonic()
+        while True:
+            time.sleep(self.TICK)
+            now = time.monotonic()
+            if now - before > self.LEAST:
+                self.gaps.append((time.time(), now - before))
+            before = now
+
+    def note(self):
+        return "".join(f"\nThis machine itself stood still for {seconds:.0f} s until "
+                       f"{time.strftime('%H:%M:%S', time.localtime(end))}." for end, seconds in self.gaps)
+
+
+PULSE = Pulse()
+
+
 class LogWatch:
     """Reads a growing console log piece by piece and looks for trouble in each."""
 
@@ -103,5 +131,5 @@ class LogWatch:
         hits = find(lines, allow)
         if hits:
             raise GuestTrouble(f"the kernel of {name} reported a problem "
-                               f"({self.path}):\n{excerpt(lines, hits)}")
+                               f"({self.path}):\n{excerpt(lines, hits)}{PULSE.note()}")
         return lines
