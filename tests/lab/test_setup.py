@@ -8,7 +8,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
-from erdmalab import packages, vm  # noqa: E402  (found through the line above)
+from erdmalab import clock, packages, vm  # noqa: E402  (found through the line above)
 from erdmalab.common import LabError  # noqa: E402
 
 PLAIN = "processor\t: 0\nflags\t\t: fpu vme hypervisor lm\nbugs\t\t: spectre_v1\n"
@@ -44,6 +44,21 @@ class Kvm(unittest.TestCase):
     def test_no_proc(self):
         with mock.patch("builtins.open", side_effect=OSError), mock.patch("os.access", return_value=True):
             self.assertFalse(vm.kvm_works())
+
+
+class Clock(unittest.TestCase):
+    def test_counter_frequency(self):
+        first = clock.tsc_khz()
+        clock.tsc_khz.cache_clear()
+        second = clock.tsc_khz()
+        self.assertGreater(first, 100_000)
+        self.assertLess(abs(first - second) / first, 0.001)
+
+    @mock.patch("platform.machine", return_value="riscv64")
+    def test_other_machines(self, _):
+        clock.tsc_khz.cache_clear()
+        self.assertIsNone(clock.tsc_khz())
+        clock.tsc_khz.cache_clear()
 
 
 class Installing(unittest.TestCase):

@@ -19,6 +19,19 @@ def test_guest_environment(vm):
     assert vm.address in vm.run(["ip", "-4", "addr", "show", "up"]).output
 
 
+def test_clock(vm):
+    """The guest's clock runs as fast as ours; time limits in the guest mean nothing otherwise."""
+    def both():
+        before = time.monotonic()
+        guest = float(vm.read("/proc/uptime").split()[0])
+        return guest, (before + time.monotonic()) / 2
+
+    guest, host = both()
+    time.sleep(10)
+    later, end = both()
+    assert 0.8 < (later - guest) / (end - host) < 1.25, (later - guest, end - host)
+
+
 def test_commands(vm):
     result = vm.run("echo out; echo err >&2; exit 7", check=False)
     assert (result.code, result.output, result.errors) == (7, "out\n", "err\n")

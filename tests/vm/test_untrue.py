@@ -10,11 +10,17 @@ import pytest
 
 from conftest import Adapter
 from erdmalab import workloads
+from erdmalab.qmp import QmpError
 from support import counters, expect_in_use, in_use, program, run_cases
 from test_faults import COMMAND_SECONDS, faults, reload_clean
 from test_load import start_traffic
 
 RARE = "came without an interrupt"
+
+
+def queue_pairs(vm):
+    shown = json.loads(vm.run(["rdma", "-j", "resource", "show", "qp"]).output)
+    return [entry["lqpn"] for entry in shown if entry["type"] == "RC"]
 
 
 def one_case(vm):
@@ -90,20 +96,21 @@ def test_nonsense(vm):
 
 def test_spurious_events(vm):
     """Events that name what exists: programs wake for nothing, or are told of an error, and everything can go."""
+    vm.unload_driver()
+    vm.load_driver()  # numbers begin anew
     before = in_use(vm)
     jobs = start_traffic(vm)
-    objects = {kind: [entry for device in [json.loads(vm.run(["rdma", "-j", "resource", "show", kind]).output)]
-                      for entry in device if "pid" in entry] for kind in ("qp", "cq")}
-    assert len(objects["qp"]) == 2 and objects["cq"], objects
-    for cq in objects["cq"]:
-        vm.qom_set("faults", f"post=eq1:{cq['cqn']:x}*150")
+    qpns = queue_pairs(vm)
+    assert len(qpns) == 2
+    for cqn in range(1, 20):
+        vm.qom_set("faults", f"post=eq1:{cqn:x}*150")
     time.sleep(0.5)
     assert all(job.code is None for job in jobs), "a spurious completion event ended the traffic"
-    for qp in objects["qp"]:
+    for qpn in qpns:
         for kind in (0, 1, 2, 4, 0xff):
-            vm.qom_set("faults", f"post=aeq:{kind << 16:x},{qp['lqpn']:x}*30")
-    for cq in objects["cq"]:
-        vm.qom_set("faults", f"post=aeq:30000,{cq['cqn']:x}*30")
+            vm.qom_set("faults", f"post=aeq:{kind << 16:x},{qpn:x}*30")
+    for cqn in range(1, 20):
+        vm.qom_set("faults", f"post=aeq:30000,{cqn:x}*30")
     for job in jobs:
         # The connection ends, as after an error of the queue pair.
         job.wait_output("DISCONNECT EVENT", 10 * vm.slow)
@@ -154,20 +161,23 @@ def nvme_loopback(vm):
 @pytest.mark.stock_kernel
 def test_nonsense_completions(vm):
     """Completions in the rings of kernel users that fit no posted work are skipped; data stays right."""
+    vm.unload_driver()
+    vm.load_driver()  # numbers begin anew
     before = in_use(vm)
     with nvme_loopback(vm):
         vm.run(["sh", "-c", COPY], timeout=60 * vm.slow)
-        shown = json.loads(vm.run(["rdma", "-j", "resource", "show", "qp"]).output)
-        qpns = [entry["lqpn"] for entry in shown if "pid" not in entry and entry.get("type") == "RC"]
-        cqns = [entry["cqn"] for entry in json.loads(vm.run(["rdma", "-j", "resource", "show", "cq"]).output)]
-        assert qpns and cqns, shown
-        for cqn in cqns:
-            # Header (opcode, queue, syndrome), index, QPN: a QP that is not there, one that is but completes
-            # elsewhere or has nothing posted there, unknown queue types.
-            entries = ["7fffffff,ffffffff,ffffffff,ffffffff,ffffffff", "20000,0,fffff", "40100,8000,fffff"]
-            for qpn in qpns[:2]:
-                entries += [f"500,1,{qpn:x}", f"20000,7777,{qpn:x}", f"40100,7777,{qpn:x}", f"ff00ff,7777,{qpn:x}"]
-            vm.qom_set("faults", ";".join(f"post=cq{cqn}:{entry}" for entry in entries))
+        # Header (opcode, queue, syndrome), index, QPN: a QP that is not there, one that is but completes elsewhere or
+        # has nothing posted there, unknown queue types.
+        entries = ["7fffffff,ffffffff,ffffffff,ffffffff,ffffffff", "20000,0,fffff", "40100,8000,fffff"]
+        for qpn in queue_pairs(vm):
+            entries += [f"500,1,{qpn:x}", f"20000,7777,{qpn:x}", f"40100,7777,{qpn:x}", f"ff00ff,7777,{qpn:x}"]
+        assert len(entries) > 10, entries
+        reached = 0
+        for cqn in range(1, 40):
+            with contextlib.suppress(QmpError):  # no such queue
+                vm.qom_set("faults", ";".join(f"post=cq{cqn}:{entry}" for entry in entries))
+                reached += 1
+        assert reached == counters(vm)["cqs"] > 1
         vm.run(["sh", "-c", COPY], timeout=60 * vm.slow)
     expect_in_use(vm, before)
 

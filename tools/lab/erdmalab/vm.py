@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from . import initramfs, kernel as kernels, watch
+from . import clock, initramfs, kernel as kernels, watch
 from .channel import Channel
 from .common import BUILD, GUEST_FILES, LabError, LabTimeout, kill_group, tail
 from .qmp import Qmp
@@ -149,6 +149,8 @@ class Vm:
             f"lab.guest={paths[2]} lab.name={self.name} lab.net={nets} "
             f"lab.hung={60 if self.kernel.debug else 30} {self.append}").strip()
         kvm = kvm_works()
+        if not kvm and clock.tsc_khz():
+            append += f" tsc_early_khz={clock.tsc_khz()}"
         line = [
             self.qemu_program(), "-name", self.name, "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-machine", "q35,vmport=off,hpet=off",
