@@ -381,12 +381,12 @@ class Vm:
             finally:
                 self.allowed = []
 
-    def check_log(self):
-        """Raise watch.GuestTrouble when the kernel reported trouble since the last call."""
+    def check_log(self, expected=()):
+        """Raise watch.GuestTrouble when the kernel reported trouble since the last call, other than is expected."""
         if self.alive():
             with contextlib.suppress(LabError):
                 self.mark("log check")
-        return self.watch.check(self.allowed, self.name)
+        return self.watch.check([*self.allowed, *expected], self.name)
 
     def kmemleak(self):
         """Scan for leaked kernel memory (debug kernel); returns the report, empty when clean."""
