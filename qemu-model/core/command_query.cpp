@@ -95,6 +95,7 @@ Device::CommandReply Device::queryQpc(ConstBytes request) {
     storeLe16(block, 40, static_cast<uint16_t>(now.packetsOut));
     storeLe16(block, 42, static_cast<uint16_t>(now.packetsIn));
     storeLe16(block, 44, static_cast<uint16_t>(now.dropsError));
+    storeLe32(block, 48, now.timeouts);
     storeLe32(block, 52, link.cookie & 0xFFFFF); // of an adapter like this one: its QPN
     storeLe32(block, 56, config.pd);
     storeLe16(block, 60, now.sqPi);

@@ -494,6 +494,7 @@ QueuePair::Snapshot QueuePair::snapshot() const {
     s.packetsOut = requester_.packets() + responder_.packets();
     s.packetsIn = packetsIn_;
     s.dropsError = drops_;
+    s.timeouts = transport_ ? static_cast<uint32_t>(transport_->timeouts()) : 0;
     s.flushing = stopped();
     s.outstandingReads = requester_.outstanding();
     s.queuedRequests = responder_.queued();

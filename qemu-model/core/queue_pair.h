@@ -80,6 +80,8 @@ public:
     virtual uint32_t ord() const { return kMaxOrd; }
     virtual uint32_t ird() const { return kMaxIrd; }
     virtual bool carries(RdmapOp) const { return true; }
+    // Expired retransmission timers, for QUERY_QPC; none where nothing can be lost.
+    virtual uint64_t timeouts() const { return 0; }
     // The own queue pair takes segments again that it held back: offer them again to inbound().
     virtual void readyToReceive() = 0;
     // Lets the peer work on what it owes this end, if that is possible without waiting; at most `budget` units.
@@ -146,7 +148,7 @@ public:
     // Values for QUERY_QPC (4.16) and the tests.
     struct Snapshot {
         uint16_t sqPi, sqCi, rqPi, rqCi;
-        uint32_t sendCqes, recvCqes, packetsOut, packetsIn, dropsError;
+        uint32_t sendCqes, recvCqes, packetsOut, packetsIn, dropsError, timeouts;
         bool flushing;
         uint32_t outstandingReads, queuedRequests;
     };

@@ -54,6 +54,7 @@ public:
     uint32_t ord() const override { return endpoint_->setup_.ord; }
     uint32_t ird() const override { return endpoint_->setup_.ird; }
     bool carries(RdmapOp op) const override { return opcodeAllowed(endpoint_->setup_.format, op); }
+    uint64_t timeouts() const override { return endpoint_->tcp_.counters().timeouts; }
     void readyToReceive() override {
         const Entry entry(*endpoint_);
         endpoint_->resumePending_ = true; // not from inside the doorbell
