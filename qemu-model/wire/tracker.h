@@ -83,7 +83,7 @@ struct TrackerCounters {
 // A frame that waits, with what its virtio-net header said.
 struct HeldFrame {
     std::vector<std::byte> octets;
-    erdma_offload offload;
+    erdma_offload offload{};
 };
 
 // Everything that the tracker knows when MODIFY_QP(RTS) arrives.
