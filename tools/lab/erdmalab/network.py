@@ -97,7 +97,8 @@ def join(count, mtu=1500, kind="auto"):
 class Group:
     """VMs vm1, vm2, … of one run with networks of their own; `with Group(...) as group:` boots them all at once.
 
-    run, kernel  as runs.make_vm()
+    run          as runs.make_vm()
+    kernel       as runs.make_vm(), or a list with one for each VM
     count        number of VMs
     nets         settings of Adapter for each network (10.77.<network>.<vm>), default one with an adapter;
                  "kind" among them is that of join()
@@ -110,14 +111,15 @@ class Group:
             raise LabError(f"{count} VMs: 1 to 250 are possible")
         self.networks, self.machines = [], []
         nets = [dict(net) for net in nets]
+        kernels = kernel if isinstance(kernel, list) else [kernel] * count
         try:
             for net in nets:
                 self.networks.append(join(count, net.get("mtu", 1500), net.pop("kind", "auto")))
             for index in range(1, count + 1):
                 adapters = [Adapter(**{"capture": capture, **network.attach(), **net})
                             for network, net in zip(self.networks, nets)]
-                self.machines.append(runs.make_vm(run, kernel, name=f"{prefix}{index}", index=index,
-                                                  adapters=adapters, **settings))
+                self.machines.append(runs.make_vm(run, kernels[index - 1], name=f"{prefix}{index}",
+                                                  index=index, adapters=adapters, **settings))
         except BaseException:
             self.stop()
             raise

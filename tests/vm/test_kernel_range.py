@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every supported kernel in a guest, and guests of different kernels with each other."""
+
+import pytest
+
+from erdmalab import kernel as kernels, roots, runs, workloads
+
+PAIRS = [("5.10", "7.2"), ("6.1", "6.12")]
+SIZES = ("4096", "65536")
+
+
+def carries_traffic(server, client):
+    workloads.rping(server, 10, client=client)
+    for size in SIZES:
+        rows = workloads.perftest(server, "ib_write_bw", options=["-s", size, "-n", 100], client=client)
+        assert rows[0]["iterations"] == 100 and rows[0]["average"] > 0, rows
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(1800)
+@pytest.mark.parametrize("names", PAIRS, ids="-with-".join)
+def test_smoke(fresh_pair, names):
+    """Loads, shows its device, carries traffic over loopback and the wire in both directions, and unloads."""
+    assert {name for pair in PAIRS for name in pair} == set(roots.KERNELS)
+    both = [kernels.find(name) for name in names]
+    for kernel in both:
+        runs.build(kernel)
+    pair = fresh_pair(kernel=both)
+    for machine, kernel in zip(pair, both):
+        assert machine.run(["uname", "-r"]).output.strip() == kernel.version
+        assert "PORT_ACTIVE" in machine.run(["ibv_devinfo"]).output
+        carries_traffic(machine, machine)
+    carries_traffic(pair[0], pair[1])
+    carries_traffic(pair[1], pair[0])
+    for machine in pair:
+        machine.unload_driver()
+        machine.load_driver()
+        machine.unload_driver()
+        machine.check_log()
