@@ -1,64 +1,120 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernel consumers in one guest: the target and its user meet over the adapter's loopback."""
+"""Kernel consumers: NVMe over Fabrics and NFS between two guests, and in one over the adapter's loopback."""
 
-import json
+import contextlib
 import time
 
 import pytest
 
-from storage import NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
+from erdmalab.storage import NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
 from support import counters, expect_in_use, in_use
+from test_wire_faults import link
+
+VERIFY = ["--rw=randrw", "--bsrange=4k-128k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1"]
+NFS_TREE = "/usr/share/perl5/Debconf"
 
 
-def verify(host, pattern="randrw", size="16M", block="4k-128k"):
+def verify(disk, size="16M"):
     """Random reads and writes of mixed sizes whose data is checked, also once more from the medium."""
-    result = host.fio(f"--rw={pattern}", f"--size={size}", f"--bsrange={block}", "--verify=crc32c", "--do_verify=1",
-                      "--verify_fatal=1")
-    job = json.loads(result.output[result.output.index("{"):])["jobs"][0]
+    job = disk.fio(*VERIFY, f"--size={size}")
     assert job["error"] == 0 and job["write"]["io_bytes"] > 0, job
 
 
-@pytest.mark.limit(400)
-def test_nvme(vm):
-    for _ in range(2):
-        before = in_use(vm)
-        with NvmeTarget(vm) as target, NvmeHost(vm, target) as host:
-            verify(host)
-    # The kernel keeps the completion queues of the first time for all that follow, so the second leaves nothing new.
-    expect_in_use(vm, before)
-    assert counters(vm)["qps"] == 0, "queue pairs outlive the controller"
+@contextlib.contextmanager
+def nothing_new(*machines):
+    """Afterwards every guest has in use what it had before; completion queues that the kernel keeps must be there."""
+    before = [in_use(machine) for machine in machines]
+    yield
+    for machine, values in zip(machines, before):
+        expect_in_use(machine, values, limit=30)
+        assert counters(machine)["qps"] == values["model qps"], "queue pairs outlive the controller"
 
 
-@pytest.mark.limit(400)
-def test_nvme_target_goes(vm):
-    """The target withdraws under load: the user gets errors, reconnects when it is back, and nothing hangs."""
-    with NvmeTarget(vm) as target, NvmeHost(vm, target):
+def warm_up(target_vm, host_vm):
+    """The first connection makes completion queues that the kernel keeps for all that follow."""
+    with NvmeTarget(target_vm) as target, NvmeHost(host_vm, target):
         pass
-    before = in_use(vm)
-    with NvmeTarget(vm) as target, NvmeHost(vm, target, "--reconnect-delay=1 --ctrl-loss-tmo=60") as host:
-        job = vm.popen(["fio", "--name=load", f"--filename={host.device}", "--direct=1", "--ioengine=libaio",
-                        "--iodepth=16", "--rw=randwrite", "--bs=16k", "--size=32M", "--time_based", "--runtime=60",
-                        "--continue_on_error=none"])
-        start, deadline = counters(vm)["tx_bytes"], time.monotonic() + 20 * vm.slow
-        while counters(vm)["tx_bytes"] < start + (1 << 20):
-            assert time.monotonic() < deadline and job.poll() is None, job.text
-            time.sleep(0.2)
+
+
+def start_load(host, *options):
+    """fio in the background, under way when this returns."""
+    sent = counters(host.vm)["tx_bytes"]
+    job = host.vm.popen(host.load(*options))
+    deadline = time.monotonic() + 20 * host.vm.slow
+    while counters(host.vm)["tx_bytes"] < sent + (1 << 20):
+        assert time.monotonic() < deadline and job.poll() is None, job.text
+        time.sleep(0.2)
+    return job
+
+
+def target_goes(target_vm, host_vm):
+    """The target withdraws under load: the user gets errors, reconnects when it is back, and nothing hangs."""
+    warm_up(target_vm, host_vm)
+    with nothing_new(target_vm, host_vm), NvmeTarget(target_vm) as target, \
+            NvmeHost(host_vm, target, "--reconnect-delay=1 --ctrl-loss-tmo=60") as host:
+        job = start_load(host, "--iodepth=16", "--rw=randwrite", "--bs=16k", "--size=32M", "--time_based",
+                         "--runtime=60", "--continue_on_error=none")
         target.withdraw()
-        job.wait(60 * vm.slow)
+        job.wait(60 * host_vm.slow)
         assert job.code != 0, "fio did not notice"
         target.offer()
-        settle(vm, "cat /sys/class/nvme/nvme*/state", "live", "reconnecting", 40)
+        settle(host_vm, "cat /sys/class/nvme/nvme*/state", "live", "reconnecting", 40)
         verify(host, size="4M")
-    expect_in_use(vm, before)
+
+
+def test_nvme(pair):
+    warm_up(*pair)
+    with nothing_new(*pair), NvmeTarget(pair[0]) as target, NvmeHost(pair[1], target) as host:
+        verify(host, size="8M")
+
+
+@pytest.mark.long
+def test_nvme_target_goes(pair):
+    target_goes(*pair)
+
+
+@pytest.mark.long
+def test_nvme_cut(pair):
+    """Without a link the host gives its connection up and tries again; requests wait, and their data is right."""
+    target_vm, host_vm = pair
+    warm_up(*pair)
+    with nothing_new(*pair), NvmeTarget(target_vm) as target, \
+            NvmeHost(host_vm, target, "--reconnect-delay=1 --keep-alive-tmo=3", patient=True) as host:
+        job = start_load(host, *VERIFY, "--size=48M")
+        with link(target_vm, "both:cut"):
+            settle(host_vm, "cat /sys/class/nvme/nvme*/state", "connecting", "giving the connection up", 60)
+            assert job.poll() is None, job.text
+        settle(host_vm, "cat /sys/class/nvme/nvme*/state", "live", "reconnecting", 60)
+        assert job.wait(120 * host_vm.slow).code == 0, job.text
+        verify(host, size="4M")
+
+
+def copy_and_compare(server, client):
+    """A tree of files is copied over NFS/RDMA and compared, on the medium too."""
+    with nothing_new(server, client), nfs_export(server) as folder, nfs_mount(client, server) as at:
+        assert "proto=rdma" in client.run(f"grep {at} /proc/mounts").output
+        client.run(f"cp -r {NFS_TREE} /usr/bin/bash {at}/ && sync && echo 3 > /proc/sys/vm/drop_caches && "
+                   f"diff -r {NFS_TREE} {at}/Debconf && cmp /usr/bin/bash {at}/bash", timeout=120 * client.slow)
+        server.run(f"cmp /usr/bin/bash {folder}/bash && diff -r {NFS_TREE} {folder}/Debconf", timeout=60 * server.slow)
+
+
+def test_nfs(pair):
+    copy_and_compare(*pair)
 
 
 @pytest.mark.limit(400)
-def test_nfs(vm):
-    """A tree of files is copied over NFS/RDMA and compared."""
-    before = in_use(vm)
-    with nfs_export(vm) as folder, nfs_mount(vm, vm) as at:
-        assert "proto=rdma" in vm.run(f"grep {at} /proc/mounts").output
-        vm.run(f"cp -r /usr/share/perl5/Debconf /usr/bin/bash {at}/ && sync && echo 3 > /proc/sys/vm/drop_caches && "
-               f"diff -r /usr/share/perl5/Debconf {at}/Debconf && cmp /usr/bin/bash {at}/bash && "
-               f"cmp /usr/bin/bash {folder}/bash", timeout=120 * vm.slow)
-    expect_in_use(vm, before)
+def test_nvme_loopback(vm):
+    warm_up(vm, vm)
+    with nothing_new(vm), NvmeTarget(vm) as target, NvmeHost(vm, target) as host:
+        verify(host)
+
+
+@pytest.mark.long
+@pytest.mark.limit(400)
+def test_nvme_target_goes_loopback(vm):
+    target_goes(vm, vm)
+
+
+@pytest.mark.long
+def test_nfs_loopback(vm):
+    copy_and_compare(vm, vm)

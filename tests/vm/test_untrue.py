@@ -11,7 +11,7 @@ import pytest
 from conftest import Adapter
 from erdmalab import workloads
 from erdmalab.qmp import QmpError
-from storage import NvmeHost, NvmeTarget
+from erdmalab.storage import NvmeHost, NvmeTarget
 from support import counters, expect_in_use, in_use, program, run_cases
 from test_faults import COMMAND_SECONDS, faults, reload_clean
 from test_load import start_traffic

@@ -2,10 +2,11 @@
 """Storage of the distribution's kernel over RDMA: NVMe over Fabrics and NFS, each as a context manager."""
 
 import contextlib
+import json
 import re
 import time
 
-from erdmalab.common import LabError
+from .common import LabError
 
 CONFIG = "/sys/kernel/config"
 
@@ -22,8 +23,9 @@ def settle(vm, command, pattern, what, limit=20):
 class NvmeTarget:
     """A namespace in a file of a guest's memory, offered on that guest's address."""
 
-    def __init__(self, vm, megabytes=64, transport="rdma", port=4420):
+    def __init__(self, vm, megabytes=64, transport="rdma", port=4420, address=None):
         self.vm, self.megabytes, self.transport, self.port = vm, megabytes, transport, port
+        self.address = address or vm.address
         self.name = f"test-{transport}"
         self.root = f"{CONFIG}/nvmet"
 
@@ -37,7 +39,7 @@ mkdir subsystems/{self.name}; echo 1 > subsystems/{self.name}/attr_allow_any_hos
 mkdir subsystems/{self.name}/namespaces/1; cd subsystems/{self.name}/namespaces/1
 echo 1 > buffered_io; echo -n /run/{self.name} > device_path; echo 1 > enable
 mkdir {self.root}/ports/{self.port}; cd {self.root}/ports/{self.port}
-echo {self.transport} > addr_trtype; echo ipv4 > addr_adrfam; echo {self.vm.address} > addr_traddr
+echo {self.transport} > addr_trtype; echo ipv4 > addr_adrfam; echo {self.address} > addr_traddr
 echo {self.port} > addr_trsvcid
 ln -s {self.root}/subsystems/{self.name} subsystems/{self.name}""", timeout=60 * self.vm.slow)
         return self
@@ -57,30 +59,43 @@ echo 0 > subsystems/{self.name}/namespaces/1/enable; rmdir subsystems/{self.name
 rm -f /run/{self.name}; modprobe -r nvmet-{self.transport}""", check=False, timeout=60 * self.vm.slow)
 
 
-class NvmeHost:
-    """The other end: a block device."""
+class Disk:
+    """A block device of a guest."""
 
-    def __init__(self, vm, target, options=""):
-        self.vm, self.target, self.options = vm, target, options
-        self.device = None
+    def __init__(self, vm):
+        self.vm, self.device = vm, None
+
+    def load(self, *options):
+        """Command line of fio on it."""
+        return ["fio", "--name=t", f"--filename={self.device}", "--direct=1", "--ioengine=libaio", "--randrepeat=1",
+                *options]
+
+    def fio(self, *options, check=True):
+        """What fio says about its only job."""
+        result = self.vm.run(self.load("--output-format=json", *options), timeout=120 * self.vm.slow, check=check)
+        return json.loads(result.output[result.output.index("{"):])["jobs"][0]
+
+
+class NvmeHost(Disk):
+    """The other end: a block device.  A patient one repeats requests after a new connection; otherwise they fail."""
+
+    def __init__(self, vm, target, options="", patient=False):
+        super().__init__(vm)
+        self.target, self.options, self.patient = target, options, patient
 
     def __enter__(self):
         target = self.target
-        self.vm.run(f"modprobe nvme-{target.transport}; nvme connect -t {target.transport} -a {target.vm.address} "
+        self.vm.run(f"modprobe nvme-{target.transport}; nvme connect -t {target.transport} -a {target.address} "
                     f"-s {target.port} -n {target.name} -i 1 {self.options}", timeout=60 * self.vm.slow)
         settle(self.vm, "nvme list-subsys", f"nvme\\d+ {target.transport} ", "connecting to the NVMe target")
         settle(self.vm, "ls /dev/nvme*n1", "nvme", "the namespace")
         self.device = self.vm.run("ls /dev/nvme*n1").output.split()[0]
-        # Nobody waits for a connection that is gone: requests fail at once and programs see it.
-        self.vm.run("for f in /sys/class/nvme/nvme*/fast_io_fail_tmo; do echo 1 > $f; done")
+        if not self.patient:
+            self.vm.run("for f in /sys/class/nvme/nvme*/fast_io_fail_tmo; do echo 1 > $f; done")
         return self
 
-    def fio(self, *options, seconds=None, check=True):
-        command = ["fio", "--name=t", f"--filename={self.device}", "--direct=1", "--ioengine=libaio", "--iodepth=8",
-                   "--randrepeat=1", "--output-format=json", *options]
-        if seconds:
-            command += [f"--runtime={seconds}", "--time_based"]
-        return self.vm.run(command, timeout=120 * self.vm.slow, check=check)
+    def state(self):
+        return self.vm.run("cat /sys/class/nvme/nvme*/state", check=False).output.strip()
 
     def __exit__(self, *_):
         self.vm.run(["nvme", "disconnect", "-n", self.target.name], check=False, timeout=60 * self.vm.slow)
