@@ -585,7 +585,20 @@ static int erdma_list_counters(struct erdma_listing *l)
 
 /* ---- driver-specific lines of `rdma resource show` ---- */
 
-/* Under a reference of ib_core's, so the object stays. */
+/*
+ * A reference of ib_core's keeps the object, but not what it points to: kernels without rdma_restrack_begin_del() hide
+ * a queue pair only after it was taken apart.
+ */
+static void erdma_show_res_qp_indices(struct erdma_qp *qp, struct erdma_info_qp *out)
+{
+	struct erdma_tracker *tracker = &qp->ad->tracker;
+
+	spin_lock(&tracker->lock);
+	if (erdma_track_from(tracker, ERDMA_TRACK_QP, qp->ib.qp_num) == &qp->track)
+		erdma_show_qp_indices(qp, out);
+	spin_unlock(&tracker->lock);
+}
+
 int erdma_fill_res_qp(struct sk_buff *msg, struct ib_qp *ibqp)
 {
 	struct erdma_qp *qp = to_erdma_qp(ibqp);
@@ -594,7 +607,7 @@ int erdma_fill_res_qp(struct sk_buff *msg, struct ib_qp *ibqp)
 
 	if (!table)
 		return -EMSGSIZE;
-	erdma_show_qp_indices(qp, &info);
+	erdma_show_res_qp_indices(qp, &info);
 	if (rdma_nl_put_driver_u32(msg, "state", READ_ONCE(qp->state)) ||
 	    rdma_nl_put_driver_u32(msg, "cc", READ_ONCE(qp->cc)) ||
 	    rdma_nl_put_driver_u32(msg, "sq_depth", qp->sq_depth) ||
