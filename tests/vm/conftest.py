@@ -19,8 +19,9 @@
     lab         the kernel, the run's directory, and vm_settings()
 
 After each test the kernel log of every guest it used is checked: a warning, oops,
-stall, lockdep, KASAN or kmemleak report fails the test and is shown.  A test that
-provokes one says so:
+stall, lockdep or KASAN report fails the test and is shown; on the debug kernel the shared
+guests are searched for leaked memory when a file's last test is over.  A test that
+provokes a report says so:
 
     with vm.allow(r"WARNING: .* some_function"):
         ...
@@ -135,6 +136,9 @@ class Lab:
             if shared:
                 shared.stop()
 
+    def shared_machines(self):
+        return [machine for machine in (self.shared, *(self.shared_group or ())) if machine]
+
     @staticmethod
     def usable(machine):
         if machine.tainted or not machine.alive():
@@ -206,6 +210,18 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="not on the debug kernel"))
         if not debug and item.get_closest_marker("debug_kernel"):
             item.add_marker(pytest.mark.skip(reason="needs --kernel debug"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_leaks(request):
+    yield
+    lab = request.config.lab
+    if lab is None or not lab.kernel.debug:
+        return
+    for machine in lab.shared_machines():
+        leaks = machine.kmemleak() if lab.usable(machine) else ""
+        machine.tainted = machine.tainted or bool(leaks)
+        assert not leaks, leaks
 
 
 @pytest.fixture

@@ -55,8 +55,7 @@ def traffic(vm, seconds=1000, options=(), client_vm=None):
     """ib_write_bw for as long as the block takes, the client in another guest if one is given; polite, so that eadm
     gets a processor."""
     sender = client_vm or vm
-    # The debug kernel's own scans would take everything from a polite program.
-    polite = [] if vm.kernel.debug else ["nice", "-n", "19"]
+    polite = ["nice", "-n", "19"]
     port = workloads.next_port()
     common = [*polite, "ib_write_bw", "-R", "-F", "-p", str(port), "-D", str(seconds), *options]
     server = vm.popen(common)
