@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <memory>
 #include <random>
 
 #include "fake_host.h"
@@ -297,6 +298,9 @@ erdma_host_ops seamOps() {
     return ops; // trace and guest_error are optional
 }
 
+// What capi.h hands to its caller to free.
+using Text = std::unique_ptr<char, decltype(&std::free)>;
+
 TEST(Capi, LifeAndNestedStores) {
     Seam seam;
     const erdma_host_ops ops = seamOps();
@@ -326,9 +330,8 @@ TEST(Capi, LifeAndNestedStores) {
     EXPECT_EQ(erdma_counter_name(erdma_counter_count()), nullptr);
     EXPECT_EQ(erdma_dev_counter(seam.dev, static_cast<size_t>(Counter::Commands)), 1u);
     EXPECT_EQ(erdma_dev_counter(seam.dev, 100000), 0u);
-    char* complaint = erdma_dev_set_faults(seam.dev, "bad");
-    ASSERT_NE(complaint, nullptr);
-    free(complaint);
+    const Text complaint(erdma_dev_set_faults(seam.dev, "bad"), &std::free);
+    ASSERT_NE(complaint.get(), nullptr);
     EXPECT_EQ(erdma_dev_set_faults(seam.dev, "dead"), nullptr);
     EXPECT_STREQ(erdma_dev_faults(seam.dev), "dead");
     EXPECT_EQ(erdma_dev_set_faults(seam.dev, nullptr), nullptr);
@@ -342,11 +345,11 @@ TEST(Capi, BadConfiguration) {
     const erdma_host_ops ops = seamOps();
     erdma_config config = testConfig();
     config.vectors = 1;
-    char* error = nullptr;
-    EXPECT_EQ(erdma_dev_create(&config, &ops, &seam, &error), nullptr);
-    ASSERT_NE(error, nullptr);
-    EXPECT_NE(std::string(error).find("vectors=1"), std::string::npos);
-    free(error);
+    char* text = nullptr;
+    EXPECT_EQ(erdma_dev_create(&config, &ops, &seam, &text), nullptr);
+    const Text error(text, &std::free);
+    ASSERT_NE(error.get(), nullptr);
+    EXPECT_NE(std::string(text).find("vectors=1"), std::string::npos);
 }
 
 // ---- hostile ----

@@ -74,7 +74,7 @@ struct WireBench : Bench {
     Segment readRequest(uint32_t msn, uint32_t size) const {
         return {.op = RdmapOp::ReadRequest, .msn = msn, .read = {0x99, 0x1234, size, a.stag, a.iova}};
     }
-    void expectFailed(const Placement& p, TerminateCode code, Events want) {
+    void expectFailed(const Placement& p, TerminateCode code, const Events& want) {
         EXPECT_EQ(p.kind, Placement::Kind::Failed);
         EXPECT_EQ(p.code.detail(), code.detail());
         EXPECT_EQ(events(a), want);
