@@ -127,7 +127,7 @@ static bool host_dma_atomic64(void *opaque, uint64_t addr, enum erdma_atomic_op 
     RCU_READ_LOCK_GUARD();
     /* address_space_map() would give a bounce buffer for anything but RAM: ask first. */
     region = address_space_translate(space, addr, &offset, &length, true, dma_attrs);
-    if (length < sizeof(uint64_t) || !memory_access_is_direct(region, true)) {
+    if (length < sizeof(uint64_t) || !erdma_compat_writes_are_direct(region, dma_attrs)) {
         return false;
     }
     length = sizeof(uint64_t);
@@ -704,7 +704,7 @@ static void erdma_device_realize(DeviceState *device, Error **errp)
 #define PROPERTY_TYPE_bool bool
 
 /* clang-format off */
-static Property erdma_properties[] = {
+static ERDMA_PROPERTY erdma_properties[] = {
     DEFINE_PROP_STRING("eni", ErdmaState, eni_id),
     DEFINE_PROP_STRING("segment-bytes", ErdmaState, segment_bytes),
     ERDMA_TUNABLES(PROPERTY)

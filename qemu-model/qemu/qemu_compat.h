@@ -15,6 +15,9 @@
 
 #include "erdma-built-for.h"
 
+#define ERDMA_QEMU_AT_LEAST(major, minor)                                                                              \
+    (ERDMA_QEMU_MAJOR > (major) || (ERDMA_QEMU_MAJOR == (major) && ERDMA_QEMU_MINOR >= (minor)))
+
 #include "exec/memory.h"
 #include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
@@ -36,22 +39,25 @@
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "standard-headers/linux/virtio_net.h"
-#include "sysemu/runstate.h"
-#if ERDMA_QEMU_MAJOR > 8 || (ERDMA_QEMU_MAJOR == 8 && ERDMA_QEMU_MINOR >= 1)
+#if ERDMA_QEMU_AT_LEAST(8, 1)
 #include "hw/pci/pci_device.h"
 #endif
-
-#define ERDMA_QEMU_AT_LEAST(major, minor)                                                                              \
-    (ERDMA_QEMU_MAJOR > (major) || (ERDMA_QEMU_MAJOR == (major) && ERDMA_QEMU_MINOR >= (minor)))
+#if ERDMA_QEMU_AT_LEAST(10, 0)
+#include "system/runstate.h"
+#else
+#include "sysemu/runstate.h"
+#endif
 
 #if !ERDMA_QEMU_AT_LEAST(7, 2)
 #error "the ERDMA model needs QEMU 7.2 or later"
 #endif
 
-/* Properties end with a sentinel before 10.0 and are counted from then on. */
+/* Properties end with a sentinel before 10.0, and are constant and counted from then on. */
 #if ERDMA_QEMU_AT_LEAST(10, 0)
+#define ERDMA_PROPERTY const Property
 #define ERDMA_PROP_END
 #else
+#define ERDMA_PROPERTY Property
 #define ERDMA_PROP_END DEFINE_PROP_END_OF_LIST(),
 #endif
 
@@ -68,6 +74,17 @@ static inline void erdma_compat_set_reset(DeviceClass *dc, void (*reset)(DeviceS
     device_class_set_legacy_reset(dc, reset);
 #else
     dc->reset = reset;
+#endif
+}
+
+/* Whether a write to the region can be done through a pointer. */
+static inline bool erdma_compat_writes_are_direct(MemoryRegion *region, MemTxAttrs attrs)
+{
+#if ERDMA_QEMU_AT_LEAST(10, 0)
+    return memory_access_is_direct(region, true, attrs);
+#else
+    (void)attrs;
+    return memory_access_is_direct(region, true);
 #endif
 }
 

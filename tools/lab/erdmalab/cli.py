@@ -66,7 +66,7 @@ def parser():
     sub = add("test", "run tests: unit and vm, or the kinds named")
     sub.add_argument("kind", nargs="*", metavar="KIND", help=f"one or more of {', '.join(testing.KINDS)}")
     sub.add_argument("-k", dest="pattern", metavar="PATTERN", help="only tests whose name matches")
-    sub.add_argument("--long", action="store_true", help="also the vm tests that take minutes each")
+    sub.add_argument("--long", action="store_true", help="also the vm tests that take minutes each, and the package tests")
     sub.add_argument("--kernel", metavar="KERNEL", help="guest kernel of the vm tests")
     sub = add("run", "run a command in a VM, in the present directory, with its output and exit code",
               usage="./lab run [options] -- COMMAND [ARGUMENT ...]")

@@ -85,7 +85,7 @@ def stream(command, deadline, environment, strip):
 
 def test(kinds=(), pattern=None, kernel_name=None, long=False):
     """Build and run the tests; returns the exit code."""
-    kinds = list(kinds) or ["unit", "vm"]
+    kinds = list(kinds) or ["unit", "vm", *(["package"] if long else [])]
     kernel = kernels.find(kernel_name)
     say("building")
     runs.build(kernel, everything="unit" in kinds)

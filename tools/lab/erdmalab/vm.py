@@ -16,8 +16,10 @@ from .channel import Channel
 from .common import BUILD, GUEST_FILES, LabError, LabTimeout, kill_group, tail
 from .qmp import Qmp
 
-MODEL = os.path.join(BUILD, "qemu-model", "erdma-model.so")
-WRAPPER = os.path.join(BUILD, "qemu-model", "erdma-qemu")
+# As in the tests of the model without guest; one that was built for another QEMU brings that with it.
+MODEL_DIR = os.path.abspath(os.environ.get("ERDMA_MODEL_DIR") or os.path.join(BUILD, "qemu-model"))
+MODEL = os.path.join(MODEL_DIR, "erdma-model.so")
+WRAPPER = os.path.join(MODEL_DIR, "erdma-qemu")
 QEMU = "qemu-system-x86_64"
 # What rdma-core's programs need; the driver's own dependencies come by themselves.
 RDMA_MODULES = ("ib_core", "ib_uverbs", "iw_cm", "rdma_cm", "rdma_ucm")
@@ -122,8 +124,8 @@ class Vm:
         """Factor by which to stretch time limits: emulation and debugging kernels are slow."""
         return (1 if kvm_works() else 2) * (4 if self.kernel.debug else 1)
 
-    def command_line(self):
-        """QEMU's arguments, complete; sockets are relative to the VM's directory."""
+    def boot_arguments(self):
+        """What is booted: kernel, RAM disk, kernel parameters, the host's root to run in, the share."""
         extra = kernels.extra_modules(self.kernel, [self.driver] if self.driver else [])
         if extra:
             # The VM gets a copy of its own: a rebuild must not change it under way.
@@ -148,15 +150,30 @@ class Vm:
             f"lab.release={self.kernel.version} lab.modules={paths[0]} lab.extra={paths[1]} "
             f"lab.guest={paths[2]} lab.name={self.name} lab.net={nets} "
             f"lab.hung={60 if self.kernel.debug else 30} {self.append}").strip()
+        return [
+            "-kernel", self.kernel.image, "-initrd", initramfs.make(self.kernel),
+            "-append", " ".join([append, *self.clock_parameters()]),
+            "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
+            "-fsdev", f"local,id=share,path={self.share},security_model=none,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
+        ]
+
+    @staticmethod
+    def clock_parameters():
+        """Kernel parameters for a clock that runs right under emulation."""
+        frequency = None if kvm_works() else clock.tsc_khz()
+        return [f"tsc_early_khz={frequency}"] if frequency else []
+
+    def command_line(self):
+        """QEMU's arguments, complete; sockets are relative to the VM's directory."""
         kvm = kvm_works()
-        if not kvm and clock.tsc_khz():
-            append += f" tsc_early_khz={clock.tsc_khz()}"
         line = [
             self.qemu_program(), "-name", self.name, "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-machine", "q35,vmport=off,hpet=off",
             "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", "host" if kvm else "max,la57=off",
             "-smp", str(self.cpus), "-m", f"{self.memory}M",
-            "-kernel", self.kernel.image, "-initrd", initramfs.make(self.kernel), "-append", append,
+            *self.boot_arguments(),
             "-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console",
             "-qmp", "unix:qmp.sock,server=on,wait=off",
             "-device", "virtio-serial-pci,id=serial0",
@@ -165,10 +182,6 @@ class Vm:
             "-chardev", "socket,id=shell,path=shell.sock,server=on,wait=off",
             "-device", "virtserialport,chardev=shell,name=org.erdma.shell",
             "-device", "virtio-rng-pci",
-            "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
-            "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
-            "-fsdev", f"local,id=share,path={self.share},security_model=none,multidevs=remap",
-            "-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
         ]
         for number, adapter in enumerate(self.adapters):
             line += self.adapter_arguments(number, adapter)
