@@ -490,6 +490,34 @@ static void erdma_shutdown(struct pci_dev *pdev)
 	erdma_cmdq_wake_all(ad);
 }
 
+/*
+ * A reset of the function, by whatever way, takes everything from the device that the driver has made in it.  Binding the
+ * driver anew makes it usable again.
+ */
+static void erdma_reset_prepare(struct pci_dev *pdev)
+{
+	struct erdma_adapter *ad = pci_get_drvdata(pdev);
+
+	if (ad)
+		erdma_mark_broken(ad, "its PCI function is reset");
+}
+
+static const struct pci_error_handlers erdma_pci_errors = {
+	.reset_prepare = erdma_reset_prepare,
+};
+
+/* Connections live in the device and on the wire: they would not outlast it. */
+static int erdma_refuse_sleep(struct device *dev)
+{
+	dev_warn(dev, "the machine cannot sleep while the driver is bound; unload erdma first\n");
+	return -EBUSY;
+}
+
+static const struct dev_pm_ops erdma_pm_ops = {
+	.suspend = erdma_refuse_sleep,
+	.freeze = erdma_refuse_sleep,
+};
+
 static const struct pci_device_id erdma_pci_ids[] = {
 	{ PCI_DEVICE(ERDMA_PCI_VENDOR, ERDMA_PCI_DEVICE) },
 	{ }
@@ -502,6 +530,8 @@ static struct pci_driver erdma_pci_driver = {
 	.probe = erdma_probe,
 	.remove = erdma_remove,
 	.shutdown = erdma_shutdown,
+	.err_handler = &erdma_pci_errors,
+	.driver.pm = &erdma_pm_ops,
 };
 
 static int __init erdma_module_init(void)

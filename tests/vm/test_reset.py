@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The adapter is reset behind the driver's back, or the machine wants to sleep."""
+
+import time
+
+from erdmalab import workloads
+from support import bdf, counters, program
+from test_faults import expect_broken, watch_events
+from test_load import start_traffic
+
+
+def test_function_reset(vm):
+    """A reset of the function under traffic is noticed at once and told to everybody; binding anew repairs it."""
+    address = bdf(vm)
+    jobs, watch = start_traffic(vm), watch_events(vm)
+    assert "flr" in vm.read(f"/sys/bus/pci/devices/{address}/reset_method")
+    vm.run(f"echo 1 > /sys/bus/pci/devices/{address}/reset", timeout=20 * vm.slow)
+    expect_broken(vm, jobs, watch)
+    values = counters(vm)
+    assert not any(values[name] for name in ("qps", "cqs", "mrs")), values
+    vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/unbind; echo {address} > /sys/bus/pci/drivers/erdma/bind",
+           timeout=30 * vm.slow)
+    vm.wait_devices(1)
+    workloads.rping(vm, 5)
+
+
+def test_reset_unnoticed(vm):
+    """A reset that the kernel does not tell of, by the bridge's control register: the next command finds out."""
+    address, slow = bdf(vm), vm.slow
+    bridge = vm.run(f"basename $(dirname $(readlink -f /sys/bus/pci/devices/{address}))").output.strip()
+    # Bridge control is at 0x3e of the configuration space, secondary bus reset its bit 6.
+    vm.run(["python3", "-c", f"""
+import os
+space = os.open('/sys/bus/pci/devices/{bridge}/config', os.O_RDWR)
+old = os.pread(space, 2, 0x3e)
+os.pwrite(space, bytes([old[0] | 0x40, old[1]]), 0x3e)
+os.pwrite(space, old, 0x3e)
+"""])
+    begin = time.monotonic()
+    result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * slow, check=False)
+    assert result.code != 0
+    assert time.monotonic() - begin < 20 * slow
+    assert "is out of use" in vm.dmesg()
+    # Nobody kept what the function had in its configuration space: it has to be found again.
+    vm.run(f"echo 1 > /sys/bus/pci/devices/{address}/remove; echo 1 > /sys/bus/pci/rescan", timeout=30 * slow)
+    vm.wait_devices(1)
+    workloads.rping(vm, 5)
+
+
+def test_sleep_refused(vm):
+    """The machine does not fall asleep under the driver, and everything goes on as if nothing had been."""
+    jobs = start_traffic(vm)
+    result = vm.run("echo devices > /sys/power/pm_test; echo freeze > /sys/power/state", timeout=60 * vm.slow, check=False)
+    vm.run("echo none > /sys/power/pm_test")
+    assert result.code != 0, "it slept"
+    assert "unload erdma first" in vm.dmesg()
+    assert all(job.poll() is None for job in jobs), jobs[0].text + jobs[1].text
+    for job in jobs:
+        job.kill()
+        job.wait(20 * vm.slow)
+    workloads.rping(vm, 10)
