@@ -8,6 +8,7 @@ import statistics
 
 from . import kernel as kernels, network, runs, table, workloads
 from .common import BUILD, say
+from .storage import NvmeHost, NvmeTarget
 
 PROGRAM = os.path.join(BUILD, "tests", "vm", "programs", "connections")
 PEERS = ("erdma", "rdma_rxe", "tcp")
@@ -20,7 +21,13 @@ COUNTS = {"erdma": {64: 20000, 4096: 10000, 65536: 4000, 1 << 20: 400},
 # What the project wants to reach: measure, compared with, factor, and whether that is a least or a most.
 TARGETS = (("write 64 KiB, 1 QP", "rdma_rxe", 20, "least"), ("read 64 KiB, 1 QP", "rdma_rxe", 20, "least"),
            ("write 64 KiB, 1 QP", "tcp", 8, "least"), ("read 64 KiB, 1 QP", "tcp", 8, "least"),
-           ("write 64 B, latency", "rdma_rxe", 0.5, "most"), ("connections", "tcp", 0.5, "least"))
+           ("write 64 B, latency", "rdma_rxe", 0.5, "most"), ("connections", "tcp", 0.5, "least"),
+           ("NVMe random read 4 KiB", "tcp", 1, "least"), ("NVMe read 128 KiB", "tcp", 1, "least"),
+           ("NVMe write 128 KiB", "tcp", 1, "least"))
+# Measure, its unit, from what of fio's result and over what, and how fio makes it.
+NVME = (("NVMe random read 4 KiB", "IOPS", "read", "iops", 1, ("--rw=randread", "--bs=4k", "--iodepth=32")),
+        ("NVMe read 128 KiB", "MiB/s", "read", "bw", 1024, ("--rw=read", "--bs=128k", "--iodepth=8")),
+        ("NVMe write 128 KiB", "MiB/s", "write", "bw", 1024, ("--rw=write", "--bs=128k", "--iodepth=8")))
 
 
 class Bench:
@@ -102,6 +109,16 @@ class Bench:
                                 client=self.group[0])
             self.note("loopback write 64 KiB", "MiB/s", peer, row["average"])
 
+    def storage(self):
+        """NVMe over Fabrics: the same disk in the server's memory, over the adapter and over TCP."""
+        for _ in range(self.wanted(NVME[0][0])):
+            for peer, transport in (("erdma", "rdma"), ("tcp", "tcp")):
+                with NvmeTarget(self.group[0], transport=transport, address=self.address[peer]) as target, \
+                        NvmeHost(self.group[1], target) as host:
+                    for measure, unit, direction, value, divisor, options in NVME:
+                        job = host.fio(*options, "--runtime=3", "--time_based")
+                        self.note(measure, unit, peer, job[direction][value] / divisor)
+
     def everything(self):
         for operation in OPERATIONS:
             for size in SIZES:
@@ -110,6 +127,7 @@ class Bench:
             self.latency(operation)
         self.connection_rate()
         self.loopback()
+        self.storage()
 
     def medians(self):
         return {measure: {peer: statistics.median(values) for peer, values in peers.items()}
