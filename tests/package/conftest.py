@@ -3,10 +3,11 @@
 
     packages    directory with the DEB packages, built from a copy of the tree (or ERDMA_PACKAGES, a directory
                 with packages that are built already)
-    rpms        directory with the RPM packages
+    rpms        directory with the RPM packages' RPMS (or ERDMA_RPMS)
     machine     a scratch Debian root with DKMS, a compiler and headers of one kernel: see Machine
 """
 
+import contextlib
 import glob
 import os
 import shutil
@@ -67,6 +68,9 @@ def packages():
 
 @pytest.fixture(scope="session")
 def rpms():
+    ready = os.environ.get("ERDMA_RPMS")
+    if ready:
+        return ready
     distribution.ensure("package")
     folder = os.path.join(BUILD, "package", "rpm")
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,8 +85,8 @@ class Machine:
     def __init__(self, path, kernel):
         self.path, self.kernel = path, kernel
 
-    def run(self, *command, check=True, limit=900):
-        result = roots.enter(self.path, list(command), limit)
+    def run(self, *command, check=True, limit=900, environment=None):
+        result = roots.enter(self.path, list(command), limit, environment=environment)
         assert not check or result.returncode == 0, f"{' '.join(command)}: {result.returncode}\n{result.stdout}"
         return result
 
@@ -99,14 +103,14 @@ class Machine:
         shutil.copy(source, target)
         return "/" + name
 
-    def module(self):
+    def module(self, kernel=None):
         """modinfo's version of the module that modprobe would take, or None."""
-        result = self.run("modinfo", "-k", self.kernel, "-F", "version", "erdma", check=False)
+        result = self.run("modinfo", "-k", kernel or self.kernel, "-F", "version", "erdma", check=False)
         return result.stdout.strip() if result.returncode == 0 else None
 
     def tree(self):
         """Every path but what package management keeps for itself."""
-        left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "tmp", "root/packages",
+        left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "run", "tmp", "root/packages",
                     "etc/ld.so.cache", "etc/resolv.conf", "var/lib/rpm")
         found = set()
         for folder, folders, names in os.walk(self.path):
@@ -118,17 +122,57 @@ class Machine:
         return found
 
 
-@pytest.fixture(scope="module")
-def machine(request):
-    _, releases = roots.headers("6.1")
-    kernel = releases[0]
-    base = roots.make("bookworm", "system", [f"linux-headers-{kernel}", *SYSTEM])
-    path = roots.path_of(f"scratch-{request.module.__name__}")
+@contextlib.contextmanager
+def scratch(name, base, extra):
+    """A Machine in a copy of the root named base, which has headers of 6.1 and the packages extra."""
+    kernel = roots.headers("6.1")[1][0]
+    original = roots.make("bookworm", base, [f"linux-headers-{kernel}", *extra])
+    path = roots.path_of(f"scratch-{name}")
     if os.path.exists(path):
         roots.remove(path)
-    subprocess.run([*roots.privileged(), "cp", "-a", "--reflink=auto", base, path], check=True, timeout=600)
-    # DKMS takes the running kernel for the one to build for, and in a root that is another's.
-    with open(os.path.join(path, "etc/dkms/framework.conf"), "a", encoding="utf-8") as text:
-        text.write("autoinstall_all_kernels=y\n")
+    subprocess.run([*roots.privileged(), "cp", "-a", "--reflink=auto", original, path], check=True, timeout=600)
     yield Machine(path, kernel)
     roots.remove(path)
+
+
+@pytest.fixture(scope="module")
+def machine(request):
+    with scratch(request.module.__name__, "system", SYSTEM) as made:
+        # DKMS takes the running kernel for the one to build for, and in a root that is another's.
+        with open(made.file("etc/dkms/framework.conf"), "a", encoding="utf-8") as text:
+            text.write("autoinstall_all_kernels=y\n")
+        yield made
+
+
+def deb(folder, name):
+    found = glob.glob(os.path.join(folder, f"{name}_{VERSION}_*.deb"))
+    assert len(found) == 1, f"{name} in {folder}: {found}"
+    return found[0]
+
+
+def repacked(folder, version, change=None):
+    """erdma-dkms as it would be with another version number, and perhaps with changed sources."""
+    work = os.path.join(BUILD, "package", f"repack-{version}")
+    shutil.rmtree(work, ignore_errors=True)
+    subprocess.run(["dpkg-deb", "-R", deb(folder, "erdma-dkms"), work], check=True, timeout=60)
+    os.rename(os.path.join(work, f"usr/src/erdma-{VERSION}"), os.path.join(work, f"usr/src/erdma-{version}"))
+    for name in ("DEBIAN/control", "DEBIAN/postinst", "DEBIAN/prerm", f"usr/src/erdma-{version}/dkms.conf",
+                 f"usr/src/erdma-{version}/VERSION"):
+        path = os.path.join(work, name)
+        with open(path, encoding="utf-8") as text:
+            content = text.read()
+        assert VERSION in content, name
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(content.replace(VERSION, version))
+    os.unlink(os.path.join(work, "DEBIAN", "md5sums"))
+    if change:
+        change(os.path.join(work, f"usr/src/erdma-{version}"))
+    target = os.path.join(BUILD, "package", f"erdma-dkms_{version}_all.deb")
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", work, target], check=True, timeout=60,
+                   stdout=subprocess.DEVNULL)
+    return target
+
+
+def install(machine, path, check=True):
+    inside = machine.put(path, f"root/packages/{os.path.basename(path)}")
+    return machine.run("dpkg", "-i", inside, check=check)

@@ -9,44 +9,10 @@ import subprocess
 
 import pytest
 
-from conftest import VERSION, copy_of_tree, BUILD
+from conftest import BUILD, VERSION, copy_of_tree, deb, install, repacked
 
 NEWER, BROKEN = "9.0.1", "9.0.2"
 STATE = {}
-
-
-def deb(folder, name):
-    found = glob.glob(os.path.join(folder, f"{name}_{VERSION}_*.deb"))
-    assert len(found) == 1, f"{name} in {folder}: {found}"
-    return found[0]
-
-
-def repacked(folder, version, change=None):
-    """erdma-dkms as it would be with another version number, and perhaps with changed sources."""
-    work = os.path.join(BUILD, "package", f"repack-{version}")
-    shutil.rmtree(work, ignore_errors=True)
-    subprocess.run(["dpkg-deb", "-R", deb(folder, "erdma-dkms"), work], check=True, timeout=60)
-    os.rename(os.path.join(work, f"usr/src/erdma-{VERSION}"), os.path.join(work, f"usr/src/erdma-{version}"))
-    for name in ("DEBIAN/control", "DEBIAN/postinst", "DEBIAN/prerm", f"usr/src/erdma-{version}/dkms.conf",
-                 f"usr/src/erdma-{version}/VERSION"):
-        path = os.path.join(work, name)
-        with open(path, encoding="utf-8") as text:
-            content = text.read()
-        assert VERSION in content, name
-        with open(path, "w", encoding="utf-8") as out:
-            out.write(content.replace(VERSION, version))
-    os.unlink(os.path.join(work, "DEBIAN", "md5sums"))
-    if change:
-        change(os.path.join(work, f"usr/src/erdma-{version}"))
-    target = os.path.join(BUILD, "package", f"erdma-dkms_{version}_all.deb")
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", work, target], check=True, timeout=60,
-                   stdout=subprocess.DEVNULL)
-    return target
-
-
-def install(machine, path, check=True):
-    inside = machine.put(path, f"root/packages/{os.path.basename(path)}")
-    return machine.run("dpkg", "-i", inside, check=check)
 
 
 def test_lintian(packages):
@@ -156,6 +122,75 @@ def test_foreign_stack_is_told(machine):
         assert "ofed_uninstall.sh" in result.stdout
     finally:
         shutil.rmtree(os.path.dirname(foreign))
+
+
+# Little room in DKMS's directory, or in the compiler's, while a package is installed.
+FULL = {
+    "packages": """
+        mkdir -p /mnt/real && mount --bind /var/lib/dkms /mnt/real
+        mount -t tmpfs -o size=$(($(du -sk /var/lib/dkms | cut -f1) + 4096))k tmpfs /var/lib/dkms
+        cp -a /mnt/real/. /var/lib/dkms/
+        dpkg -i "$1"; code=$?
+        rm -rf /mnt/real/* && cp -a /var/lib/dkms/. /mnt/real/
+        umount /mnt/real && rmdir /mnt/real
+        exit $code""",
+    "compiler": """
+        mount -o remount,size=4k /tmp
+        dpkg -i "$1" """,
+}
+
+
+@pytest.mark.parametrize("where, version, words", [
+    ("packages", "9.0.3", r"/var/lib/dkms/erdma/9\.0\.3/build has \d MiB left and the build needs 48 MiB; free some"),
+    ("compiler", "9.0.4", r"/var/lib/dkms/erdma/9\.0\.4/build/make\.log"),
+])
+def test_full_disk(machine, packages, where, version, words):
+    before = machine.module()
+    package = machine.put(repacked(packages, version), f"root/packages/{where}.deb")
+    result = machine.run("/bin/sh", "-c", FULL[where], "sh", package, check=False)
+    assert result.returncode and re.search(words, result.stdout), result.stdout
+    assert f"version {version} was not built for {machine.kernel}, the module from before stays" in result.stdout
+    assert machine.module() == before
+    if where == "compiler":
+        assert "No space left on device" in machine.read(f"var/lib/dkms/erdma/{version}/build/make.log")
+    machine.run("dpkg", "--configure", "erdma-dkms")
+    assert machine.module() == version
+
+
+def test_running_kernel_without_headers(machine):
+    running = os.uname().release
+    folder = machine.file("lib/modules", running)
+    os.mkdir(folder)
+    try:
+        result = machine.run("/var/lib/dpkg/info/erdma-dkms.postinst", "configure")
+        assert f"the running kernel {running} has no module yet" in result.stdout
+        assert f"apt-get install linux-headers-{running}" in result.stdout
+        assert machine.module()
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_two_versions(machine, packages):
+    """One by hand and newer than the package's; told, and mended by what the message says."""
+    ours, theirs = machine.module(), "9.1.0"
+    source = machine.file(f"usr/src/erdma-{theirs}")
+    shutil.copytree(machine.file(f"usr/src/erdma-{ours}"), source)
+    for name in ("dkms.conf", "VERSION"):
+        with open(os.path.join(source, name), encoding="utf-8") as text:
+            content = text.read()
+        with open(os.path.join(source, name), "w", encoding="utf-8") as out:
+            out.write(content.replace(ours, theirs))
+    machine.run("dkms", "install", "--force", f"erdma/{theirs}", "-k", machine.kernel)
+    assert machine.module() == theirs
+    newer = repacked(packages, "9.0.6")
+    result = install(machine, newer, check=False)
+    assert f"DKMS also has version {theirs}" in result.stdout
+    advice = re.search(r"dkms remove erdma/\S+ --all && dpkg --configure -a", result.stdout)[0]
+    assert machine.module() in (theirs, "9.0.6")
+    machine.run("/bin/sh", "-e", "-c", advice)
+    assert machine.module() == "9.0.6"
+    assert theirs not in machine.run("dkms", "status", "erdma").stdout
+    shutil.rmtree(source)
 
 
 def left_behind(machine):
