@@ -10,7 +10,7 @@ from erdmalab import workloads
 from support import program
 
 OPERATIONS = {"Write", "Read Request", "Read Response", "Send", "Send SE", "Immediate", "Send Imm", "Atomic Request",
-              "Atomic Response"}
+              "Atomic Response", "Terminate"}
 
 
 @pytest.mark.parametrize("mtu, segment", [(1500, "0"), (9000, "auto")])

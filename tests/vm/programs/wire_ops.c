@@ -5,7 +5,8 @@
  *   wire_ops serve ADDRESS PORT
  *   wire_ops drive ADDRESS PORT
  *
- * Both ends check the data and end with 0 when all of it was right.
+ * Last comes a read with a key that is not right, which ends the connection with a Terminate message.  Both ends check
+ * the data and end with 0 when all of it was right.
  */
 #include <arpa/inet.h>
 #include <rdma/rdma_cma.h>
@@ -105,12 +106,15 @@ static void serve(char *address, char *port) {
     NEED(*(uint64_t *)((char *)target->addr + MOST) == START + ADDEND + 1);
     NEED(rdma_post_send(id, NULL, note->addr, sizeof(struct offer), note, 0) == 0); /* goodbye */
     sent(id);
-    rdma_disconnect(id);
+    struct rdma_cm_event *event;
+    NEED(rdma_get_cm_event(id->channel, &event) == 0);
+    NEED(event->event == RDMA_CM_EVENT_DISCONNECTED);
+    rdma_ack_cm_event(event);
 }
 
-/* Posts one work request and waits for its completion. */
-static void work(struct rdma_cm_id *id, enum ibv_wr_opcode opcode, struct ibv_mr *mr, uint32_t bytes, unsigned flags,
-                 uint32_t immediate, const struct offer *offer) {
+/* Posts one work request. */
+static void start(struct rdma_cm_id *id, enum ibv_wr_opcode opcode, struct ibv_mr *mr, uint32_t bytes, unsigned flags,
+                  uint32_t immediate, const struct offer *offer) {
     const struct work w = {.opcode = opcode,
                            .at = mr->addr,
                            .bytes = bytes,
@@ -127,6 +131,12 @@ static void work(struct rdma_cm_id *id, enum ibv_wr_opcode opcode, struct ibv_mr
         wr.wr.atomic.swap = START + 1;
     }
     NEED(ibv_post_send(id->qp, &wr, &bad) == 0);
+}
+
+/* The same, and waits for its completion. */
+static void work(struct rdma_cm_id *id, enum ibv_wr_opcode opcode, struct ibv_mr *mr, uint32_t bytes, unsigned flags,
+                 uint32_t immediate, const struct offer *offer) {
+    start(id, opcode, mr, bytes, flags, immediate, offer);
     sent(id);
 }
 
@@ -160,6 +170,12 @@ static void drive(char *address, char *port) {
     fill(from->addr, 8, LAST);
     work(id, IBV_WR_SEND, from, 8, 0, 0, &offer);
     received(id);
+
+    const struct offer forged = {offer.address, offer.rkey + 1, 0};
+    struct ibv_wc wc;
+    start(id, IBV_WR_RDMA_READ, back, 8, 0, 0, &forged);
+    NEED(rdma_get_send_comp(id, &wc) == 1);
+    NEED(wc.status == IBV_WC_REM_ACCESS_ERR);
     rdma_disconnect(id);
 }
 
