@@ -79,9 +79,16 @@ BANDWIDTH = ["ib_write_bw", "ib_read_bw", "ib_send_bw"]
 LATENCY = ["ib_write_lat", "ib_read_lat", "ib_send_lat"]
 
 
-def all_sizes(vm, name, options=("-n", 20)):
-    rows = workloads.perftest(vm, name, options=["-a", *options], timeout=90)
-    assert [int(row["bytes"]) for row in rows] == SIZES
+# -a, or the sizes that differ in kind: inline, less than a page, many pages.
+EVENT_SIZES = [pytest.param("some", id="some"), pytest.param("all", id="all", marks=pytest.mark.long)]
+
+
+def expect_sizes(name, sizes, options, server, client=None):
+    """One run with all sizes, or one for each; every size has a sensible result."""
+    runs = [["-a"]] if sizes == "all" else [["-s", size] for size in (16, 1024, 1 << 20)]
+    rows = [row for run in runs
+            for row in workloads.perftest(server, name, options=[*run, *options], timeout=90, client=client)]
+    assert [int(row["bytes"]) for row in rows] == (SIZES if sizes == "all" else [run[1] for run in runs])
     figure = "message_rate" if name in BANDWIDTH else "typical"
     assert all(row[figure] > 0 for row in rows), rows
     assert all(row["iterations"] >= 20 for row in rows), rows
@@ -90,7 +97,7 @@ def all_sizes(vm, name, options=("-n", 20)):
 @pytest.mark.parametrize("name", BANDWIDTH + LATENCY)
 def test_perftest(vm, name):
     before = in_use(vm)
-    all_sizes(vm, name)
+    expect_sizes(name, "all", ["-n", 20], vm)
     rows = workloads.perftest(vm, name, options=["-s", 1, "-n", 100])
     assert [int(row["bytes"]) for row in rows] == [1]
     expect_in_use(vm, before)
@@ -98,11 +105,14 @@ def test_perftest(vm, name):
 
 # The write tests have no events.  ib_send_bw waits for its own credits without asking for an event when its queues
 # are shorter than usual, so it runs with the usual number of iterations.
-@pytest.mark.parametrize("name, iterations", [("ib_read_bw", 20), ("ib_send_bw", 1000), ("ib_read_lat", 20),
-                                              ("ib_send_lat", 20)])
-def test_perftest_events(vm, name, iterations):
+WITH_EVENTS = [("ib_read_bw", 20), ("ib_send_bw", 1000), ("ib_read_lat", 20), ("ib_send_lat", 20)]
+
+
+@pytest.mark.parametrize("sizes", EVENT_SIZES)
+@pytest.mark.parametrize("name, iterations", WITH_EVENTS)
+def test_perftest_events(vm, name, iterations, sizes):
     before, count = in_use(vm), interrupts(vm)
-    all_sizes(vm, name, ["-e", "-n", iterations])
+    expect_sizes(name, sizes, ["-e", "-n", iterations], vm)
     expect_in_use(vm, before)
     grown = [irq for irq, value in interrupts(vm).items() if irq.startswith("erdma-ceq") and value > count[irq]]
     assert grown, f"no completion vector counted: {count} -> {interrupts(vm)}"

@@ -10,7 +10,7 @@ import pytest
 from erdmalab import workloads
 from support import expect_in_use, in_use
 from test_network import set_mtu
-from test_programs import BANDWIDTH, LATENCY, SIZES
+from test_programs import BANDWIDTH, EVENT_SIZES, LATENCY, WITH_EVENTS, expect_sizes
 
 
 @contextlib.contextmanager
@@ -96,20 +96,17 @@ def test_connections(pair, name, mtu, server):
 def test_perftest(pair, name, mtu, server):
     one, other = ends(pair, mtu, server)
     with nothing_left(pair):
-        rows = workloads.perftest(one, name, options=["-a", "-n", 20], client=other)
-        assert [int(row["bytes"]) for row in rows] == SIZES, rows
+        expect_sizes(name, "all", ["-n", 20], one, other)
         rows = workloads.perftest(one, name, options=["-s", 1, "-n", 100], client=other)
         assert [int(row["bytes"]) for row in rows] == [1], rows
 
 
-# With completion events; the write tests have none, and ib_send_bw needs the usual number of iterations for them.
-@pytest.mark.parametrize("name, mtu, server", ways(["ib_read_bw", "ib_send_bw", "ib_read_lat", "ib_send_lat"]))
-def test_perftest_events(pair, name, mtu, server):
+@pytest.mark.parametrize("sizes", EVENT_SIZES)
+@pytest.mark.parametrize("name, mtu, server", ways([name for name, _ in WITH_EVENTS]))
+def test_perftest_events(pair, name, mtu, server, sizes):
     one, other = ends(pair, mtu, server)
     with nothing_left(pair):
-        rows = workloads.perftest(one, name, options=["-a", "-e", "-n", 1000 if name == "ib_send_bw" else 20],
-                                  client=other)
-        assert [int(row["bytes"]) for row in rows] == SIZES, rows
+        expect_sizes(name, sizes, ["-e", "-n", dict(WITH_EVENTS)[name]], one, other)
 
 
 @pytest.mark.parametrize("name, options", [
