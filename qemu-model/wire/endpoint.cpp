@@ -354,7 +354,8 @@ void Endpoint::kernelOctets(uint32_t seq, ConstBytes octets) {
 
 void Endpoint::kernelAcknowledged(uint32_t ack) {
     const Entry entry(*this);
-    if (seqBefore(setup_.tcp.rcvNxt, ack) || ack == setup_.tcp.rcvNxt)
+    // Everything sent since the handover acknowledged at least as much, the peer's FIN included.
+    if (tcp_.counters().segmentsOut == 0 && !seqBefore(ack, setup_.tcp.rcvNxt))
         tcp_.acknowledgeSoon();
 }
 

@@ -49,6 +49,29 @@ TEST(WireNic, DisconnectReachesTheOtherKernel) {
     }
 }
 
+// The kernels' acknowledgements, absorbed since the handover, cause no more of the adapters': a late one of those would
+// be answered with a RST.
+TEST(WireNic, NothingIsSaidTwice) {
+    for (unsigned who = 0; who < 2; ++who) {
+        NicBench t;
+        unsigned acknowledgements[2] = {}, resets = 0;
+        for (unsigned i = 0; i < 2; ++i)
+            t.link.paths[i].drop = [&, i](const Frame& frame, unsigned) {
+                acknowledgements[i] += frame.tcp.flags == tcp_flag::kAck && frame.tcp.payload.empty() ? 1 : 0;
+                resets += frame.tcp.has(tcp_flag::kRst) ? 1 : 0;
+                return false;
+            };
+        t.runFor(1000 * kMs);
+        EXPECT_LE(acknowledgements[0], 1u); // of the reply
+        EXPECT_LE(acknowledgements[1], 1u); // of the RTR frame
+        t.bench.stop(t.side(who), QpState::Closing);
+        t.kernel(who).close();
+        ASSERT_TRUE(t.run([&] { return t.over(); }, 70'000 * kMs)) << who;
+        EXPECT_EQ(resets, 0u) << who;
+        EXPECT_LE(acknowledgements[0] + acknowledgements[1], 2u) << who; // the FINs' acknowledge as well
+    }
+}
+
 // 9.1 number 6: after handover nothing of the kernels passes, and nothing of the peer reaches them.
 TEST(WireNic, NothingOfTheKernelReachesTheWire) {
     NicBench t;
