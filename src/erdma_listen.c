@@ -104,6 +104,9 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 	ret = kernel_listen(ls->sock, l->backlog);
 	if (ret)
 		erdma_listen_sock_close(ls);
+	else
+		/* For the accepted sockets, and after kernel_listen(), which resets it: the reply acknowledges the request. */
+		tcp_sock_set_quickack(sk, 0);
 	return ret;
 
 err_release:
