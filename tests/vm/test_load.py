@@ -83,8 +83,9 @@ def start_traffic(vm):
     port = workloads.next_port()
     server = vm.popen(["rping", "-s", "-a", vm.address, "-p", str(port), "-S", "1000"])
     workloads.wait_listener(vm, port, server)
+    before = counters(vm)["sq_doorbells"]
     client = vm.popen(["rping", "-c", "-a", vm.address, "-p", str(port), "-S", "1000"])
-    time.sleep(1)
+    wait("traffic", lambda: client.code is not None or counters(vm)["sq_doorbells"] > before + 20, 15 * vm.slow)
     assert client.code is None and server.code is None, client.text + server.text
     return [server, client]
 
