@@ -123,9 +123,12 @@ uint32_t tcpConnections(const std::set<uint32_t>& addresses, const std::vector<e
     std::getline(file, line);
     uint32_t count = 0;
     while (std::getline(file, line)) {
-        unsigned address, port, peer, peerPort, state;
-        if (std::sscanf(line.c_str(), " %*u: %8x:%4x %8x:%4x %2x", &address, &port, &peer, &peerPort, &state) == 5 &&
-            state == 1 && addresses.contains(address) && !own.contains({port, peerPort}))
+        std::istringstream words(line); // "0: 0100007F:1F90 00000000:0000 0A ..."
+        std::string slot;
+        char colon = 0;
+        uint32_t address = 0, port = 0, peer = 0, peerPort = 0, state = 0;
+        words >> slot >> std::hex >> address >> colon >> port >> peer >> colon >> peerPort >> state;
+        if (words && state == 1 && addresses.contains(address) && !own.contains({port, peerPort}))
             ++count;
     }
     return count;
