@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scratch root made into a disk, and a VM that starts from it as a machine does: its own RAM disk, systemd, udev."""
+
+import os
+import subprocess
+
+from erdmalab import kernel as kernels, roots
+from erdmalab.common import GUEST_FILES
+from erdmalab.vm import Vm
+
+AGENT = "usr/local/lib/lab"
+PORT = "/dev/virtio-ports/org.erdma.lab"
+# A RAM disk that has what this machine needs is made, and unpacked under emulation, in a fraction of the time.
+RAM_DISK = {
+    "etc/initramfs-tools/conf.d/small": "MODULES=list\n",
+    "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\n",
+}
+FILES = {
+    "etc/hostname": "machine\n",
+    "etc/fstab": "/dev/vda / ext4 defaults 0 0\n",
+    "etc/systemd/network/all.network": "[Match]\nType=ether\n[Network]\nAddress={address}\nLinkLocalAddressing=no\n",
+    "etc/systemd/system/lab-agent.service": f"""[Unit]
+ConditionPathExists=/{AGENT}/agent.py
+[Service]
+ExecStart=/usr/bin/python3 -ISB /{AGENT}/agent.py {PORT}
+Restart=always
+RestartSec=1
+KillSignal=SIGKILL
+[Install]
+WantedBy=multi-user.target
+""",
+}
+
+
+def write(machine, files):
+    for name, text in files.items():
+        os.makedirs(os.path.dirname(machine.file(name)), exist_ok=True)
+        with open(machine.file(name), "w", encoding="utf-8") as out:
+            out.write(text)
+
+
+def prepare(machine, address):
+    """Add to a scratch root what a VM needs that the lab talks to."""
+    for name in ("agent.py", "frames.py"):
+        machine.put(os.path.join(GUEST_FILES, name), os.path.join(AGENT, name))
+    write(machine, {name: text.replace("{address}", address) for name, text in FILES.items()})
+    machine.run("systemctl", "enable", "systemd-networkd", "lab-agent")
+
+
+def make_disk(machine, path):
+    """An ext4 disk image with the root's content."""
+    if os.path.exists(path):
+        os.unlink(path)
+    subprocess.run([*roots.privileged(), "mke2fs", "-q", "-F", "-t", "ext4", "-d", machine.path, path, "6G"],
+                   check=True, timeout=900, stdout=subprocess.DEVNULL)
+    return path
+
+
+class System(Vm):
+    """A VM with a disk.  release: the kernel that the boot loader, here QEMU, takes from the root's /boot."""
+
+    def __init__(self, directory, machine, disk, release, **settings):
+        super().__init__(directory, kernel=self.kernel_of(machine, release), **settings)
+        self.machine, self.disk = machine, disk
+
+    @staticmethod
+    def kernel_of(machine, release):
+        return kernels.Kernel(release, machine.file(f"boot/vmlinuz-{release}"),
+                              machine.file(f"lib/modules/{release}"), None)
+
+    def boot_arguments(self):
+        return ["-kernel", self.kernel.image, "-initrd", self.machine.file(f"boot/initrd.img-{self.kernel.version}"),
+                "-append", " ".join(["root=/dev/vda rw console=ttyS0,115200 loglevel=7 panic=-1 no_timer_check",
+                                     "mitigations=off tsc=reliable random.trust_cpu=on", *self.clock_parameters()]),
+                "-drive", f"file={self.disk},format=raw,if=none,id=disk,cache=unsafe",
+                "-device", "virtio-blk-pci,drive=disk"]
+
+    def start(self, timeout=None):
+        return super().start(timeout or 300 * self.slow)
+
+    def reboot(self, release=None):
+        """Restart from inside, into another kernel if one is named."""
+        self.popen(["systemctl", "reboot"])
+        self.process.wait(timeout=120 * self.slow)
+        self.stop()
+        if release:
+            self.kernel = self.kernel_of(self.machine, release)
+        return self.start()
