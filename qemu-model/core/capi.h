@@ -163,16 +163,16 @@ uint64_t erdma_dev_counter(const struct erdma_dev *dev, size_t index);
 
 /*
  * Fault injection (run time).  Text grammar, several separated by ';', empty clears all:
- *   cmd-drop=SUB/OP[*COUNT]       the command is consumed and never completed (driver sees a time-out)
- *   cmd-fail=SUB/OP:STATUS[*COUNT]   the command completes with STATUS and has no effect
- *   irq-lose=VECTOR[*COUNT]       an interrupt of this vector, or "any", is not sent
- *   db-lose=KIND[*COUNT]          a doorbell is not heard; KIND is sq, rq, cq, eq (CEQs, AEQ, command EQ) or cmd (its SQ)
+ *   cmd-drop=SUB/OP[+SKIP][*COUNT]   the command is consumed and never completed (driver sees a time-out)
+ *   cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT]   the command completes with STATUS and has no effect
+ *   irq-lose=VECTOR[+SKIP][*COUNT]   an interrupt of this vector, or "any", is not sent
+ *   db-lose=KIND[+SKIP][*COUNT]   a doorbell is not heard; KIND is sq, rq, cq, eq (CEQs, AEQ, command EQ) or cmd (its SQ)
  *   post=QUEUE:WORD,...[*COUNT]   once, now: an entry as it stands, but for the owner bit, goes to the end of a queue:
  *                                 aeq, eqN, cqN or cmd (command completions).  Up to 4 (EQ) or 8 hexadecimal words as
  *                                 the driver reads them; missing ones are 0.  Refused when there is no such queue
  *   init-stuck                    DEV_CTRL.INIT never reaches INIT_DONE
  *   dead                          every register reads all ones, writes are ignored
- * SUB, OP, VECTOR and N are decimal, OP and VECTOR may be "any".  Returns NULL, or a malloc()ed message (caller frees); then nothing changed.
+ * SUB, OP, VECTOR, SKIP and N are decimal, OP and VECTOR may be "any"; as many as SKIP pass before.  Returns NULL, or a malloc()ed message (caller frees); then nothing changed.
  */
 char *erdma_dev_set_faults(struct erdma_dev *dev, const char *text);
 /* The faults in force in the same grammar; valid until the next call on this device. */

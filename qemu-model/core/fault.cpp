@@ -21,8 +21,8 @@ constexpr uint64_t kMaxCount = UINT32_MAX;
 constexpr uint64_t kMaxPosts = 65536; // at once
 constexpr uint64_t kMaxNumber = 0xFFFFF;
 constexpr std::string_view kGrammar =
-    "write cmd-drop=SUB/OP[*COUNT], cmd-fail=SUB/OP:STATUS[*COUNT], irq-lose=VECTOR[*COUNT], "
-    "db-lose=sq|rq|cq|eq|cmd[*COUNT], post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], init-stuck or dead, "
+    "write cmd-drop=SUB/OP[+SKIP][*COUNT], cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT], irq-lose=VECTOR[+SKIP][*COUNT], "
+    "db-lose=sq|rq|cq|eq|cmd[+SKIP][*COUNT], post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], init-stuck or dead, "
     "several separated by ';'";
 
 // Splits `text` at the last `mark`; the tail is nothing when there is no mark.
@@ -78,6 +78,12 @@ std::optional<std::string> FaultPlan::parseRule(std::string_view item, std::stri
         rule.left = decimal(*count, 1, kMaxCount);
         if (!rule.left)
             return complain(item, "COUNT", "1 to 4294967295");
+    }
+    if (const auto skip = splitTail(body, '+')) {
+        const auto value = decimal(*skip, 0, kMaxCount);
+        if (!value)
+            return complain(item, "SKIP", "0 to 4294967295");
+        rule.skip = *value;
     }
     if (rule.kind == Kind::LoseDoorbell) {
         const auto* name = std::ranges::find(kDoorbells, body);
@@ -177,8 +183,20 @@ void FaultPlan::use(std::vector<Rule>::iterator rule) {
     describe();
 }
 
+template <typename Predicate> std::vector<FaultPlan::Rule>::iterator FaultPlan::hit(Predicate matches) {
+    for (auto rule = rules_.begin(); rule != rules_.end(); ++rule) {
+        if (!matches(*rule))
+            continue;
+        if (rule->skip == 0)
+            return rule;
+        --rule->skip;
+        describe();
+    }
+    return rules_.end();
+}
+
 FaultPlan::Verdict FaultPlan::onCommand(uint8_t sub, uint8_t opcode, uint8_t& status) {
-    const auto rule = std::ranges::find_if(rules_, [&](const Rule& r) {
+    const auto rule = hit([&](const Rule& r) {
         return (r.kind == Kind::DropCommand || r.kind == Kind::FailCommand) && r.sub == sub &&
                (!r.number || *r.number == opcode);
     });
@@ -192,8 +210,7 @@ FaultPlan::Verdict FaultPlan::onCommand(uint8_t sub, uint8_t opcode, uint8_t& st
 }
 
 bool FaultPlan::take(Kind kind, uint32_t number) {
-    const auto rule = std::ranges::find_if(
-        rules_, [&](const Rule& r) { return r.kind == kind && (!r.number || *r.number == number); });
+    const auto rule = hit([&](const Rule& r) { return r.kind == kind && (!r.number || *r.number == number); });
     if (rule == rules_.end())
         return false;
     use(rule);
@@ -213,6 +230,8 @@ void FaultPlan::describe() {
             item += rule.number ? std::to_string(*rule.number) : "any";
         if (rule.kind == Kind::FailCommand)
             item += ":" + std::to_string(rule.status);
+        if (rule.skip != 0)
+            item += "+" + std::to_string(rule.skip);
         if (rule.left)
             item += "*" + std::to_string(*rule.left);
         add(item);

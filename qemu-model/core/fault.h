@@ -49,12 +49,15 @@ private:
         uint8_t sub = 0;
         std::optional<uint32_t> number; // opcode, vector or doorbell; nothing: any
         uint8_t status = 0;
+        uint64_t skip = 0;            // as many pass before
         std::optional<uint64_t> left; // nothing: for ever
     };
     std::optional<std::string> parseItem(std::string_view item);
     std::optional<std::string> parseInjection(std::string_view item, std::string_view body);
     static std::optional<std::string> parseRule(std::string_view item, std::string_view body, Rule& rule);
     static std::optional<std::string> parseCommand(std::string_view item, std::string_view body, Rule& rule);
+    // The first matching rule that lets no more pass; the others count what they let pass.
+    template <typename Predicate> std::vector<Rule>::iterator hit(Predicate matches);
     bool take(Kind kind, uint32_t number);
     void use(std::vector<Rule>::iterator rule);
     void describe();

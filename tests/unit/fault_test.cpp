@@ -36,6 +36,21 @@ TEST(Fault, RulesApplyInOrderAndRunOut) {
     EXPECT_EQ(plan.text(), "cmd-fail=0/4:22");
 }
 
+TEST(Fault, SomePassFirst) {
+    FaultPlan plan;
+    uint8_t status = 0;
+    ASSERT_EQ(plan.set("cmd-fail=0/any:7+2*1;cmd-drop=0/4;irq-lose=1+1"), std::nullopt);
+    EXPECT_EQ(plan.text(), "cmd-fail=0/any:7+2*1;cmd-drop=0/4;irq-lose=1+1");
+    // One that passes is for the rules behind it.
+    for (const auto& [opcode, verdict] :
+         {std::pair{3, Verdict::None}, {4, Verdict::Drop}, {4, Verdict::Fail}, {3, Verdict::None}})
+        EXPECT_EQ(plan.onCommand(0, static_cast<uint8_t>(opcode), status), verdict);
+    EXPECT_EQ(status, 7);
+    EXPECT_EQ(plan.text(), "cmd-drop=0/4;irq-lose=1+1");
+    for (const bool lost : {false, true, true})
+        EXPECT_EQ(plan.losesInterrupt(1), lost);
+}
+
 TEST(Fault, EmptyTextClears) {
     FaultPlan plan;
     ASSERT_EQ(plan.set("dead;init-stuck"), std::nullopt);
@@ -61,12 +76,13 @@ TEST_P(BadText, IsExplainedAndChangesNothing) {
 INSTANTIATE_TEST_SUITE_P(Fault, BadText,
                          testing::Values("x", "cmd-drop=", "cmd-drop=1", "cmd-drop=4/1", "cmd-drop=a/1",
                                          "cmd-drop=0/256", "cmd-drop=0/1*0", "cmd-drop=0/1*", "cmd-drop=0/1*4294967296",
-                                         "cmd-fail=0/1", "cmd-fail=0/1:0", "cmd-fail=0/1:256", "cmd-fail=0/1:",
-                                         "irq-lose=", "irq-lose=32", "irq-lose=1*0", "db-lose=", "db-lose=aeq",
-                                         "db-lose=any", "post=", "post=aeq", "post=aeq:x", "post=aeq:1,2,3,4,5",
-                                         "post=aeq:1,,2", "post=aeq:100000000", "post=eq:1", "post=eqx:1", "post=cq:1",
-                                         "post=cq1:1*65537", "post=cmd:1,2,3,4,5,6,7,8,9", "post=rq1:1",
-                                         "cmd-drop=0/-1", "dead;nonsense", "cmd-drop=0/1:5", "cmd-drop=0/1 2"));
+                                         "cmd-drop=0/1+", "cmd-drop=0/1*1+1", "cmd-fail=0/1", "cmd-fail=0/1:0",
+                                         "cmd-fail=0/1:256", "cmd-fail=0/1:", "irq-lose=", "irq-lose=32",
+                                         "irq-lose=1*0", "db-lose=", "db-lose=aeq", "db-lose=any", "post=", "post=aeq",
+                                         "post=aeq:x", "post=aeq:1,2,3,4,5", "post=aeq:1,,2", "post=aeq:100000000",
+                                         "post=eq:1", "post=eqx:1", "post=cq:1", "post=cq1:1*65537",
+                                         "post=cmd:1,2,3,4,5,6,7,8,9", "post=rq1:1", "cmd-drop=0/-1", "dead;nonsense",
+                                         "cmd-drop=0/1:5", "cmd-drop=0/1 2"));
 
 TEST(Fault, LossesAreCounted) {
     FaultPlan plan;

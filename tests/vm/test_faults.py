@@ -72,6 +72,49 @@ def test_every_failure_in_a_row(vm):
     vm.run(arguments, timeout=60 * vm.slow)
 
 
+def each_step(vm, subs, most=80):
+    """The first, the second, ... command of each sub-module fails once, until what is done meanwhile needs no more."""
+    for sub in subs:
+        for step in range(most):
+            begin = time.monotonic()
+            with faults(vm, f"cmd-fail={sub}/any:5+{step}*1"):
+                yield
+                assert time.monotonic() - begin < 20 * vm.slow, f"command {step} of {sub}"
+                if "cmd-fail" in vm.qom_get("faults"):
+                    break
+        else:
+            raise AssertionError(f"more than {most} commands")
+        print("commands of sub-module", sub, step)
+        assert step > 0, "no command"
+
+
+def test_sweep_of_probe(vm):
+    """Every single command between loading and unloading fails once."""
+    vm.unload_driver()
+    for _ in each_step(vm, (0, 1)):
+        vm.run(["modprobe", "erdma"], timeout=30 * vm.slow, check=False)
+        vm.unload_driver()
+        values = counters(vm)
+        assert not any(values[name] for name in ("qps", "cqs", "mrs", "eqs")), values
+    vm.load_driver()
+    workloads.rping(vm, 5)
+
+
+@pytest.mark.long
+@pytest.mark.limit(900)
+def test_sweep_of_verbs(vm):
+    """Every single command of a program that makes a connection fails once; only one that frees something is fatal."""
+    before = in_use(vm)
+    arguments = [program("rc_ops"), "--only", "immediates", vm.address]
+    for _ in each_step(vm, (0,)):
+        vm.run(arguments, timeout=60 * vm.slow, check=False)
+        if "broken 1" in vm.run("cat /sys/kernel/debug/erdma/*/*", check=False).output:
+            vm.unload_driver()
+            vm.load_driver()
+        expect_in_use(vm, before)
+    vm.run(arguments, timeout=60 * vm.slow)
+
+
 @pytest.mark.parametrize("command", [DESTROY_QP, DESTROY_CQ, DEREG_MR])
 def test_destroy_fails(vm, command):
     """A device that refuses to let go hangs nobody, and a reload gets rid of everything."""
