@@ -10,7 +10,8 @@ from . import kernel as kernels, network, runs, table, workloads
 from .common import BUILD, say
 from .storage import NvmeHost, NvmeTarget
 
-PROGRAM = os.path.join(BUILD, "tests", "vm", "programs", "connections")
+PROGRAMS = os.path.join(BUILD, "tests", "vm", "programs")
+PROGRAM, LARGE = os.path.join(PROGRAMS, "connections"), os.path.join(PROGRAMS, "large")
 PEERS = ("erdma", "rdma_rxe", "tcp")
 SIZES = {64: "64 B", 4096: "4 KiB", 65536: "64 KiB", 1 << 20: "1 MiB"}
 QPS = (1, 4)
@@ -109,6 +110,12 @@ class Bench:
                                 client=self.group[0])
             self.note("loopback write 64 KiB", "MiB/s", peer, row["average"])
 
+    def registration(self):
+        """How long ibv_reg_mr() takes for memory in separate pages."""
+        for peer in COUNTS:
+            result = self.group[0].run([LARGE, "--only", "256-mib", self.address[peer]], timeout=60 * self.group[0].slow)
+            self.note("register 256 MiB", "ms", peer, float(re.search(r"registered in (\d+) ms", result.output)[1]))
+
     def storage(self):
         """NVMe over Fabrics: the same disk in the server's memory, over the adapter and over TCP."""
         for _ in range(self.wanted(NVME[0][0])):
@@ -127,6 +134,7 @@ class Bench:
             self.latency(operation)
         self.connection_rate()
         self.loopback()
+        self.registration()
         self.storage()
 
     def medians(self):
@@ -159,7 +167,7 @@ def start_rxe(machine):
 def bench(kernel_name=None, rounds=1, as_json=False, cpus=1):
     """Run everything and print it; returns the exit code."""
     kernel = kernels.find(kernel_name)
-    runs.build(kernel, more=[os.path.basename(PROGRAM)])
+    runs.build(kernel, more=[os.path.basename(PROGRAM), os.path.basename(LARGE)])
     with network.Group(runs.new_run("bench"), kernel, 2, nets=[{}, {"erdma": False}], cpus=cpus) as group:
         group.tell()
         group.load_drivers()
