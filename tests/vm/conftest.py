@@ -81,6 +81,8 @@ class Lab:
         self.cpus = config.getoption("--lab-cpus")
         parent = os.environ.get("ERDMA_LAB_RUN")
         self.run = parent if parent and os.path.isdir(parent) else runs.new_run("pytest")
+        # Workers of pytest-xdist have guests of their own.
+        self.run = os.path.join(self.run, os.environ.get("PYTEST_XDIST_WORKER", ""))
         self.shared = self.shared_group = None
         self.boots = 0
         self.in_use = []
@@ -199,13 +201,11 @@ def pytest_sessionfinish(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    config.left_out = []
-    if not config.getoption("--long"):
-        config.left_out = [item for item in items if item.get_closest_marker("long")]
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=config.left_out)
     debug = config.getoption("--kernel") == "debug"
     for item in items:
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes and repeats at length what others do briefly; "
+                                                    "--long runs it"))
         if debug and item.get_closest_marker("stock_kernel"):
             item.add_marker(pytest.mark.skip(reason="not on the debug kernel"))
         if not debug and item.get_closest_marker("debug_kernel"):
@@ -275,14 +275,6 @@ def fresh_pair(lab, request):
             return group
 
         yield boot
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if getattr(config, "left_out", None):
-        terminalreporter.write_line(f"{len(config.left_out)} long tests were left out: they take minutes each and repeat at "
-                                    "length what others do briefly; --long runs them")
-        for item in config.left_out:
-            terminalreporter.write_line(f"  left out: {item.nodeid}")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -19,6 +19,8 @@ SEPARATE = ("vm", "package", "fuzz", "analysis")
 PYTEST = ("vm", "package")
 # A quiet machine needs under 25 minutes; machines that are shared can be several times slower.
 TIME_LIMIT = 70 * 60
+# Each has a guest, a pair and what a test boots for itself: some 4 GiB.
+MOST_WORKERS = 4
 
 
 class Tally:
@@ -83,6 +85,11 @@ def stream(command, deadline, environment, strip):
         process.stdout.close()
 
 
+def workers():
+    """How many guests, or pairs of them, are tested side by side: an emulated one keeps a processor busy."""
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
 def test(kinds=(), pattern=None, kernel_name=None, long=False):
     """Build and run the tests; returns the exit code."""
     kinds = list(kinds) or ["unit", "vm", *(["package"] if long else [])]
@@ -110,6 +117,8 @@ def test(kinds=(), pattern=None, kernel_name=None, long=False):
             command += ["-V"]
             options = ["--junitxml", pytest_junit, *(["-k", pattern] if pattern else []),
                        *(["--long"] if long and kind == "vm" else [])]
+            if kind == "vm" and workers() > 1:
+                options += ["-n", str(workers())]
             environment["PYTEST_ADDOPTS"] = shlex.join(options)
         elif pattern and kind != "unit":
             command += ["-R", pattern]
