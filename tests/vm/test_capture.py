@@ -13,7 +13,7 @@ OPERATIONS = {"Write", "Read Request", "Read Response", "Send", "Send SE", "Imme
               "Atomic Response", "Terminate"}
 
 
-@pytest.mark.parametrize("mtu, segment", [(1500, "0"), (9000, "auto")])
+@pytest.mark.parametrize("mtu, segment", [(1500, "0"), pytest.param(9000, "auto", marks=pytest.mark.long)])
 def test_every_operation_is_iwarp(fresh_pair, mtu, segment):
     group = fresh_pair(capture=True, nets=[{"mtu": mtu, "options": {"segment-bytes": segment}}])
     group.load_drivers()

@@ -23,9 +23,11 @@ def link(machine, text):
 
 
 @pytest.mark.limit(500)
-@pytest.mark.parametrize("text", ["both:loss=1%;seed=3", "both:reorder=5%,duplicate=2%,jitter=2ms,delay=3ms;seed=4",
-                                  "to-wire:loss=2%,corrupt=1%;seed=5"],
-                         ids=["loss", "reorder-duplicate-jitter", "loss-corrupt"])
+@pytest.mark.parametrize("text", [
+    pytest.param("both:loss=1%;seed=3", id="loss"),
+    pytest.param("both:reorder=5%,duplicate=2%,jitter=2ms,delay=3ms;seed=4", id="reorder-duplicate-jitter",
+                 marks=pytest.mark.long),
+    pytest.param("to-wire:loss=2%,corrupt=1%;seed=5", id="loss-corrupt")])
 def test_lossy(pair, text):
     with nothing_left(pair):
         with link(pair[0], text):

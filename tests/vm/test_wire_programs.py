@@ -10,7 +10,7 @@ import pytest
 from erdmalab import workloads
 from support import expect_in_use, in_use
 from test_network import set_mtu
-from test_programs import BANDWIDTH, EVENT_SIZES, LATENCY, WITH_EVENTS, expect_sizes
+from test_programs import BANDWIDTH, LATENCY, SOME_SIZES, WITH_EVENTS, expect_sizes
 
 
 @contextlib.contextmanager
@@ -27,11 +27,18 @@ def nothing_left(group):
 WAYS = [(mtu, server) for mtu in (1500, 9000) for server in (0, 1)]
 
 
-def ways(names, marks=()):
+def ways(names, *more, marks=()):
     for number, name in enumerate(names):
         for way, (mtu, server) in enumerate(WAYS):
             long = [pytest.mark.long] if way != number % len(WAYS) else []
-            yield pytest.param(name, mtu, server, id=f"{name}-{mtu}-vm{server + 1}", marks=[*long, *marks])
+            yield pytest.param(name, mtu, server, *more, marks=[*long, *marks],
+                               id="-".join([name, str(mtu), f"vm{server + 1}", *more]))
+
+
+def sizes_of(names, choices):
+    """ways() with a choice of sizes behind."""
+    for sizes in choices:
+        yield from ways(names, *sizes.values, marks=sizes.marks)
 
 
 def ends(pair, mtu, server):
@@ -92,17 +99,16 @@ def test_connections(pair, name, mtu, server):
         globals()[name](one, other, str(workloads.next_port()))
 
 
-@pytest.mark.parametrize("name, mtu, server", ways(BANDWIDTH + LATENCY))
-def test_perftest(pair, name, mtu, server):
+@pytest.mark.parametrize("name, mtu, server, sizes", [*ways(BANDWIDTH, "all"), *sizes_of(LATENCY, SOME_SIZES)])
+def test_perftest(pair, name, mtu, server, sizes):
     one, other = ends(pair, mtu, server)
     with nothing_left(pair):
-        expect_sizes(name, "all", ["-n", 20], one, other)
+        expect_sizes(name, sizes, ["-n", 20], one, other)
         rows = workloads.perftest(one, name, options=["-s", 1, "-n", 100], client=other)
         assert [int(row["bytes"]) for row in rows] == [1], rows
 
 
-@pytest.mark.parametrize("sizes", EVENT_SIZES)
-@pytest.mark.parametrize("name, mtu, server", ways([name for name, _ in WITH_EVENTS]))
+@pytest.mark.parametrize("name, mtu, server, sizes", sizes_of([name for name, _ in WITH_EVENTS], SOME_SIZES))
 def test_perftest_events(pair, name, mtu, server, sizes):
     one, other = ends(pair, mtu, server)
     with nothing_left(pair):
@@ -110,8 +116,10 @@ def test_perftest_events(pair, name, mtu, server, sizes):
 
 
 @pytest.mark.parametrize("name, options", [
-    ("ib_write_bw", ["-b"]), ("ib_send_bw", ["-b"]), ("ib_write_bw", ["-q", 8]), ("ib_read_bw", ["-q", 8, "-e"]),
-    ("ib_write_bw", ["-I", 96, "-s", 64]), ("ib_atomic_bw", []), ("ib_atomic_lat", ["-A", "CMP_AND_SWAP"]),
+    ("ib_send_bw", ["-b"]), ("ib_read_bw", ["-q", 8, "-e"]), ("ib_atomic_lat", ["-A", "CMP_AND_SWAP"]),
+    *(pytest.param(name, options, marks=pytest.mark.long)
+      for name, options in (("ib_write_bw", ["-b"]), ("ib_write_bw", ["-q", 8]), ("ib_write_bw", ["-I", 96, "-s", 64]),
+                            ("ib_atomic_bw", []))),
 ], ids=lambda value: value if isinstance(value, str) else "".join(map(str, value)) or "plain")
 def test_perftest_variants(pair, name, options):
     assert len(workloads.perftest(pair[0], name, options=["-n", 500, *options], client=pair[1])) == 1

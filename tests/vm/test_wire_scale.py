@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Many connections between two guests: they work side by side, cost nothing when idle and leave nothing behind."""
 
+import concurrent.futures
 import contextlib
 import re
 import time
@@ -41,17 +42,23 @@ def memory(group):
     return found
 
 
+def quiet_all(group):
+    """quiet() of each guest, measured at the same time."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(quiet, group))
+
+
 def at_once(pair, count):
     """That many connections are open together and carry traffic; while they rest, nobody works."""
     before = [in_use(machine) for machine in pair]
     with serving(pair[0]) as port:
-        idle = [quiet(machine) for machine in pair]
+        idle = quiet_all(pair)
         client = open_many(pair[1], pair[0], port, count, "--messages", "5", "--hold")
         client.wait_output("open", 200 * pair[0].slow)
         for machine in pair:
             assert counters(machine)["qps"] == count
         time.sleep(7)  # one reminder of the device may come 5 s after an event (docs/adapter.md 6.5)
-        resting = [quiet(machine) for machine in pair]
+        resting = quiet_all(pair)
         client.close_input()
         client.wait(60 * pair[0].slow, check=True)
     for (wakeups, ticks), (more_wakeups, more_ticks) in zip(idle, resting):
