@@ -110,7 +110,7 @@ class Machine:
 
     def tree(self):
         """Every path but what package management keeps for itself."""
-        left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "run", "tmp", "root/packages",
+        left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "run", "tmp", "srv/packages",
                     "etc/ld.so.cache", "etc/resolv.conf", "var/lib/rpm")
         found = set()
         for folder, folders, names in os.walk(self.path):
@@ -174,5 +174,5 @@ def repacked(folder, version, change=None):
 
 
 def install(machine, path, check=True):
-    inside = machine.put(path, f"root/packages/{os.path.basename(path)}")
+    inside = machine.put(path, f"srv/packages/{os.path.basename(path)}")
     return machine.run("dpkg", "-i", inside, check=check)

@@ -101,12 +101,12 @@ def test_missing_headers_are_named(machine):
 
 
 def test_kernel_without_infiniband(machine):
-    headers = machine.file("root/packages/no-infiniband")
+    headers = machine.file("srv/packages/no-infiniband")
     os.makedirs(headers)
     for name, content in (("Makefile", ""), (".config", "# CONFIG_INFINIBAND is not set\n")):
         with open(os.path.join(headers, name), "w", encoding="utf-8") as out:
             out.write(content)
-    result = machine.run(f"/usr/src/erdma-{BROKEN}/dkms-check", machine.kernel, "/root/packages/no-infiniband",
+    result = machine.run(f"/usr/src/erdma-{BROKEN}/dkms-check", machine.kernel, "/srv/packages/no-infiniband",
                          check=False)
     assert result.returncode == 1 and "no InfiniBand support" in result.stdout
 
@@ -146,7 +146,7 @@ FULL = {
 ])
 def test_full_disk(machine, packages, where, version, words):
     before = machine.module()
-    package = machine.put(repacked(packages, version), f"root/packages/{where}.deb")
+    package = machine.put(repacked(packages, version), f"srv/packages/{where}.deb")
     result = machine.run("/bin/sh", "-c", FULL[where], "sh", package, check=False)
     assert result.returncode and re.search(words, result.stdout), result.stdout
     assert f"version {version} was not built for {machine.kernel}, the module from before stays" in result.stdout

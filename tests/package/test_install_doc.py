@@ -10,13 +10,13 @@ from conftest import TOP, VERSION
 
 def test_debian_part(machine, packages):
     for path in glob.glob(os.path.join(packages, f"*_{VERSION}_*.deb")):
-        machine.put(path, f"root/packages/{os.path.basename(path)}")
+        machine.put(path, f"srv/packages/{os.path.basename(path)}")
     with open(os.path.join(TOP, "docs", "install.md"), encoding="utf-8") as text:
         blocks = re.findall(r"(?ms)^```sh tested\n(.*?)^```", text.read())
     assert len(blocks) == 3
     built = []
     for block in blocks:
         # ./ is the directory with the packages.
-        machine.run("/bin/sh", "-e", "-c", f"cd /root/packages\n{block}")
+        machine.run("/bin/sh", "-e", "-c", f"cd /srv/packages\n{block}")
         built.append(machine.module())
     assert built == [VERSION, VERSION, None]

@@ -23,7 +23,7 @@ def test_rpmlint(rpms):
 
 
 def test_install_builds_the_module(machine, rpms):
-    inside = machine.put(rpm(rpms, "erdma-dkms"), "root/packages/erdma-dkms.rpm")
+    inside = machine.put(rpm(rpms, "erdma-dkms"), "srv/packages/erdma-dkms.rpm")
     # Debian's packages provide what is required, under names that rpm does not know.
     machine.run("rpm", "-i", "--nodeps", inside)
     assert machine.module() == VERSION

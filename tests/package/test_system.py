@@ -68,7 +68,7 @@ def loaded_by_itself(vm, version):
 def test_second_kernel_gets_its_module(machine, packages, second):
     install(machine, deb(packages, "erdma-dkms"))
     # With what it depends on.
-    machine.run("apt-get", "-q", "-y", "install", machine.put(deb(packages, "eadm"), "root/packages/eadm.deb"))
+    machine.run("apt-get", "-q", "-y", "install", machine.put(deb(packages, "eadm"), "srv/packages/eadm.deb"))
     assert machine.module() == VERSION and machine.module(second) is None
     machine.run("apt-get", "-q", "-y", "install", f"linux-image-{second}", f"linux-headers-{second}")
     assert machine.module() == VERSION and machine.module(second) == VERSION
