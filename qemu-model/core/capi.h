@@ -172,7 +172,8 @@ uint64_t erdma_dev_counter(const struct erdma_dev *dev, size_t index);
  *                                 the driver reads them; missing ones are 0.  Refused when there is no such queue
  *   init-stuck                    DEV_CTRL.INIT never reaches INIT_DONE
  *   dead                          every register reads all ones, writes are ignored
- * SUB, OP, VECTOR, SKIP and N are decimal, OP and VECTOR may be "any"; as many as SKIP pass before.  Returns NULL, or a malloc()ed message (caller frees); then nothing changed.
+ * SUB, OP, VECTOR, SKIP and N are decimal, OP and VECTOR may be "any"; as many as SKIP pass before.
+ * Returns NULL, or a malloc()ed message (caller frees); then nothing changed.
  */
 char *erdma_dev_set_faults(struct erdma_dev *dev, const char *text);
 /* The faults in force in the same grammar; valid until the next call on this device. */

@@ -5,8 +5,7 @@
 #include <deque>
 
 #include "nic.h"
-#include "pair_bench.h"
-#include "wire_link.h"
+#include "timed_bench.h"
 
 namespace erdma::test {
 
@@ -180,11 +179,11 @@ struct NicOptions {
 };
 
 // A opens, B listens.
-class NicBench {
+class NicBench final : public TimedBench {
 public:
     explicit NicBench(const NicOptions& options = {})
-        : options_(options), link(options.seed), bench(benchOptions(options)), a(bench.a), b(bench.b),
-          kernelA(options.link, true, link.now), kernelB(options.link, false, link.now) {
+        : TimedBench(options.bench, options.seed), options_(options), kernelA(options.link, true, link.now),
+          kernelB(options.link, false, link.now) {
         for (unsigned i = 0; i < 2; ++i) {
             Device& device = *side(i).device;
             auto nic = std::make_unique<Nic>(device);
@@ -212,7 +211,7 @@ public:
             connect();
     }
     // Leave the devices before the kernels that they write to.
-    ~NicBench() {
+    ~NicBench() override {
         for (unsigned i = 0; i < 2; ++i)
             side(i).host->onFrame = nullptr;
     }
@@ -225,33 +224,7 @@ public:
     Side& side(unsigned i) { return i == 0 ? a : b; }
     FakeKernel& kernel(unsigned i) { return i == 0 ? kernelA : kernelB; }
 
-    bool run(const std::function<bool()>& done, uint64_t limit = 1000'000 * kMs) {
-        const uint64_t end = link.now + limit;
-        settle();
-        while (!done()) {
-            const uint64_t next =
-                std::min({link.due(), a.host->timerAt, b.host->timerAt, kernelA.timerAt, kernelB.timerAt});
-            if (next > end) {
-                link.now = end;
-                tick();
-                return done();
-            }
-            link.now = std::max(link.now, next);
-            tick();
-            if (link.due() <= link.now)
-                link.deliver();
-            for (unsigned i = 0; i < 2; ++i)
-                if (kernel(i).timerAt <= link.now)
-                    kernel(i).onTimer();
-            bench.advanceMs(0);
-            settle();
-        }
-        return true;
-    }
-    void runFor(uint64_t time) {
-        run([] { return false; }, time);
-    }
-    void settle() {
+    void settle() override {
         bench.settle();
         manage();
         for (bool more = true; more;) {
@@ -269,27 +242,19 @@ public:
             manage();
         }
     }
-    std::optional<Cqe> sent(const Side& s) {
-        std::optional<Cqe> cqe;
-        run([&] { return (cqe = s.sent()).has_value(); }, 100'000 * kMs);
-        return cqe;
-    }
-    std::optional<Cqe> received(const Side& s) {
-        std::optional<Cqe> cqe;
-        run([&] { return (cqe = s.received()).has_value(); }, 100'000 * kMs);
-        return cqe;
-    }
     // Nothing of the connection is left in the filters.
     bool over() const { return nics[0]->owned() == 0 && nics[1]->owned() == 0; }
 
 private:
-    static BenchOptions benchOptions(const NicOptions& options) {
-        BenchOptions bench = options.bench;
-        bench.twoDevices = true;
-        bench.connect = false;
-        return bench;
+    uint64_t timerAt() const override { return std::min(kernelA.timerAt, kernelB.timerAt); }
+    void work() override {
+        if (link.due() <= link.now)
+            link.deliver();
+        for (unsigned i = 0; i < 2; ++i)
+            if (kernel(i).timerAt <= link.now)
+                kernel(i).onTimer();
+        bench.advanceMs(0);
     }
-    void tick() { a.host->clock = b.host->clock = link.now; }
 
     // What the drivers do about their sockets.
     void manage() {
@@ -332,9 +297,6 @@ private:
     std::array<bool, 2> told_{};
 
 public:
-    SimulatedLink link;
-    Bench bench;
-    Side &a, &b;
     FakeKernel kernelA, kernelB;
     std::array<Nic*, 2> nics{};
     std::array<unsigned, 2> disconnects{};

@@ -3,8 +3,7 @@
 #pragma once
 
 #include "endpoint.h"
-#include "pair_bench.h"
-#include "wire_link.h"
+#include "timed_bench.h"
 
 namespace erdma::test {
 
@@ -37,11 +36,10 @@ private:
 };
 
 // A is the initiator.
-class WireBench {
+class WireBench final : public TimedBench {
 public:
     explicit WireBench(const WireOptions& options = {})
-        : options_(options), link(options.seed), bench(benchOptions(options)), a(bench.a), b(bench.b), endA(link, 0),
-          endB(link, 1) {
+        : TimedBench(options.bench, options.seed), options_(options), endA(link, 0), endB(link, 1) {
         // Tuples that do not mirror each other, so that the fabric does not pair them.
         b.link.ownPort = 2001;
         b.link.peerPort = 1001;
@@ -49,7 +47,7 @@ public:
         if (options.start)
             connect();
     }
-    ~WireBench() {
+    ~WireBench() override {
         // Queue pairs first: they own the transports.
         a.guest->destroyQp(a.qpn);
         b.guest->destroyQp(b.qpn);
@@ -86,46 +84,7 @@ public:
         };
     }
 
-    bool run(const std::function<bool()>& done, uint64_t limit = 1000'000 * kMs) {
-        const uint64_t end = link.now + limit;
-        settle();
-        while (!done()) {
-            uint64_t next = std::min({link.due(), deadline(endA), deadline(endB)});
-            next = std::min({next, a.host->timerAt, b.host->timerAt});
-            if (next > end) {
-                link.now = end;
-                tick();
-                return done();
-            }
-            link.now = std::max(link.now, next);
-            tick();
-            if (link.due() <= link.now)
-                link.deliver();
-            else if (deadline(endA) <= link.now)
-                endA.endpoint->onTimer();
-            else if (deadline(endB) <= link.now)
-                endB.endpoint->onTimer();
-            else
-                bench.advanceMs(0);
-            settle();
-        }
-        return true;
-    }
-    void runFor(uint64_t time) {
-        run([] { return false; }, time);
-    }
-    void settle() { bench.settle(); }
     Events events(const Side& side) { return bench.events(side); }
-    std::optional<Cqe> sent(const Side& side) {
-        std::optional<Cqe> cqe;
-        run([&] { return (cqe = side.sent()).has_value(); }, 100'000 * kMs);
-        return cqe;
-    }
-    std::optional<Cqe> received(const Side& side) {
-        std::optional<Cqe> cqe;
-        run([&] { return (cqe = side.received()).has_value(); }, 100'000 * kMs);
-        return cqe;
-    }
     bool over() const { return endA.endpoint->finishedForGood() && endB.endpoint->finishedForGood(); }
     // Octets that the peer of `end` never sent, at the place where it would continue.
     void inject(WireEnd& end, ConstBytes octets, uint8_t flags = tcp_flag::kAck) {
@@ -145,22 +104,23 @@ public:
     }
 
 private:
-    static BenchOptions benchOptions(const WireOptions& options) {
-        BenchOptions bench = options.bench;
-        bench.twoDevices = true;
-        bench.connect = false;
-        return bench;
+    uint64_t timerAt() const override { return std::min(deadline(endA), deadline(endB)); }
+    void work() override {
+        if (link.due() <= link.now)
+            link.deliver();
+        else if (deadline(endA) <= link.now)
+            endA.endpoint->onTimer();
+        else if (deadline(endB) <= link.now)
+            endB.endpoint->onTimer();
+        else
+            bench.advanceMs(0);
     }
     static uint64_t deadline(const WireEnd& end) { return end.endpoint ? end.endpoint->deadline() : kNever; }
-    void tick() { a.host->clock = b.host->clock = link.now; }
 
     WireOptions options_;
 
 public:
     ReorderBudget budget;
-    SimulatedLink link;
-    Bench bench;
-    Side &a, &b;
     WireEnd endA, endB;
     unsigned badFrames = 0;
 };
