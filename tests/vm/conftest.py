@@ -61,6 +61,7 @@ def pytest_addoption(parser):
                     help="guest kernel: a version, a directory or 'debug'")
     group.addoption("--lab-cpus", type=int, default=1, help="processors of each guest")
     group.addoption("--long", action="store_true", help="also the tests that take minutes each")
+    group.addoption("--only", help="a file that lists the tests to run, module::name on each line")
     group.addoption("--no-model", action="store_true", help="boot without the adapter")
 
 
@@ -201,6 +202,10 @@ def pytest_sessionfinish(session):
 
 
 def pytest_collection_modifyitems(config, items):
+    if config.getoption("--only"):
+        with open(config.getoption("--only"), encoding="utf-8") as file:
+            names = file.read().splitlines()
+        items[:] = [item for item in items if f"{item.module.__name__}::{item.name}" in names]
     debug = config.getoption("--kernel") == "debug"
     for item in items:
         if item.get_closest_marker("long") and not config.getoption("--long"):
@@ -313,6 +318,9 @@ def pytest_runtest_makereport(item, call):
             problem = str(error)
         lab.in_use.clear()
         report.duration += time.monotonic() - begin
+    if problem:
+        # For ./lab test, which repeats no test during which a guest reported something.
+        item.user_properties.append(("guest", "trouble"))
     if problem and report.outcome != "failed":
         report.outcome = "failed"
         report.longrepr = problem
