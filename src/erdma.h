@@ -413,6 +413,7 @@ static inline bool erdma_owned(u32 owner, u32 ci, u32 depth)
 void erdma_mark_broken(struct erdma_adapter *ad, const char *why);
 int erdma_dbrec_alloc(struct erdma_adapter *ad, struct erdma_dbrec *rec);
 void erdma_dbrec_free(struct erdma_adapter *ad, struct erdma_dbrec *rec);
+extern unsigned int erdma_max_reads;	/* module parameter "max_reads": 1..ERDMA_MAX_ORD */
 extern unsigned int erdma_max_vectors;	/* module parameter "vectors": 2..32 */
 
 static inline u32 erdma_reg_read(struct erdma_adapter *ad, u32 offset)

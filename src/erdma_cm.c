@@ -418,8 +418,8 @@ static int erdma_cm_check_param(const struct erdma_adapter *ad, const struct iw_
 {
 	if (erdma_is_broken(ad))
 		return -EIO;
-	if (param->private_data_len > ERDMA_MPA_OWN_PD || param->ird > ERDMA_CM_MAX_RD ||
-	    param->ord > ERDMA_CM_MAX_RD)
+	if (param->private_data_len > ERDMA_MPA_OWN_PD || param->ird > erdma_max_reads ||
+	    param->ord > erdma_max_reads)
 		return -EINVAL;
 	return 0;
 }
@@ -550,8 +550,8 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 	erdma_ep_disarm(ep);
 	erdma_ep_uncount(ep);
 	erdma_ep_enter(ep, ERDMA_EP_GOT_REQUEST);
-	ep->ird = ERDMA_CM_MAX_RD;
-	ep->ord = ERDMA_CM_MAX_RD;
+	ep->ird = erdma_max_reads;
+	ep->ord = erdma_max_reads;
 	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
 	if (ret) {
 		erdma_ep_send_reject(ep, NULL, 0);

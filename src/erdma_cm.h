@@ -27,8 +27,6 @@
 #define ERDMA_CM_REQUEST_SECS	20
 /* How long a request lives that nobody answered after its listener went away: the iw_cm may have dropped the event. */
 #define ERDMA_CM_ORPHAN_SECS	60
-/* IRD and ORD of revision 129, both ways (2.4). */
-#define ERDMA_CM_MAX_RD		128
 /* Connections per listener that have not sent a complete request yet; more are closed at once. */
 #define ERDMA_CM_MAX_CHILDREN	1024
 /* IPv4 addresses that a wildcard listener covers. */

@@ -19,6 +19,10 @@ unsigned int erdma_max_vectors = ERDMA_MAX_VECTORS;
 module_param_named(vectors, erdma_max_vectors, uint, 0444);
 MODULE_PARM_DESC(vectors, "interrupt vectors per adapter at most, 2 to 32 (default 32); never more than online CPUs + 1, but at least 2");
 
+unsigned int erdma_max_reads = ERDMA_MAX_ORD;
+module_param_named(max_reads, erdma_max_reads, uint, 0444);
+MODULE_PARM_DESC(max_reads, "RDMA reads and atomics outstanding per queue pair and direction that consumers may ask for, 1 to 128 (default 128)");
+
 /* ---- failure of the device ---- */
 
 /* Stops all DMA of the device.  The read makes sure that the write has arrived. */
@@ -545,6 +549,10 @@ static int __init erdma_module_init(void)
 	}
 	if (erdma_max_vectors < 2 || erdma_max_vectors > ERDMA_MAX_VECTORS) {
 		pr_err("erdma: vectors=%u: must be 2 to %u\n", erdma_max_vectors, ERDMA_MAX_VECTORS);
+		return -EINVAL;
+	}
+	if (!erdma_max_reads || erdma_max_reads > ERDMA_MAX_ORD) {
+		pr_err("erdma: max_reads=%u: must be 1 to %u\n", erdma_max_reads, ERDMA_MAX_ORD);
 		return -EINVAL;
 	}
 	err = erdma_diag_init();

@@ -577,8 +577,8 @@ static int erdma_check_modify(const struct erdma_qp *qp, const struct ib_qp_attr
 	    ((mask & IB_QP_PORT) && attr->port_num != 1) ||
 	    ((mask & IB_QP_PKEY_INDEX) && attr->pkey_index) ||
 	    ((mask & IB_QP_ACCESS_FLAGS) && (attr->qp_access_flags & ~rights)) ||
-	    ((mask & IB_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > ERDMA_MAX_ORD) ||
-	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) && attr->max_dest_rd_atomic > ERDMA_MAX_IRD))
+	    ((mask & IB_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > erdma_max_reads) ||
+	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) && attr->max_dest_rd_atomic > erdma_max_reads))
 		return -EINVAL;
 	return 0;
 }

@@ -89,6 +89,8 @@ struct erdma_config {
     bool extended_doorbells;    /* capability EXTEND_DB (false) */
     uint32_t pair_timeout_ms;   /* wait for the other end of a loopback connection, 1..600000 (15000) */
     uint32_t rnr_hold_ms;       /* wait for a receive buffer, 0 = forever, ..600000 (30000) */
+    uint32_t ord;               /* own Reads and atomics outstanding per QP, more wait, 1..128 (128) */
+    uint32_t ird;               /* the same of a peer, one more ends the connection, 1..128 (128) */
     /* Connections over the paired NIC (wire.md appendix A). */
     uint32_t segment_bytes;    /* payload of a TCP segment between two adapters, 0 or 1460..65000; 0: as MSS says (0) */
     uint32_t buffer_bytes;     /* receive and send buffer of a connection, 65536..4194304 (1048576) */

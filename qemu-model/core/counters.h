@@ -18,6 +18,7 @@ namespace erdma {
     X(SqDoorbells, "sq_doorbells") X(RqDoorbells, "rq_doorbells") X(CqDoorbells, "cq_doorbells") \
     X(BadDoorbells, "bad_doorbells") X(DirectWqes, "direct_wqes") X(DirectWqeFallbacks, "direct_wqe_fallbacks") \
     X(GuestErrors, "guest_errors") X(DmaErrors, "dma_errors") X(Resets, "resets") \
+    X(MostReads, "most_reads") \
     X(Pairings, "pairings") X(PairTimeouts, "pair_timeouts") X(RnrHolds, "rnr_holds") X(RnrTimeouts, "rnr_timeouts") \
     X(LinkLost, "link_lost") X(LinkCut, "link_cut") X(LinkCorrupted, "link_corrupted") \
     X(LinkDuplicated, "link_duplicated") X(LinkReordered, "link_reordered") X(LinkDelayed, "link_delayed") \

@@ -42,6 +42,8 @@ constexpr Limit kLimits[] = {
     {"default_cc", &erdma_config::default_cc, 0, 4},
     {"pair_timeout_ms", &erdma_config::pair_timeout_ms, 1, 600000},
     {"rnr_hold_ms", &erdma_config::rnr_hold_ms, 0, 600000},
+    {"ord", &erdma_config::ord, 1, kMaxOrd},
+    {"ird", &erdma_config::ird, 1, kMaxIrd},
     {"segment_bytes", &erdma_config::segment_bytes, 0, 65000},
     {"buffer_bytes", &erdma_config::buffer_bytes, 65536, 4194304},
     {"ack_delay_ms", &erdma_config::ack_delay_ms, 0, 500},

@@ -351,6 +351,10 @@ Placement QueuePair::inbound(const Segment& segment) {
     return Placement{Placement::Kind::Failed, verdict.failure.code, verdict.failure.requester};
 }
 
+uint32_t QueuePair::ord() const { return std::min(transport_->ord(), device_.config().ord); }
+
+uint32_t QueuePair::ird() const { return std::min(transport_->ird(), device_.config().ird); }
+
 void QueuePair::resume() {
     requester_.resume();
     responder_.resume();

@@ -138,6 +138,9 @@ public:
     // WAIT_PAIR of wire.md 1.10.
     bool waiting() const { return state_ == QpState::Rts && !transport_; }
     Transport& transport() { return *transport_; }
+    // Requests that may be outstanding: as agreed with the peer, and not more than the device is set to.
+    uint32_t ord() const;
+    uint32_t ird() const;
     // The send queue met an error of its own; `culprit` may be absent (ring unreadable).  Tells the peer.
     void requesterFailed(std::optional<Blame> culprit, const char* why);
     // The peer refused a segment.

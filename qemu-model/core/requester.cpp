@@ -175,7 +175,7 @@ bool Requester::mustWait() const {
     if (sqe_.header.fence())
         return true;
     if (isAnswered(sqe_.kind))
-        return outstanding_ >= qp_.transport().ord();
+        return outstanding_ >= qp_.ord();
     if (sqe_.kind == SqeKind::LocalInvalidate) {
         for (uint64_t s = inFlight_.begin(); s != inFlight_.end(); ++s) {
             const InFlight& entry = inFlight_.at(s);
@@ -237,7 +237,7 @@ bool Requester::begin() {
         failCurrent(Syndrome::SendFormat, "operation that the connection's dialect does not have");
         return false;
     }
-    if (isAnswered(sqe_.kind) && qp_.transport().ord() == 0) {
+    if (isAnswered(sqe_.kind) && qp_.ord() == 0) {
         failCurrent(Syndrome::OrdExceeded, "no request may be outstanding");
         return false;
     }
@@ -337,6 +337,8 @@ bool Requester::sendRequest() {
         pushCurrent(InFlight::Stage::Waiting);
         ++requestMsn_;
         ++outstanding_;
+        uint64_t& most = qp_.device().counters()[Counter::MostReads];
+        most = std::max<uint64_t>(most, outstanding_);
     }
     return sent != Sent::Later;
 }

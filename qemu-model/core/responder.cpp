@@ -275,7 +275,7 @@ MrFault Responder::checkSource(const ReadRequest& read) const {
 Verdict Responder::queueRead(const Segment& segment) {
     if (segment.msn != expectedRequest_)
         return failed(1, 2, 3, "request out of sequence");
-    if (owed_.size() >= qp_.transport().ird())
+    if (owed_.size() >= qp_.ird())
         return failed(1, 2, 2, "too many requests at once");
     if (const MrFault fault = checkSource(segment.read); fault != MrFault::None)
         return remoteFault(fault, false);
@@ -289,7 +289,7 @@ Verdict Responder::queueRead(const Segment& segment) {
 Verdict Responder::executeAtomic(const Segment& segment) {
     if (segment.msn != expectedRequest_)
         return failed(1, 2, 3, "request out of sequence");
-    if (owed_.size() >= qp_.transport().ird())
+    if (owed_.size() >= qp_.ird())
         return failed(1, 2, 2, "too many requests at once");
     if (!qp_.device().config().atomic)
         return failed(0, 2, 6, "atomic request to a device without");

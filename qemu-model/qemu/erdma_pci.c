@@ -70,6 +70,8 @@ static QLIST_HEAD(, ErdmaState) adapters = QLIST_HEAD_INITIALIZER(adapters);
       "wait for the other end of a loopback connection, milliseconds, 1..600000")                                      \
     X(uint32, rnr_hold_ms, "rnr-hold-ms",                                                                              \
       "hold a message that finds no receive buffer, milliseconds, 0..600000; 0 holds it for ever")                     \
+    X(uint32, ord, "ord", "reads and atomics of a queue pair outstanding at a time, 1..128; more wait")                \
+    X(uint32, ird, "ird", "reads and atomics of a peer outstanding at a time, 1..128; one more ends the connection")   \
     X(uint32, buffer_bytes, "buffer-bytes", "receive and send buffer of a connection, bytes, 65536..4194304")          \
     X(uint32, ack_delay_ms, "ack-delay-ms", "longest wait before data is acknowledged, milliseconds, 0..500")          \
     X(uint32, ack_segments, "ack-segments", "segments that are acknowledged at once when so many wait, 1..64")         \

@@ -115,6 +115,8 @@ void erdma_config_defaults(struct erdma_config* config) {
     config->extended_doorbells = false;
     config->pair_timeout_ms = 15000;
     config->rnr_hold_ms = 30000;
+    config->ord = erdma::kMaxOrd;
+    config->ird = erdma::kMaxIrd;
     config->segment_bytes = 0;
     config->buffer_bytes = 1u << 20;
     config->ack_delay_ms = 40;

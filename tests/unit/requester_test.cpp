@@ -707,6 +707,21 @@ TEST(Requester, MoreReadsThanOrdWait) {
     EXPECT_EQ(t.a.data(0, 2400), t.b.data(0, 2400));
 }
 
+TEST(Requester, OrdOfTheDevice) {
+    erdma_config config = testConfig();
+    config.ord = 3;
+    Bench t({.twoDevices = true, .config = config});
+    for (uint32_t i = 0; i < 20; ++i)
+        t.a.put(readSqe(kSignal, t.a.sge(8 * i, 8), t.b.stag, t.b.iova + 8 * i));
+    t.a.guest->ringSq(t.a.qpn);
+    EXPECT_EQ(t.a.qp().snapshot().outstandingReads, 3u);
+    t.settle();
+    for (uint32_t i = 0; i < 20; ++i)
+        expectCqe(t.a.sent(), {Op::Read, QueueType::Send, Syndrome::Success, 2 * i, 8});
+    EXPECT_EQ(t.a.count(Counter::MostReads), 3u);
+    EXPECT_EQ(t.b.count(Counter::MostReads), 0u);
+}
+
 TEST(Requester, LongMessagesAreWorkedOffInParts) {
     Bench t({.bufferBytes = 64u << 20});
     t.a.put(writeSqe(Op::Write, kSignal, {t.a.sge(0, 64u << 20)}, t.b.stag, t.b.iova));

@@ -379,24 +379,30 @@ TEST(Responder, AtomicResponseCarriesIdAndValue) {
     EXPECT_EQ(t.a.memory().get64(t.a.bus + 0x10), 5u);
 }
 
-TEST(Responder, TooManyRequests) {
-    WireBench t;
+class TooManyRequests : public testing::TestWithParam<uint32_t> {};
+
+TEST_P(TooManyRequests, EndTheConnection) {
+    BenchOptions options;
+    options.config.ird = GetParam();
+    WireBench t(options);
     t.wire.answer.kind = Placement::Kind::Hold;
-    for (uint32_t i = 1; i <= kMaxIrd; ++i)
+    for (uint32_t i = 1; i <= GetParam(); ++i)
         EXPECT_EQ(t.in(t.readRequest(i, 8)).kind, Placement::Kind::Accepted);
     // The answers owed go out first, then the Terminate.
-    EXPECT_EQ(t.in(t.readRequest(kMaxIrd + 1, 8)).kind, Placement::Kind::Hold);
+    EXPECT_EQ(t.in(t.readRequest(GetParam() + 1, 8)).kind, Placement::Kind::Hold);
     EXPECT_EQ(t.in(t.send(1)).kind, Placement::Kind::Hold);
     t.wire.answer.kind = Placement::Kind::Accepted;
     t.a.qp().resume();
     t.settle();
-    EXPECT_EQ(t.wire.segments.size(), kMaxIrd + 1);
+    EXPECT_EQ(t.wire.segments.size(), GetParam() + 1);
     EXPECT_EQ(t.wire.segments.back().op, RdmapOp::Terminate);
     EXPECT_EQ(t.wire.segments.back().terminate.code.detail(), 0x1202u);
     EXPECT_EQ(t.wire.segments.back().terminate.culprit, TerminateInfo::Culprit::Request);
-    EXPECT_EQ(t.wire.segments.back().terminate.msn, kMaxIrd + 1);
+    EXPECT_EQ(t.wire.segments.back().terminate.msn, GetParam() + 1);
     EXPECT_EQ(t.events(t.a), fatal(0x1202));
 }
+
+INSTANTIATE_TEST_SUITE_P(Responder, TooManyRequests, testing::Values(1, 5, kMaxIrd));
 
 TEST(Responder, AtomicsToADeviceWithout) {
     BenchOptions options;

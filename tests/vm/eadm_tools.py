@@ -51,13 +51,13 @@ def open_node(vm):
 
 
 @contextlib.contextmanager
-def traffic(vm, seconds=1000, options=(), client_vm=None):
-    """ib_write_bw for as long as the block takes, the client in another guest if one is given; polite, so that eadm
+def traffic(vm, seconds=1000, options=(), client_vm=None, tool="ib_write_bw"):
+    """A bandwidth test for as long as the block takes, the client in another guest if one is given; polite, so that eadm
     gets a processor."""
     sender = client_vm or vm
     polite = ["nice", "-n", "19"]
     port = workloads.next_port()
-    common = [*polite, "ib_write_bw", "-R", "-F", "-p", str(port), "-D", str(seconds), *options]
+    common = [*polite, tool, "-R", "-F", "-p", str(port), "-D", str(seconds), *options]
     server = vm.popen(common)
     client = None
     try:
