@@ -168,7 +168,7 @@ def repeat(names, run, tally, command, environment, deadline):
     with open(listed, "w", encoding="utf-8") as file:
         file.writelines(f"{name}\n" for name in names)
     options = shlex.split(environment["PYTEST_ADDOPTS"])
-    options = ["--junitxml", junit, *(["--long"] if "--long" in options else []), "--only", listed]
+    options = ["--junitxml", junit, *(["--long"] if "--long" in options else []), f"--only={listed}"]
     code = stream(command, deadline, {**environment, "PYTEST_ADDOPTS": shlex.join(options), "ERDMA_LAB_RUN": run},
                   strip=True)
     second = Tally()
