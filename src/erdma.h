@@ -194,6 +194,7 @@ struct erdma_adapter {
 	bool port_active;		/* what consumers were told last; port_work only */
 	u32 device_mtu;			/* what the device was told last; port_work only */
 	struct work_struct fatal_work;	/* distributes fatal events after ERDMA_AD_BROKEN */
+	struct delayed_work health_work; /* looks whether the device is still there */
 
 	/* diagnostics and settings */
 	u32 number;			/* in the diagnostics device, never used again */
@@ -411,6 +412,8 @@ static inline bool erdma_owned(u32 owner, u32 ci, u32 depth)
  * Any context.
  */
 void erdma_mark_broken(struct erdma_adapter *ad, const char *why);
+/* Reads one register; a device that is gone or was reset is marked broken.  Does it still work?  Any context. */
+bool erdma_check_alive(struct erdma_adapter *ad);
 int erdma_dbrec_alloc(struct erdma_adapter *ad, struct erdma_dbrec *rec);
 void erdma_dbrec_free(struct erdma_adapter *ad, struct erdma_dbrec *rec);
 extern unsigned int erdma_max_reads;	/* module parameter "max_reads": 1..ERDMA_MAX_ORD */

@@ -217,10 +217,8 @@ static void erdma_cmd_wait(struct erdma_adapter *ad, struct erdma_cmd_slot *slot
 		erdma_cmdq_look(ad);
 		if (completion_done(&slot->done) || time_after_eq(jiffies, deadline))
 			return;
-		if (erdma_reg_read(ad, ERDMA_R_VERSION) == ERDMA_ALL_ONES) {
-			erdma_mark_broken(ad, "its registers read all ones");
+		if (!erdma_check_alive(ad))
 			return;
-		}
 	}
 }
 

@@ -11,6 +11,9 @@
 #include "erdma.h"
 #include "erdma_trace.h"
 
+/* How often a device that has nothing to do is looked at. */
+#define ERDMA_HEALTH_SECS 5
+
 static unsigned int erdma_cc_default = ERDMA_CC_FROM_DEVICE;
 module_param_named(cc, erdma_cc_default, uint, 0444);
 MODULE_PARM_DESC(cc, "congestion control of new connections: 0 NewReno, 1 Cubic, 2 HPCC by RTT, 3 HPCC by ECN, 4 HPCC by INT, 255 what the device recommends (default)");
@@ -73,6 +76,34 @@ static void erdma_fatal_work(struct work_struct *work)
 	}
 	erdma_cqs_device_died(ad);
 	erdma_port_changed(ad);
+}
+
+bool erdma_check_alive(struct erdma_adapter *ad)
+{
+	u32 status;
+
+	if (erdma_is_broken(ad))
+		return false;
+	status = erdma_reg_read(ad, ERDMA_R_STATUS);
+	if (status == ERDMA_ALL_ONES)
+		erdma_mark_broken(ad, "its registers read all ones");
+	else if (!(status & ERDMA_STATUS_INIT_DONE))
+		erdma_mark_broken(ad, "it was reset");
+	else
+		return true;
+	return false;
+}
+
+/*
+ * A device that dies while nobody asks it for anything says nothing.  The timer is deferrable: it waits for a processor
+ * that is awake for something else.
+ */
+static void erdma_health_work(struct work_struct *work)
+{
+	struct erdma_adapter *ad = container_of(to_delayed_work(work), struct erdma_adapter, health_work);
+
+	if (erdma_check_alive(ad))
+		queue_delayed_work(erdma_unbound_wq, &ad->health_work, round_jiffies_relative(ERDMA_HEALTH_SECS * HZ));
 }
 
 /* ---- doorbell records ---- */
@@ -410,6 +441,7 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return -ENOMEM;
 	ad->pdev = pdev;
 	INIT_WORK(&ad->fatal_work, erdma_fatal_work);
+	INIT_DEFERRABLE_WORK(&ad->health_work, erdma_health_work);
 	erdma_cmdq_init(ad);
 	erdma_describe(ad);
 
@@ -445,6 +477,7 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		goto stop;
 
 	pci_set_drvdata(pdev, ad);
+	queue_delayed_work(erdma_unbound_wq, &ad->health_work, 0);
 	dev_info(&pdev->dev, "%s: %u completion vectors, up to %u QPs, firmware 0x%08x\n",
 		 dev_name(&ad->ib.dev), ad->num_ceqs, ad->caps.max_qps - 1, ad->caps.firmware);
 	return 0;
@@ -466,6 +499,7 @@ static void erdma_remove(struct pci_dev *pdev)
 {
 	struct erdma_adapter *ad = pci_get_drvdata(pdev);
 
+	cancel_delayed_work_sync(&ad->health_work);
 	/* Pulled out: commands would only run into their time-outs. */
 	if (!pci_device_is_present(pdev))
 		erdma_mark_broken(ad, "it was removed");

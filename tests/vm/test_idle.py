@@ -39,6 +39,10 @@ def test_idle(vm):
     server = vm.popen(["rping", "-s", "-a", vm.address, "-p", str(port)])
     workloads.wait_listener(vm, port, server)
     client = vm.popen(["rping", "-c", "-a", vm.address, "-p", str(port)])
+    deadline = time.monotonic() + 20 * vm.slow
+    while counters(vm)["qps"] < 2:
+        assert time.monotonic() < deadline and client.code is None, client.text + server.text
+        time.sleep(0.2)
     time.sleep(1)
     client.kill(19)  # SIGSTOP
     time.sleep(1)
