@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <fstream>
 #include <numeric>
 
@@ -14,6 +15,21 @@
 namespace eadm {
 
 // ---- shared ----
+
+namespace {
+
+volatile std::sig_atomic_t signalled = 0;
+
+} // namespace
+
+void stopOnSignals() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { signalled = 1; };
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+}
+
+bool stopped() { return signalled != 0; }
 
 void print(const std::string& text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)

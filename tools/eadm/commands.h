@@ -51,6 +51,9 @@ void print(const std::string& text);
 void printJson(const Json& json);
 // The word of `known` that looks most like `word`, or an empty string.
 std::string nearest(const std::string& word, const std::vector<std::string>& known);
+// From here on SIGINT and SIGTERM end what is under way instead of the program, see stopped().
+void stopOnSignals();
+bool stopped();
 // "eth0" or "3": a line of a file; empty when it cannot be read.
 std::string firstLine(const std::string& path);
 

@@ -2,7 +2,6 @@
 // eadm stat: counters once, or their rates again and again.
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <ctime>
 #include <map>
 
@@ -18,8 +17,6 @@
 namespace eadm {
 
 namespace {
-
-volatile std::sig_atomic_t stopped = 0;
 
 Json countersJson(const Driver& driver, uint32_t device, bool whole) {
     Json json = whole ? Json::array() : Json::object();
@@ -85,7 +82,7 @@ std::string liveText(const Json& round) {
 }
 
 void sleepUntil(double when) {
-    while (stopped == 0) {
+    while (!stopped()) {
         const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
         if (now >= when)
             return;
@@ -108,15 +105,12 @@ Exit liveStatistics(const Options& options, const StatOptions& stat) {
     const Driver driver;
     const auto device = chooseDevice(driver, options.device);
     const bool terminal = isatty(STDOUT_FILENO) != 0 && !options.json;
-    struct sigaction action {};
-    action.sa_handler = [](int) { stopped = 1; };
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
+    stopOnSignals();
 
     Sample before = takeSample(driver, device.device);
     for (uint64_t round = 0; stat.rounds == 0 || round < stat.rounds; ++round) {
         sleepUntil(before.at + stat.seconds);
-        if (stopped != 0)
+        if (stopped())
             break;
         Sample now = takeSample(driver, device.device);
         Json json;

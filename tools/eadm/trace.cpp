@@ -3,7 +3,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -25,8 +24,6 @@ namespace eadm {
 namespace {
 
 namespace fs = std::filesystem;
-
-volatile std::sig_atomic_t stopped = 0;
 
 std::string findTracing() {
     for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
@@ -89,15 +86,12 @@ Exit followTrace(const Options& options, double seconds) {
         if (!options.device.empty() && names.empty())
             chooseDevice(driver, options.device);
     }
-    struct sigaction action {};
-    action.sa_handler = [](int) { stopped = 1; };
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
+    stopOnSignals();
 
     const Instance instance(findTracing());
     const auto begin = std::chrono::steady_clock::now();
     std::string rest;
-    while (stopped == 0) {
+    while (!stopped()) {
         const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         if (seconds > 0 && passed >= seconds)
             break;
