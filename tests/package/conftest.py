@@ -66,17 +66,21 @@ def packages():
     return folder
 
 
+def build_rpms(name, target="packages", change=None):
+    """Directory with RPM packages of the tree, or of what change makes of a copy of it; target: rpm/Makefile's."""
+    distribution.ensure("package")
+    folder = os.path.join(BUILD, "package", name)
+    shutil.rmtree(folder, ignore_errors=True)
+    tree = copy_of_tree(os.path.join(BUILD, "package", f"{name}-tree"))
+    if change:
+        change(tree)
+    build(["nice", "make", "-C", "rpm", target, f"OUT={folder}"], tree, 1800)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def rpms():
-    ready = os.environ.get("ERDMA_RPMS")
-    if ready:
-        return ready
-    distribution.ensure("package")
-    folder = os.path.join(BUILD, "package", "rpm")
-    shutil.rmtree(folder, ignore_errors=True)
-    tree = copy_of_tree(os.path.join(BUILD, "package", "rpm-tree"))
-    build(["nice", "make", "-C", "rpm", f"OUT={folder}"], tree, 1800)
-    return folder
+    return os.environ.get("ERDMA_RPMS") or build_rpms("rpm")
 
 
 class Machine:
@@ -111,7 +115,7 @@ class Machine:
     def tree(self):
         """Every path but what package management keeps for itself."""
         left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "run", "tmp", "srv/packages",
-                    "etc/ld.so.cache", "etc/resolv.conf", "var/lib/rpm")
+                    "etc/ld.so.cache", "etc/resolv.conf", "root/.rpmdb")
         found = set()
         for folder, folders, names in os.walk(self.path):
             relative = os.path.relpath(folder, self.path)

@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The RPM packages, installed into a scratch root by Debian's rpm."""
+"""The RPM packages' life in a scratch root, by Debian's rpm; each test goes on from the one before."""
 
 import glob
 import os
 import re
 import subprocess
 
-from conftest import TOP, VERSION
+from conftest import TOP, VERSION, build_rpms
+
+NEWER = "9.0.1"
 
 
-def rpm(folder, name):
-    found = glob.glob(os.path.join(folder, "RPMS", "*", f"{name}-{VERSION}-1.*.rpm"))
+def rpm(folder, name, version=VERSION):
+    found = glob.glob(os.path.join(folder, "RPMS", "*", f"{name}-{version}-1.*.rpm"))
     assert len(found) == 1, f"{name} in {folder}: {found}"
     return found[0]
+
+
+def newer(tree):
+    """Make the tree a later version, which has something to say in a configuration file."""
+    with open(os.path.join(tree, "VERSION"), "w", encoding="utf-8") as out:
+        out.write(f"{NEWER}\n")
+    with open(os.path.join(tree, "packaging", "modprobe.conf"), "a", encoding="utf-8") as out:
+        out.write("# A newer package's remark.\n")
 
 
 def test_rpmlint(rpms):
@@ -23,6 +33,7 @@ def test_rpmlint(rpms):
 
 
 def test_install_builds_the_module(machine, rpms):
+    machine.before = machine.tree()
     inside = machine.put(rpm(rpms, "erdma-dkms"), "srv/packages/erdma-dkms.rpm")
     # Debian's packages provide what is required, under names that rpm does not know.
     machine.run("rpm", "-i", "--nodeps", inside)
@@ -30,9 +41,45 @@ def test_install_builds_the_module(machine, rpms):
     assert "/etc/modules-load.d/erdma.conf" in machine.run("rpm", "-q", "--configfiles", "erdma-dkms").stdout
 
 
+def test_upgrade(machine):
+    with open(machine.file("etc/modprobe.d/erdma.conf"), "a", encoding="utf-8") as text:
+        text.write("options erdma vectors=4\n")
+    package = machine.put(rpm(build_rpms("rpm-newer", "driver", newer), "erdma-dkms", NEWER), "srv/packages/newer.rpm")
+    result = machine.run("rpm", "-U", "--nodeps", package)
+    print(result.stdout)
+    assert machine.module() == NEWER
+    status = machine.run("dkms", "status", "erdma").stdout
+    assert NEWER in status and VERSION not in status
+    assert not os.path.exists(machine.file(f"usr/src/erdma-{VERSION}"))
+    # The operator's file stays, what the package has for it lies beside.
+    assert "vectors=4" in machine.read("etc/modprobe.d/erdma.conf")
+    assert "A newer package's remark" in machine.read("etc/modprobe.d/erdma.conf.rpmnew")
+
+
+def test_upgrade_that_does_not_build(machine):
+    """Back to the first version, while there is no compiler."""
+    compiler = machine.file("usr/bin/gcc-12")
+    os.rename(compiler, compiler + ".hidden")
+    try:
+        result = machine.run("rpm", "-U", "--oldpackage", "--nodeps", "/srv/packages/erdma-dkms.rpm", check=False)
+    finally:
+        os.rename(compiler + ".hidden", compiler)
+    print(result.stdout)
+    assert "the compiler gcc-12 is missing; install it" in result.stdout
+    assert f"version {VERSION} was not built for {machine.kernel}" in result.stdout
+    assert f"{machine.kernel} keeps the module of version {NEWER}" in result.stdout
+    assert machine.module() == NEWER
+    # Once the reason is gone, what the message says mends it.
+    advice = re.search(r"dkms install --force \S+ -k \S+", result.stdout)[0]
+    machine.run("/bin/sh", "-e", "-c", advice)
+    assert machine.module() == VERSION
+
+
 def test_erase_removes_it(machine):
     machine.run("rpm", "-e", "erdma-dkms")
     assert machine.module() is None
-    for left in (f"usr/src/erdma-{VERSION}", "etc/modules-load.d/erdma.conf", "etc/modprobe.d/erdma.conf",
-                 "var/lib/dkms/erdma"):
-        assert not os.path.exists(machine.file(left)), left
+    left = {path for path in machine.tree() - machine.before
+            if not path.startswith(f"usr/lib/modules/{machine.kernel}/modules.")}
+    # What the operator changed is kept, as rpm does it, and these folders are there on a system that rpm has made.
+    assert left == {"etc/modprobe.d/erdma.conf.rpmsave", "etc/modprobe.d/erdma.conf.rpmnew", "usr/share/licenses",
+                    "usr/share/man/man4"}

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A machine with the packages: second kernel, start and restart; the driver is there and carries traffic.
+"""A machine with the packages: second kernel, restarts, upgrade and removal while connections are open.
 
-DKMS builds where that is quick, in the root that becomes the machine's disk.  The tests run in this order.
+DKMS builds where that is quick, in the root that becomes the machine's disk, for the upgrade as well: the newer package
+brings that build along in the form that DKMS has for this.  The tests run in this order.
 """
 
+import glob
 import os
+import re
+import shutil
 import time
 
 import pytest
 
 import system
-from conftest import VERSION, deb, install, scratch
+from conftest import VERSION, deb, install, repacked, scratch
 from erdmalab import kernel as kernels, roots, runs, workloads
 from erdmalab.vm import Adapter
 
+NEWER = "9.0.5"
 ADDRESS = "10.77.0.1/24"
 PACKAGES = ["dkms", "kmod", "udev", "systemd-sysv", "initramfs-tools", "python3", "iproute2", "rdma-core",
             "ibverbs-providers", "ibverbs-utils", "rdmacm-utils", "perftest"]
@@ -24,6 +29,7 @@ def machine():
     kernel = roots.headers("6.1")[1][0]
     with scratch("system", "bootable", [f"linux-image-{kernel}", *PACKAGES]) as made:
         system.write(made, system.RAM_DISK)
+        made.before = made.tree()
         yield made
 
 
@@ -33,10 +39,27 @@ def second():
     return roots.headers("6.12")[1][0]
 
 
+def built_for(machine, release):
+    """For repacked(): adds what DKMS makes of the package's source in the machine's root."""
+    def change(tree):
+        name = os.path.basename(tree)
+        shutil.copytree(tree, machine.file("usr/src", name))
+        machine.run("/bin/sh", "-e", "-c", f"""
+            dkms build erdma/{NEWER} -k {release}
+            dkms mktarball --binaries-only erdma/{NEWER} -k {release} --archive=/srv/packages/{name}.dkms.tar.gz
+            dkms remove erdma/{NEWER} --all
+            rm -r /usr/src/{name}""")
+        shared = os.path.join(tree, os.pardir, os.pardir, "share", "erdma-dkms")
+        os.makedirs(shared)
+        shutil.copy(machine.file("srv/packages", f"{name}.dkms.tar.gz"), shared)
+    return change
+
+
 @pytest.fixture(scope="module")
-def booted(machine):
-    """The machine, started with its first kernel."""
+def booted(machine, packages, second):
+    """The machine, started with its first kernel, and with a newer package at hand."""
     runs.build(kernels.find())
+    machine.put(repacked(packages, NEWER, built_for(machine, second)), "srv/packages/newer.deb")
     system.prepare(machine, ADDRESS)
     run = runs.new_run("system")
     disk = system.make_disk(machine, os.path.join(run, "disk.img"))
@@ -48,8 +71,8 @@ def booted(machine):
         os.unlink(disk)
 
 
-def loaded_by_itself(vm, version):
-    """Nobody has loaded the driver, and programs can use it."""
+def works(vm, version):
+    """The driver of this version is loaded, though not by the lab, and programs can use it."""
     vm.wait_devices(1, 60 * vm.slow)
     assert vm.read("/sys/module/erdma/version").strip() == version
     loaded = vm.read("/proc/modules")
@@ -84,7 +107,7 @@ def test_initial_ram_disk(machine, second):
 
 
 def test_start_from_the_ram_disk(booted):
-    loaded_by_itself(booted, VERSION)
+    works(booted, VERSION)
     log = booted.dmesg()
     assert log.index("erdma: loading out-of-tree module") < log.index("EXT4-fs (vda): mounted")
 
@@ -92,4 +115,86 @@ def test_start_from_the_ram_disk(booted):
 def test_restart_into_the_second_kernel(booted, second):
     booted.reboot(second)
     assert booted.run(["uname", "-r"]).output.strip() == second
-    loaded_by_itself(booted, VERSION)
+    works(booted, VERSION)
+
+
+class Connection:
+    """An rping that goes on whenever works() is asked, and sleeps in between."""
+
+    def __init__(self, vm):
+        self.vm, port = vm, workloads.next_port()
+        common = ["-a", vm.address, "-p", str(port), "-v"]
+        self.server = vm.popen(["rping", "-s", *common])
+        workloads.wait_listener(vm, port, self.server)
+        self.client = vm.popen(["rping", "-c", *common])
+        self.works()
+
+    def signal(self, name):
+        self.vm.run(f"kill -{name} $(pidof rping)")
+
+    def works(self):
+        """More data goes over it."""
+        before, deadline = len(self.client.output), time.monotonic() + 120 * self.vm.slow
+        self.signal("CONT")
+        while len(self.client.output) == before:
+            assert self.server.code is None and self.client.code is None, self.client.text
+            assert time.monotonic() < deadline, self.client.text
+            time.sleep(0.2)
+        self.signal("STOP")
+
+    def close(self):
+        self.signal("KILL")
+        for job in (self.client, self.server):
+            job.wait(60)
+
+
+def test_upgrade_under_connections(booted, machine, second):
+    connection = Connection(booted)
+    result = booted.run(["dpkg", "-i", "/srv/packages/newer.deb"], timeout=600 * booted.slow)
+    connection.works()
+    assert f"erdma: version {VERSION} keeps running; {NEWER} takes over" in result.errors
+    assert booted.read("/sys/module/erdma/version").strip() == VERSION
+    # DKMS builds for the running kernel; the other one is not left without.
+    for kernel, version in ((second, NEWER), (machine.kernel, VERSION)):
+        assert booted.run(["modinfo", "-k", kernel, "-F", "version", "erdma"]).output.strip() == version
+    connection.close()
+    # What the message says.
+    booted.run(re.search(r"rmmod erdma && modprobe erdma", result.errors)[0], timeout=60 * booted.slow)
+    works(booted, NEWER)
+
+
+def test_removal_in_use(booted):
+    connection = Connection(booted)
+    result = booted.run(["dpkg", "-P", "erdma-dkms"], timeout=600 * booted.slow)
+    assert "the module stays loaded until 'rmmod erdma'" in result.errors
+    connection.works()
+    assert booted.run(["modinfo", "erdma"], check=False).code
+    connection.close()
+    booted.run(["rmmod", "erdma"], timeout=60 * booted.slow)
+    assert not booted.driver_loaded()
+    booted.check_log()
+
+
+def owned(machine):
+    """Paths of all packages but the driver's."""
+    paths = set()
+    for name in glob.glob(machine.file("var/lib/dpkg/info/*.list")):
+        if os.path.basename(name) != "erdma-dkms.list":
+            with open(name, encoding="utf-8") as text:
+                # Packages may name a folder by the link that stands in its place.
+                paths.update(re.sub(r"^/(?=(bin|sbin|lib|lib64)/)", "/usr/", line) for line in text.read().splitlines())
+    return paths
+
+
+# What systems, package managers and depmod write for themselves, and what the test put there.
+OTHERS = re.compile(r"/(var/(lib/(dpkg|apt|systemd)|cache|log)|tmp|lost\+found|boot/initrd\.img-[^/]+|srv/packages|"
+                    r"usr/lib/modules/[^/]+/modules\.[^/]+|etc/(systemd/(system|network)|resolv\.conf|ld\.so\.cache)|"
+                    r"usr/local/lib/lab|)(/|$)")
+
+
+def test_nothing_is_left(booted, machine):
+    listed = booted.run("find / -xdev", timeout=300 * booted.slow).output.splitlines()
+    assert f"/lib/modules/{machine.kernel}" in {path.removeprefix("/usr") for path in listed}
+    new = set(listed) - owned(machine) - {f"/{path}" for path in machine.before}
+    assert not {path for path in new if not OTHERS.match(path)}
+    assert not {path for path in new if "erdma" in path and not path.startswith("/srv/packages/")}
