@@ -167,6 +167,7 @@ uint64_t erdma_dev_counter(const struct erdma_dev *dev, size_t index);
  * Fault injection (run time).  Text grammar, several separated by ';', empty clears all:
  *   cmd-drop=SUB/OP[+SKIP][*COUNT]   the command is consumed and never completed (driver sees a time-out)
  *   cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT]   the command completes with STATUS and has no effect
+ *   cmd-slow=SUB/OP:MS[+SKIP][*COUNT]   the command is executed at once and its completion comes MS (1..600000) later
  *   irq-lose=VECTOR[+SKIP][*COUNT]   an interrupt of this vector, or "any", is not sent
  *   db-lose=KIND[+SKIP][*COUNT]   a doorbell is not heard; KIND is sq, rq, cq, eq (CEQs, AEQ, command EQ) or cmd (its SQ)
  *   post=QUEUE:WORD,...[*COUNT]   once, now: an entry as it stands, but for the owner bit, goes to the end of a queue:
@@ -174,7 +175,7 @@ uint64_t erdma_dev_counter(const struct erdma_dev *dev, size_t index);
  *                                 the driver reads them; missing ones are 0.  Refused when there is no such queue
  *   init-stuck                    DEV_CTRL.INIT never reaches INIT_DONE
  *   dead                          every register reads all ones, writes are ignored
- * SUB, OP, VECTOR, SKIP and N are decimal, OP and VECTOR may be "any"; as many as SKIP pass before.
+ * SUB, OP, MS, VECTOR, SKIP and N are decimal, OP and VECTOR may be "any"; as many as SKIP pass before.
  * Returns NULL, or a malloc()ed message (caller frees); then nothing changed.
  */
 char *erdma_dev_set_faults(struct erdma_dev *dev, const char *text);

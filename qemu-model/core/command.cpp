@@ -10,6 +10,7 @@ namespace erdma {
 namespace {
 
 constexpr unsigned kCommandsPerEntry = 128; // what a driver has outstanding at most
+constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint32_t kMaxCommandWqebbs = 4;
 constexpr uint32_t kHeaderWqebbs = 8; // three bits of count
 constexpr uint32_t kMaxSqDepthLog = 15;
@@ -145,12 +146,12 @@ void Device::executeCommand(ConstBytes entry) {
     const char* name = command ? command->name : "unknown command";
 
     ++counters_[Counter::Commands];
-    uint8_t injected = 0;
+    uint32_t injected = 0;
     const FaultPlan::Verdict verdict = faults_.onCommand(sub, opcode, injected);
     CommandReply reply;
     if (verdict == FaultPlan::Verdict::Fail)
         reply.status = static_cast<Status>(injected);
-    else if (verdict == FaultPlan::Verdict::None) {
+    else if (verdict != FaultPlan::Verdict::Drop) {
         if (command && (!command->extendedDoorbells || config_.extended_doorbells))
             reply = (this->*command->handler)(entry);
         else
@@ -158,8 +159,17 @@ void Device::executeCommand(ConstBytes entry) {
     }
     host_.trace(ERDMA_TRACE_COMMAND, uint64_t{sub} << 8 | opcode, static_cast<uint64_t>(reply.status),
                 header >> 32 & 0xFFFF, name);
-    if (verdict != FaultPlan::Verdict::Drop)
+    if (verdict == FaultPlan::Verdict::Delay)
+        late_.emplace(host_.nowNs() + injected * kNsPerMs, LateAnswer{index, opcode, reply});
+    else if (verdict != FaultPlan::Verdict::Drop)
         completeCommand(index, opcode, reply);
+}
+
+void Device::answerLate(uint64_t now) {
+    while (!late_.empty() && late_.begin()->first <= now) {
+        const auto node = late_.extract(late_.begin());
+        completeCommand(node.mapped().sqIndex, node.mapped().opcode, node.mapped().reply);
+    }
 }
 
 void Device::completeCommand(uint16_t sqIndex, uint8_t opcode, const CommandReply& reply) {

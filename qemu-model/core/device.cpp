@@ -158,6 +158,7 @@ void Device::timer() {
             qp->onTimer(now);
     }
     remindCqs(now);
+    answerLate(now);
     if (nic_ && nic_->deadline() <= now)
         nic_->onTimer(now);
 }
@@ -231,6 +232,7 @@ void Device::stop() {
         nic_->reset();
     commands_ = {};
     cmdCq_.reset();
+    late_.clear();
     aeq_.close();
     for (EventQueue& eq : eqs_)
         eq.close();
@@ -316,6 +318,8 @@ void Device::wakeAt(uint64_t deadlineNs, uint32_t qpn) {
 void Device::updateTimer() {
     uint64_t next = std::min(timers_.empty() ? ERDMA_TIMER_OFF : timers_.begin()->first,
                              reminders_.empty() ? ERDMA_TIMER_OFF : reminders_.begin()->first);
+    if (!late_.empty())
+        next = std::min(next, late_.begin()->first);
     if (nic_)
         next = std::min(next, nic_->deadline());
     if (next == armedAt_)

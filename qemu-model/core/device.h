@@ -139,6 +139,7 @@ private:
     void processCommands();
     bool fetchCommand(uint32_t first, uint32_t end, Bytes out);
     void executeCommand(ConstBytes entry);
+    void answerLate(uint64_t now);
     void completeCommand(uint16_t sqIndex, uint8_t opcode, const CommandReply& reply);
     void fireCommandEvent();
     CommandReply queryDevice(ConstBytes request);
@@ -226,6 +227,12 @@ private:
     std::array<EventQueue, ERDMA_MAX_VECTORS> eqs_; // 0: command EQ, 1..31: CEQs
     CommandQueue commands_;
     std::unique_ptr<CompletionQueue> cmdCq_;
+    struct LateAnswer {
+        uint16_t sqIndex;
+        uint8_t opcode;
+        CommandReply reply;
+    };
+    std::multimap<uint64_t, LateAnswer> late_; // deadline -> answer of a command that a fault slows down
     uint32_t mtu_ = 1500;
     uint32_t retransmitLimit_ = 24;
     uint8_t delayedAck_ = 0;

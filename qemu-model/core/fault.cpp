@@ -11,18 +11,21 @@ namespace erdma {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> kPrefixes = {"cmd-drop=", "cmd-fail=", "irq-lose=", "db-lose="}; // by Kind
+constexpr std::array<std::string_view, 5> kPrefixes = {
+    "cmd-drop=", "cmd-fail=", "cmd-slow=", "irq-lose=", "db-lose="};                    // by Kind
 constexpr std::array<std::string_view, 5> kDoorbells = {"sq", "rq", "cq", "eq", "cmd"}; // by Doorbell
 constexpr std::string_view kPost = "post=";
 constexpr uint64_t kMaxSub = 3; // two bits in the command header
 constexpr uint64_t kMaxOpcode = 255;
 constexpr uint64_t kMaxStatus = 255;
+constexpr uint64_t kMaxDelayMs = 600000;
 constexpr uint64_t kMaxCount = UINT32_MAX;
 constexpr uint64_t kMaxPosts = 65536; // at once
 constexpr uint64_t kMaxNumber = 0xFFFFF;
 constexpr std::string_view kGrammar =
-    "write cmd-drop=SUB/OP[+SKIP][*COUNT], cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT], irq-lose=VECTOR[+SKIP][*COUNT], "
-    "db-lose=sq|rq|cq|eq|cmd[+SKIP][*COUNT], post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], init-stuck or dead, "
+    "write cmd-drop=SUB/OP[+SKIP][*COUNT], cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT], "
+    "cmd-slow=SUB/OP:MS[+SKIP][*COUNT], irq-lose=VECTOR[+SKIP][*COUNT], db-lose=sq|rq|cq|eq|cmd[+SKIP][*COUNT], "
+    "post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], init-stuck or dead, "
     "several separated by ';'";
 
 // Splits `text` at the last `mark`; the tail is nothing when there is no mark.
@@ -55,7 +58,13 @@ std::optional<std::string> FaultPlan::parseCommand(std::string_view item, std::s
         const auto status = tail ? decimal(*tail, 1, kMaxStatus) : std::nullopt;
         if (!status)
             return complain(item, "STATUS", "1 to 255, written as cmd-fail=SUB/OP:STATUS");
-        rule.status = static_cast<uint8_t>(*status);
+        rule.value = static_cast<uint32_t>(*status);
+    } else if (rule.kind == Kind::DelayCommand) {
+        const auto tail = splitTail(body, ':');
+        const auto delay = tail ? decimal(*tail, 1, kMaxDelayMs) : std::nullopt;
+        if (!delay)
+            return complain(item, "MS", "1 to 600000 milliseconds, written as cmd-slow=SUB/OP:MS");
+        rule.value = static_cast<uint32_t>(*delay);
     }
     const auto opcodeText = splitTail(body, '/');
     if (!opcodeText)
@@ -195,16 +204,19 @@ template <typename Predicate> std::vector<FaultPlan::Rule>::iterator FaultPlan::
     return rules_.end();
 }
 
-FaultPlan::Verdict FaultPlan::onCommand(uint8_t sub, uint8_t opcode, uint8_t& status) {
-    const auto rule = hit([&](const Rule& r) {
-        return (r.kind == Kind::DropCommand || r.kind == Kind::FailCommand) && r.sub == sub &&
-               (!r.number || *r.number == opcode);
-    });
+bool FaultPlan::isAboutCommands(Kind kind) {
+    return kind == Kind::DropCommand || kind == Kind::FailCommand || kind == Kind::DelayCommand;
+}
+
+FaultPlan::Verdict FaultPlan::onCommand(uint8_t sub, uint8_t opcode, uint32_t& value) {
+    const auto rule = hit(
+        [&](const Rule& r) { return isAboutCommands(r.kind) && r.sub == sub && (!r.number || *r.number == opcode); });
     if (rule == rules_.end())
         return Verdict::None;
-    const Verdict verdict = rule->kind == Kind::FailCommand ? Verdict::Fail : Verdict::Drop;
-    if (verdict == Verdict::Fail)
-        status = rule->status;
+    const Verdict verdict = rule->kind == Kind::DropCommand   ? Verdict::Drop
+                            : rule->kind == Kind::FailCommand ? Verdict::Fail
+                                                              : Verdict::Delay;
+    value = rule->value;
     use(rule);
     return verdict;
 }
@@ -222,14 +234,14 @@ void FaultPlan::describe() {
     const auto add = [this](const std::string& item) { text_ += (text_.empty() ? "" : ";") + item; };
     for (const Rule& rule : rules_) {
         std::string item(kPrefixes[static_cast<size_t>(rule.kind)]);
-        if (rule.kind == Kind::DropCommand || rule.kind == Kind::FailCommand)
+        if (isAboutCommands(rule.kind))
             item += std::to_string(rule.sub) + "/";
         if (rule.kind == Kind::LoseDoorbell)
             item += kDoorbells[*rule.number];
         else
             item += rule.number ? std::to_string(*rule.number) : "any";
-        if (rule.kind == Kind::FailCommand)
-            item += ":" + std::to_string(rule.status);
+        if (rule.value != 0)
+            item += ":" + std::to_string(rule.value);
         if (rule.skip != 0)
             item += "+" + std::to_string(rule.skip);
         if (rule.left)

@@ -33,9 +33,9 @@ public:
     // What the last set() asked for.
     const std::vector<Injection>& injections() const { return injections_; }
 
-    enum class Verdict : uint8_t { None, Drop, Fail };
-    // Consumes one count of the first matching rule.  For Fail, `status` is set.
-    Verdict onCommand(uint8_t sub, uint8_t opcode, uint8_t& status);
+    enum class Verdict : uint8_t { None, Drop, Fail, Delay };
+    // Consumes one count of the first matching rule.  `value` is the status for Fail, milliseconds for Delay.
+    Verdict onCommand(uint8_t sub, uint8_t opcode, uint32_t& value);
     // Is this one lost?  Consumes one count of the first matching rule.
     bool losesInterrupt(uint32_t vector) { return take(Kind::LoseInterrupt, vector); }
     bool losesDoorbell(Doorbell kind) { return take(Kind::LoseDoorbell, static_cast<uint32_t>(kind)); }
@@ -43,14 +43,14 @@ public:
     bool dead() const { return dead_; }
 
 private:
-    enum class Kind : uint8_t { DropCommand, FailCommand, LoseInterrupt, LoseDoorbell };
+    enum class Kind : uint8_t { DropCommand, FailCommand, DelayCommand, LoseInterrupt, LoseDoorbell };
     struct Rule {
         Kind kind = Kind::DropCommand;
         uint8_t sub = 0;
         std::optional<uint32_t> number; // opcode, vector or doorbell; nothing: any
-        uint8_t status = 0;
-        uint64_t skip = 0;            // as many pass before
-        std::optional<uint64_t> left; // nothing: for ever
+        uint32_t value = 0;             // status or milliseconds
+        uint64_t skip = 0;              // as many pass before
+        std::optional<uint64_t> left;   // nothing: for ever
     };
     std::optional<std::string> parseItem(std::string_view item);
     std::optional<std::string> parseInjection(std::string_view item, std::string_view body);
@@ -58,6 +58,7 @@ private:
     static std::optional<std::string> parseCommand(std::string_view item, std::string_view body, Rule& rule);
     // The first matching rule that lets no more pass; the others count what they let pass.
     template <typename Predicate> std::vector<Rule>::iterator hit(Predicate matches);
+    static bool isAboutCommands(Kind kind);
     bool take(Kind kind, uint32_t number);
     void use(std::vector<Rule>::iterator rule);
     void describe();

@@ -388,9 +388,9 @@ static const struct text_property {
     [TEXT_FAULTS] =
         {"faults",
          "faults to inject, separated by ';', also at run time: "
-         "cmd-drop=SUB/OP[+SKIP][*COUNT], cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT], irq-lose=VECTOR[+SKIP][*COUNT], "
-         "db-lose=sq|rq|cq|eq|cmd[+SKIP][*COUNT], post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], "
-         "init-stuck, dead (default: none)",
+         "cmd-drop=SUB/OP[+SKIP][*COUNT], cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT], "
+         "cmd-slow=SUB/OP:MS[+SKIP][*COUNT], irq-lose=VECTOR[+SKIP][*COUNT], db-lose=sq|rq|cq|eq|cmd[+SKIP][*COUNT], "
+         "post=aeq|eqN|cqN|cmd:WORD,...[*COUNT], init-stuck, dead (default: none)",
          "cmd-fail=0/1:12*3;cmd-drop=0/any;init-stuck", erdma_dev_set_faults, erdma_dev_faults},
     [TEXT_LINK] =
         {"link",

@@ -12,7 +12,7 @@ using Verdict = FaultPlan::Verdict;
 
 TEST(Fault, EmptyPlanDoesNothing) {
     FaultPlan plan;
-    uint8_t status = 0;
+    uint32_t status = 0;
     EXPECT_EQ(plan.onCommand(0, 4, status), Verdict::None);
     EXPECT_FALSE(plan.initStuck());
     EXPECT_FALSE(plan.dead());
@@ -23,7 +23,7 @@ TEST(Fault, RulesApplyInOrderAndRunOut) {
     FaultPlan plan;
     ASSERT_EQ(plan.set(" cmd-drop=0/4*2 ; cmd-fail=0/4:22;cmd-fail=1/any:5*1;; "), std::nullopt);
     EXPECT_EQ(plan.text(), "cmd-drop=0/4*2;cmd-fail=0/4:22;cmd-fail=1/any:5*1");
-    uint8_t status = 0;
+    uint32_t status = 0;
     EXPECT_EQ(plan.onCommand(0, 4, status), Verdict::Drop);
     EXPECT_EQ(plan.text(), "cmd-drop=0/4*1;cmd-fail=0/4:22;cmd-fail=1/any:5*1");
     EXPECT_EQ(plan.onCommand(0, 4, status), Verdict::Drop);
@@ -38,7 +38,7 @@ TEST(Fault, RulesApplyInOrderAndRunOut) {
 
 TEST(Fault, SomePassFirst) {
     FaultPlan plan;
-    uint8_t status = 0;
+    uint32_t status = 0;
     ASSERT_EQ(plan.set("cmd-fail=0/any:7+2*1;cmd-drop=0/4;irq-lose=1+1"), std::nullopt);
     EXPECT_EQ(plan.text(), "cmd-fail=0/any:7+2*1;cmd-drop=0/4;irq-lose=1+1");
     // One that passes is for the rules behind it.
@@ -77,7 +77,8 @@ INSTANTIATE_TEST_SUITE_P(Fault, BadText,
                          testing::Values("x", "cmd-drop=", "cmd-drop=1", "cmd-drop=4/1", "cmd-drop=a/1",
                                          "cmd-drop=0/256", "cmd-drop=0/1*0", "cmd-drop=0/1*", "cmd-drop=0/1*4294967296",
                                          "cmd-drop=0/1+", "cmd-drop=0/1*1+1", "cmd-fail=0/1", "cmd-fail=0/1:0",
-                                         "cmd-fail=0/1:256", "cmd-fail=0/1:", "irq-lose=", "irq-lose=32",
+                                         "cmd-fail=0/1:256", "cmd-fail=0/1:", "cmd-slow=0/1", "cmd-slow=0/1:0",
+                                         "cmd-slow=0/1:600001", "cmd-slow=:5", "irq-lose=", "irq-lose=32",
                                          "irq-lose=1*0", "db-lose=", "db-lose=aeq", "db-lose=any", "post=", "post=aeq",
                                          "post=aeq:x", "post=aeq:1,2,3,4,5", "post=aeq:1,,2", "post=aeq:100000000",
                                          "post=eq:1", "post=eqx:1", "post=cq:1", "post=cq1:1*65537",
@@ -196,6 +197,34 @@ TEST(Fault, FailedCommandHasNoEffect) {
     EXPECT_EQ(m.guest.createEq(1).status, 12u);
     EXPECT_EQ(m.count(Counter::EqsNow), 0u);
     EXPECT_TRUE(m.guest.createEq(1).ok());
+}
+
+TEST(Fault, SlowCommandsAreAnsweredLater) {
+    constexpr uint64_t kMs = 1'000'000;
+    Machine m;
+    m.guest.bringUp();
+    ASSERT_EQ(m.device.setFaults("cmd-slow=1/0:30*1;cmd-slow=1/2:20*1"), std::nullopt);
+    EXPECT_EQ(m.device.faultText(), "cmd-slow=1/0:30*1;cmd-slow=1/2:20*1");
+    EXPECT_EQ(m.guest.createEq(1).status, UINT32_MAX);
+    EXPECT_EQ(m.count(Counter::EqsNow), 1u) << "executed at once";
+    EXPECT_EQ(m.guest.status(1, 2), UINT32_MAX);
+    EXPECT_EQ(m.guest.status(1, 2), 0u) << "others are not held up";
+    m.guest.advance(20 * kMs);
+    auto answer = m.guest.pollCommand();
+    ASSERT_TRUE(answer) << "the one that takes less time comes first";
+    EXPECT_EQ(answer->opcode, 2);
+    EXPECT_FALSE(m.guest.pollCommand());
+    m.guest.advance(10 * kMs);
+    answer = m.guest.pollCommand();
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->opcode, 0);
+    EXPECT_TRUE(answer->ok());
+    EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF);
+
+    ASSERT_EQ(m.device.setFaults("cmd-slow=1/any:30"), std::nullopt);
+    EXPECT_EQ(m.guest.status(1, 2), UINT32_MAX);
+    m.device.reset(true);
+    EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF) << "a reset device answers nothing any more";
 }
 
 TEST(Fault, StuckInitialisation) {

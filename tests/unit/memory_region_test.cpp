@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -135,6 +136,35 @@ TEST(MemoryRegion, ThreeLevels) {
         t.memory().put64(leaves[i / 512] + i % 512 * 8, pages[i]);
     ASSERT_EQ(t.regions.registerMr(mr), Status::Ok);
     t.roundTrip(2 << 8, uint64_t{512 * 511} * 4096, (512 + 700) * 4096, 0, pages, 4096);
+}
+
+TEST(MemoryRegion, SixtyFourGibibytes) {
+    Table t;
+    constexpr uint64_t kCount = uint64_t{1} << 24, kLeaf = 512, kMiddle = 512 * 512;
+    RegisterMr mr = Table::normal(3, 0, kCount * 4096, 3, kCount);
+    mr.words[0] = t.memory().allocate(4096);
+    // Populated where it is touched: around the middle, where all levels go on to the next table, and at the end.
+    const auto pages = shuffledPages(t.memory(), 6, 4096);
+    const uint64_t numbers[] = {kCount / 2 - 2, kCount / 2 - 1, kCount / 2, kCount / 2 + 1, kCount - 2, kCount - 1};
+    std::map<uint64_t, uint64_t> tables;
+    const auto tableAt = [&](uint64_t entry) {
+        if (!tables.contains(entry)) {
+            tables[entry] = t.memory().allocate(4096);
+            t.memory().put64(entry, tables[entry]);
+        }
+        return tables[entry];
+    };
+    for (size_t i = 0; i < pages.size(); ++i) {
+        const uint64_t middle = tableAt(mr.words[0] + numbers[i] / kMiddle * 8);
+        const uint64_t leaf = tableAt(middle + numbers[i] / kLeaf % 512 * 8);
+        t.memory().put64(leaf + numbers[i] % kLeaf * 8, pages[i]);
+    }
+    EXPECT_EQ(tables.size(), 6u) << "three tables of leaves behind three of the middle";
+    ASSERT_EQ(t.regions.registerMr(mr), Status::Ok);
+    t.roundTrip(3 << 8, (kCount / 2 - 2) * 4096, 4 * 4096, 0, pages, 4096);
+    t.roundTrip(3 << 8, (kCount - 2) * 4096, 2 * 4096, 0, {pages.begin() + 4, pages.end()}, 4096);
+    std::vector<std::byte> octets(8);
+    EXPECT_EQ(t.regions.write(Table::at(3 << 8, kCount * 4096 - 7, 8, access::kLocalWrite), octets), MrFault::Bounds);
 }
 
 TEST(MemoryRegion, LargerTablePages) {

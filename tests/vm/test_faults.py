@@ -72,15 +72,15 @@ def test_every_failure_in_a_row(vm):
     vm.run(arguments, timeout=60 * vm.slow)
 
 
-def each_step(vm, subs, most=80):
-    """The first, the second, ... command of each sub-module fails once, until what is done meanwhile needs no more."""
+def each_step(vm, subs, fault="cmd-fail={}/any:5", most=80):
+    """The first, the second, ... command of each sub-module is hit once, until what is done meanwhile needs no more."""
     for sub in subs:
         for step in range(most):
             begin = time.monotonic()
-            with faults(vm, f"cmd-fail={sub}/any:5+{step}*1"):
+            with faults(vm, f"{fault.format(sub)}+{step}*1"):
                 yield
                 assert time.monotonic() - begin < 20 * vm.slow, f"command {step} of {sub}"
-                if "cmd-fail" in vm.qom_get("faults"):
+                if vm.qom_get("faults"):
                     break
         else:
             raise AssertionError(f"more than {most} commands")
@@ -88,31 +88,69 @@ def each_step(vm, subs, most=80):
         assert step > 0, "no command"
 
 
-def test_sweep_of_probe(vm):
-    """Every single command between loading and unloading fails once."""
+def sweep_probe(vm, **settings):
     vm.unload_driver()
-    for _ in each_step(vm, (0, 1)):
+    for _ in each_step(vm, (0, 1), **settings):
         vm.run(["modprobe", "erdma"], timeout=30 * vm.slow, check=False)
-        vm.unload_driver()
+        vm.unload_driver(timeout=30 * vm.slow)
         values = counters(vm)
         assert not any(values[name] for name in ("qps", "cqs", "mrs", "eqs")), values
     vm.load_driver()
     workloads.rping(vm, 5)
 
 
+def sweep_verbs(vm, **settings):
+    before = in_use(vm)
+    arguments = [program("rc_ops"), "--only", "immediates", vm.address]
+    for _ in each_step(vm, (0,), **settings):
+        vm.run(arguments, timeout=60 * vm.slow, check=False)
+        if "broken 1" in vm.run("cat /sys/kernel/debug/erdma/*/*", check=False).output:
+            vm.unload_driver(timeout=30 * vm.slow)
+            vm.load_driver()
+        expect_in_use(vm, before)
+    vm.run(arguments, timeout=60 * vm.slow)
+
+
+def test_sweep_of_probe(vm):
+    """Every single command between loading and unloading fails once."""
+    sweep_probe(vm)
+
+
 @pytest.mark.long
 @pytest.mark.limit(900)
 def test_sweep_of_verbs(vm):
     """Every single command of a program that makes a connection fails once; only one that frees something is fatal."""
-    before = in_use(vm)
-    arguments = [program("rc_ops"), "--only", "immediates", vm.address]
-    for _ in each_step(vm, (0,)):
-        vm.run(arguments, timeout=60 * vm.slow, check=False)
-        if "broken 1" in vm.run("cat /sys/kernel/debug/erdma/*/*", check=False).output:
-            vm.unload_driver()
-            vm.load_driver()
-        expect_in_use(vm, before)
-    vm.run(arguments, timeout=60 * vm.slow)
+    sweep_verbs(vm)
+
+
+@pytest.mark.long
+@pytest.mark.limit(1800)
+@pytest.mark.parametrize("sweep", [sweep_probe, sweep_verbs])
+def test_lost_answers(vm, sweep):
+    """The same with answers that never come: each costs the driver its time-out and the device, once."""
+    sweep(vm, fault="cmd-drop={}/any")
+
+
+def test_slow_commands(vm):
+    """Each command takes a tenth of a second: the driver loads and connections work."""
+    vm.unload_driver()
+    with faults(vm, "cmd-slow=0/any:100;cmd-slow=1/any:100"):
+        vm.load_driver()
+        workloads.rping(vm, 5)
+    workloads.rping(vm, 5)
+
+
+@pytest.mark.long
+def test_too_slow_commands(vm):
+    """Answers that come after the driver's patience are as good as none, and one that comes then does no harm."""
+    with faults(vm, "cmd-slow=0/any:20000"):
+        begin = time.monotonic()
+        result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
+        assert result.code != 0 and "FAIL" in result.output
+        assert time.monotonic() - begin < COMMAND_SECONDS + 5 * vm.slow
+        reload_clean(vm, text="")
+    time.sleep(6)
+    workloads.rping(vm, 5)
 
 
 @pytest.mark.parametrize("command", [DESTROY_QP, DESTROY_CQ, DEREG_MR])
