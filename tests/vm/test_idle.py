@@ -6,7 +6,7 @@ import time
 from erdmalab import workloads
 from support import counters, interrupts
 
-SECONDS = 4
+SECONDS = 3
 
 
 def wakeups(vm):

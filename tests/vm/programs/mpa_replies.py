@@ -5,7 +5,9 @@
     mpa_replies.py HOST CONNECT_ONCE [CASE...]
 
 CONNECT_ONCE is the program of that name.  One line for each case; ends 0 if all were as wanted.
+Some cases run at a time, as they mostly wait.
 """
+import concurrent.futures
 import re
 import subprocess
 import sys
@@ -50,9 +52,11 @@ def main():
     host, program, *only = sys.argv[1:]
     bad = 0
     cases = mpa_peer.reply_cases()
-    for name in only or cases:
+    names = only or list(cases)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda name: attempt(host, program, cases[name]), names))
+    for name, (heard, data, request) in zip(names, results):
         case = cases[name]
-        heard, data, request = attempt(host, program, case)
         good = heard in case.want
         if not request or not request[0].startswith(mpa_peer.REQUEST_KEY):
             good, heard = False, f"{heard}, and no request came"
