@@ -2,10 +2,12 @@
 """Large memory regions and all the queues that the adapter has (programs/large.c)."""
 
 import contextlib
+import json
 import re
 
 import pytest
 
+from eadm_tools import EADM, needs_eadm
 from support import expect_in_use, in_use, program, run_cases
 
 TRACING = "/sys/kernel/tracing"
@@ -34,6 +36,28 @@ def test_region(vm, case):
     before = in_use(vm)
     with no_large_pieces(vm):
         run_cases(vm, "large", "--only", case)
+    expect_in_use(vm, before)
+
+
+@pytest.mark.long
+@needs_eadm
+@pytest.mark.parametrize("gib", [2, 64])
+def test_huge_pages(vm, gib):
+    """Memory in huge pages of 2 MiB, each mapped many times: the device's page table has pages of at least that size."""
+    before = in_use(vm)
+    vm.run("echo 4 > /proc/sys/vm/nr_hugepages")
+    try:
+        assert vm.read("/proc/sys/vm/nr_hugepages").strip() == "4", "the guest's memory is too fragmented"
+        result = vm.run([program("large"), "--only", f"{gib}-gib-huge", vm.address], timeout=240 * vm.slow, check=False,
+                        env={"ERDMA_TEST_LOOK": f"{EADM} info mr -j", "ERDMA_TEST_SLOWNESS": str(vm.slow)})
+        assert result.code == 0, result.output
+    finally:
+        vm.run("echo 0 > /proc/sys/vm/nr_hugepages")
+    print([line for line in result.output.splitlines() if line.startswith("#")])
+    regions = json.loads(result.output[result.output.index("{"):result.output.rindex("}") + 1])["mr"]
+    large, = [region for region in regions if region["length"] == gib << 30]
+    # Larger than 2 MiB where huge pages happen to be neighbours; then the region may begin and end inside of one.
+    assert large["page_shift"] >= 21 and 0 <= large["pages"] - (gib << 30 >> large["page_shift"]) <= 1, large
     expect_in_use(vm, before)
 
 

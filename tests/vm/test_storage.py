@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernel consumers: NVMe over Fabrics and NFS between two guests, and in one over the adapter's loopback."""
+"""Kernel consumers: NVMe over Fabrics, iSER and NFS between two guests, and in one over the adapter's loopback."""
 
 import contextlib
 import time
 
 import pytest
 
-from erdmalab.storage import NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
+from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
 from support import counters, expect_in_use, in_use
 from test_wire_faults import link
 
@@ -96,6 +96,19 @@ def test_nvme_cut(pair):
         settle(host_vm, "cat /sys/class/nvme/nvme*/state", "live", "reconnecting", 60)
         assert job.wait(120 * host_vm.slow).code == 0, job.text
         verify(host, size="4M")
+
+
+@pytest.mark.long
+def test_iser(pair):
+    """A SCSI disk of the kernel's iSCSI target, whose data the adapters carry."""
+    with IserTarget(pair[0]) as target, IserHost(pair[1], target) as host:
+        assert pair[1].run(["iscsiadm", "-m", "session"]).output.startswith("iser: ")
+        sent = [counters(machine)["tx_bytes"] for machine in pair]
+        verify(host)
+        moved = [counters(machine)["tx_bytes"] - before for machine, before in zip(pair, sent)]
+        assert min(moved) > 1 << 20, moved
+    for machine in pair:
+        assert counters(machine)["qps"] == 0, "queue pairs outlive the session"
 
 
 def copy_and_compare(server, client):

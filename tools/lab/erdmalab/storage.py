@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Storage of the distribution's kernel over RDMA: NVMe over Fabrics and NFS, each as a context manager."""
+"""Storage of the distribution's kernel over RDMA: NVMe over Fabrics, iSER and NFS, each as a context manager."""
 
 import contextlib
 import json
@@ -100,6 +100,63 @@ class NvmeHost(Disk):
     def __exit__(self, *_):
         self.vm.run(["nvme", "disconnect", "-n", self.target.name], check=False, timeout=60 * self.vm.slow)
         self.vm.run(f"modprobe -r nvme-{self.target.transport}", check=False, timeout=60 * self.vm.slow)
+
+
+class IserTarget:
+    """A SCSI disk in a guest's memory that the kernel's iSCSI target offers over iSER.
+
+    The target listens for TCP at each address that it has iSER at, and the adapter's connections come from a TCP socket
+    at that address, too.  So the target gets its own in a network namespace that nobody else uses.
+    """
+
+    name = "iqn.2026-01.test.erdma:disk"
+
+    def __init__(self, vm, megabytes=32, port=3260):
+        self.vm, self.megabytes, self.portal = vm, megabytes, f"{vm.address}:{port}"
+        self.disk = f"{CONFIG}/target/core/rd_mcp_0/test"
+        self.root = f"{CONFIG}/target/iscsi/{self.name}"
+
+    def __enter__(self):
+        self.vm.run(f"""set -e
+mountpoint -q {CONFIG} || mount -t configfs none {CONFIG}
+modprobe -a target_core_mod iscsi_target_mod ib_isert
+mkdir -p {self.disk} {CONFIG}/target/iscsi
+echo rd_pages={self.megabytes * 256} > {self.disk}/control; echo 1 > {self.disk}/enable
+mkdir -p {self.root}/tpgt_1; cd {self.root}/tpgt_1
+echo 0 > attrib/authentication; echo 1 > attrib/generate_node_acls; echo 1 > attrib/cache_dynamic_acls
+echo 0 > attrib/demo_mode_write_protect
+mkdir lun/lun_0; ln -s {self.disk} lun/lun_0/disk
+unshare -n sh -ec 'ip link set lo up; ip addr add {self.vm.address}/32 dev lo; mkdir np/{self.portal}'
+echo 1 > np/{self.portal}/iser; echo 1 > enable""", timeout=60 * self.vm.slow)
+        return self
+
+    def __exit__(self, *_):
+        self.vm.run(f"""cd {self.root}/tpgt_1; echo 0 > enable; echo 0 > np/{self.portal}/iser; rmdir np/{self.portal}
+rm lun/lun_0/disk; rmdir lun/lun_0 {self.root}/tpgt_1 {self.root} {CONFIG}/target/iscsi {self.disk}
+modprobe -r ib_isert iscsi_target_mod""", check=False, timeout=60 * self.vm.slow)
+
+
+class IserHost(Disk):
+    """The other end: a SCSI disk of open-iscsi."""
+
+    def __init__(self, vm, target):
+        super().__init__(vm)
+        self.node = f"iscsiadm -m node -T {target.name} -p {target.portal}"
+
+    def __enter__(self):
+        self.vm.run(f"""set -e
+modprobe -a ib_iser sd_mod; mkdir -p /etc/iscsi /run/lock/iscsi
+echo InitiatorName=iqn.2026-01.test.erdma:host > /etc/iscsi/initiatorname.iscsi; pidof iscsid > /dev/null || iscsid
+{self.node} -o new; {self.node} -o update -n iface.transport_name -v iser; {self.node} --login""",
+                    timeout=60 * self.vm.slow)
+        blocks = "/sys/class/iscsi_session/session*/device/target*/*/block/"
+        settle(self.vm, f"ls -d {blocks}*", "/sd", "the disk")
+        self.device = "/dev/" + self.vm.run(f"ls {blocks}").output.split()[0]
+        return self
+
+    def __exit__(self, *_):
+        self.vm.run(f"{self.node} --logout; {self.node} -o delete; iscsiadm -k 0; modprobe -r ib_iser", check=False,
+                    timeout=60 * self.vm.slow)
 
 
 @contextlib.contextmanager
