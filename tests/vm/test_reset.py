@@ -3,6 +3,8 @@
 
 import time
 
+import pytest
+
 from erdmalab import workloads
 from support import bdf, counters, program
 from test_faults import expect_broken, faults, watch_events
@@ -72,6 +74,7 @@ os.pwrite(space, old, 0x3e)
     workloads.rping(vm, 5)
 
 
+@pytest.mark.stock_kernel  # the debug one is built without power management
 def test_sleep_refused(vm):
     """The machine does not fall asleep under the driver, and everything goes on as if nothing had been."""
     jobs = start_traffic(vm)
