@@ -26,6 +26,9 @@ class Tables(unittest.TestCase):
         self.assertEqual(rows(HEAD + GOOD), [
             {"bytes": 2, "iterations": 20, "peak": 0.09, "average": 0.07, "message_rate": 0.038784}])
 
+    def test_slow(self):
+        self.assertEqual(rows(HEAD + " 2  20  0.01  0.00  0.002061\n")[0]["average"], 0)
+
     def test_frequency_unknown(self):
         for zero in (ZERO, " 4  20  inf  inf  inf\n", " 4  20  -nan  -nan  -nan\n"):
             good, bad = rows(HEAD + GOOD + zero, TOLD)

@@ -58,6 +58,7 @@ def test_command_fails(vm, command, error):
     vm.run(arguments, timeout=60 * vm.slow)
 
 
+@pytest.mark.long
 def test_every_failure_in_a_row(vm):
     """The n-th command of each kind fails, for every n that a connection needs."""
     before = in_use(vm)

@@ -55,6 +55,7 @@ def test_benchmark_killed(vm, name, options, victim):
     expect_in_use(vm, before)
 
 
+@pytest.mark.long
 def test_kill_storm(vm):
     """Many programs at once, all killed at the same moment, several times."""
     before = in_use(vm)

@@ -250,7 +250,7 @@ def memory(vm):
 
 
 @pytest.mark.limit(900)
-@pytest.mark.parametrize("cycles", [5, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("cycles", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_reload(vm, cycles):
     """Cycles of load, traffic, unload leave nothing behind; twenty of them find a single lost object per cycle."""
     vm.unload_driver()

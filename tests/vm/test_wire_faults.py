@@ -24,7 +24,7 @@ def link(machine, text):
 
 @pytest.mark.limit(500)
 @pytest.mark.parametrize("text", [
-    pytest.param("both:loss=1%;seed=3", id="loss"),
+    pytest.param("both:loss=1%;seed=3", id="loss", marks=pytest.mark.long),
     pytest.param("both:reorder=5%,duplicate=2%,jitter=2ms,delay=3ms;seed=4", id="reorder-duplicate-jitter",
                  marks=pytest.mark.long),
     pytest.param("to-wire:loss=2%,corrupt=1%;seed=5", id="loss-corrupt")])
