@@ -272,8 +272,8 @@ def test_reload(vm, cycles):
                          r"kernfs|bio|pool_workqueue|fs_cache|eventpoll|sock_|TCP|UNIX|numa|trace|ebitmap|avtab|kmalloc-rcl")
     grown = {name: f"{before[0].get(name, 0)} -> {value}" for name, value in slabs.items()
              if not ignored.search(name) and value - before[0].get(name, 0) >= 20 + before[0].get(name, 0) // 20}
-    # KASAN keeps freed objects for a while; on the debug kernel kmemleak is the judge.
-    assert vm.kernel.debug or not grown, f"slab caches: {grown}"
+    # A few cycles cannot be told from that; KASAN keeps freed objects for a while, and there kmemleak is the judge.
+    assert cycles < 20 or vm.kernel.debug or not grown, f"slab caches: {grown}"
     leaks = vm.kmemleak()
     assert not leaks, leaks
 
