@@ -129,7 +129,7 @@ class Machine:
 @contextlib.contextmanager
 def scratch(name, base, extra):
     """A Machine in a copy of the root named base, which has headers of 6.1 and the packages extra."""
-    kernel = roots.headers("6.1")[1][0]
+    kernel = roots.headers("6.1")[1]
     original = roots.make("bookworm", base, [f"linux-headers-{kernel}", *extra])
     path = roots.path_of(f"scratch-{name}")
     if os.path.exists(path):

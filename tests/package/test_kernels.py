@@ -8,6 +8,6 @@ from erdmalab import matrix, roots
 
 @pytest.mark.parametrize("name", roots.KERNELS)
 def test_builds_without_warnings(name):
-    built = matrix.build_module(name, roots.headers(name)[1][0], fresh=True)
+    built = matrix.build_module(name, roots.headers(name)[1], fresh=True)
     print(built)
     assert not built.warnings

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Paths, errors and small helpers that every part of the lab uses."""
 
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -85,6 +87,15 @@ def call(command, timeout, cwd=None, env=None, log=None, quiet=False):
     finally:
         if log:
             sink.close()
+
+
+@contextlib.contextmanager
+def alone(path):
+    """Within this block, no other process is in one that names the same file; several tests run at a time."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def tail(path, lines=30):

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from .common import ROOT, LabError, call, say
+from .common import BUILD, ROOT, LabError, alone, call, say
 
 LIST = os.path.join(ROOT, "tools", "lab", "packages.txt")
 
@@ -95,15 +95,19 @@ def install(names):
         call(update, 600, env=environment)
         code = call(command, 3600, env=environment)
     if code:
-        raise LabError(f"'{' '.join(command)}' failed with exit code {code}")
+        raise LabError(f"apt-get cannot install {len(names)} packages that are missing (exit code {code}); the lines above "
+                       "say why: is the package archive within reach, is there room on the disk?")
 
 
 def ensure(section=None):
     """Install what is missing; quick when nothing is.  Returns the number of packages installed."""
-    absent = missing(wanted(section))
-    if absent:
-        install(absent)
-        left = missing(absent)
-        if left:
-            raise LabError(f"apt-get succeeded but these are still missing: {' '.join(left)}")
-    return len(absent)
+    if not missing(wanted(section)):
+        return 0
+    with alone(os.path.join(BUILD, "packages.lock")):
+        absent = missing(wanted(section))
+        if absent:
+            install(absent)
+            left = missing(absent)
+            if left:
+                raise LabError(f"apt-get succeeded but these are still missing: {' '.join(left)}")
+        return len(absent)

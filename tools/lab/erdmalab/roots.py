@@ -6,7 +6,6 @@ such a machine.  Roots are kept in build/roots/ and made anew when their recipe 
 """
 
 import collections
-import hashlib
 import os
 import re
 import shlex
@@ -15,7 +14,7 @@ import subprocess
 import tempfile
 
 from . import packages
-from .common import BUILD, LabError, call, say, tail
+from .common import BUILD, LabError, alone, call, say, tail
 
 ROOTS = os.path.join(BUILD, "roots")
 MIRROR = "http://deb.debian.org/debian"
@@ -77,10 +76,16 @@ def make(release, name=None, extra=()):
     """Make the root of a release with further packages, if it is not there; returns its path."""
     path = path_of(name or release)
     text = recipe(release, extra)
-    if stamped(path, text) and os.path.isdir(path):
-        return path
+    with alone(path + ".lock"):
+        if not stamped(path, text) or not os.path.isdir(path):
+            bootstrap(release, path, extra)
+            with open(path + ".stamp", "w", encoding="utf-8") as stamp:
+                stamp.write(text)
+    return path
+
+
+def bootstrap(release, path, extra):
     packages.ensure("roots")
-    os.makedirs(ROOTS, exist_ok=True)
     if os.path.exists(path):
         remove(path)
     log = path + ".log"
@@ -95,9 +100,6 @@ def make(release, name=None, extra=()):
                release, path, *lines]
     if call(command, 2400, log=log):
         raise LabError(f"mmdebstrap failed for {release}; {log} ends with:\n{tail(log, 15)}")
-    with open(path + ".stamp", "w", encoding="utf-8") as stamp:
-        stamp.write(text)
-    return path
 
 
 # In a mount namespace of its own, so that nothing stays mounted whatever happens.  Arguments: root,
@@ -151,46 +153,42 @@ def checked(root, command, timeout, **keywords):
 # ---- kernels --------------------------------------------------------------------------------
 
 
-def header_packages(root, suite):
-    """Names of the suite's newest header packages, one for each flavour."""
-    names = []
-    for flavour in FLAVOURS:
-        text = checked(root, ["apt-get", "-s", "install", f"linux-headers-{flavour}/{suite}"], 120)
-        # What the metapackage stands for is either among the new packages or installed already.
-        found = re.findall(rf"^Inst (linux-headers-\d\S*-{flavour}) ", text, re.M)
-        if not found:
-            shown = checked(root, ["apt-cache", "show", f"linux-headers-{flavour}/{suite}"], 60)
-            found = re.findall(rf"linux-headers-\d\S*?-{flavour}\b", shown)
-        found = [name for name in found if flavour != "amd64" or not re.search(r"-(cloud|rt)-", name)]
-        if not found:
-            raise LabError(f"{suite} has no linux-headers-{flavour}")
-        names.append(found[0])
-    return names
+def header_package(root, suite, flavour):
+    """Name of the suite's newest header package."""
+    text = checked(root, ["apt-get", "-s", "install", f"linux-headers-{flavour}/{suite}"], 120)
+    # What the metapackage stands for is either among the new packages or installed already.
+    found = re.findall(rf"^Inst (linux-headers-\d\S*-{flavour}) ", text, re.M)
+    if not found:
+        shown = checked(root, ["apt-cache", "show", f"linux-headers-{flavour}/{suite}"], 60)
+        found = re.findall(rf"linux-headers-\d\S*?-{flavour}\b", shown)
+    found = [name for name in found if flavour != "amd64" or not re.search(r"-(cloud|rt)-", name)]
+    if not found:
+        raise LabError(f"{suite} has no linux-headers-{flavour}")
+    return found[0]
 
 
-def headers(name):
-    """(root, [release strings]) of a supported kernel, its headers installed in its release's root."""
+def headers(name, flavour=FLAVOURS[0]):
+    """(root, release string) of a supported kernel, its headers installed in its release's root."""
     kernel = KERNELS[name]
     root = make(kernel.release)
-    cache = os.path.join(ROOTS, f"headers-{name}")
-    releases = []
-    if os.path.exists(cache) and os.path.getmtime(cache) > os.path.getmtime(root + ".stamp"):
-        with open(cache, encoding="utf-8") as text:
-            releases = text.read().split()
-    if not releases:
-        say(f"installing the headers of {name} in {os.path.relpath(root)}")
-        wanted = header_packages(root, kernel.suite)
-        checked(root, ["apt-get", "-q", "-y", "install", *wanted], 1200)
-        releases = [package[len("linux-headers-"):] for package in wanted]
+    cache = os.path.join(ROOTS, f"headers-{name}-{flavour}")
+    with alone(root + ".lock"):
+        if os.path.exists(cache) and os.path.getmtime(cache) > os.path.getmtime(root + ".stamp"):
+            with open(cache, encoding="utf-8") as text:
+                return root, text.read()
+        say(f"installing the headers of {name} {flavour} in {os.path.relpath(root)}")
+        package = header_package(root, kernel.suite, flavour)
+        # Some releases' headers bring the kernel along; nothing starts from its RAM disk here.
+        checked(root, ["apt-get", "-q", "-y", "install", package], 1200, environment={"INITRD": "No"})
+        release = package[len("linux-headers-"):]
         with open(cache, "w", encoding="utf-8") as out:
-            out.write("\n".join(releases))
-    return root, releases
+            out.write(release)
+    return root, release
 
 
 def unpacked_image(name):
     """Directory with the unpacked image and modules of a supported kernel's plain flavour."""
-    root, releases = headers(name)
-    release = releases[0]
+    root, release = headers(name)
     tree = os.path.join(BUILD, "kernel", f"image-{release}")
     if os.path.exists(tree + ".stamp"):
         return tree
