@@ -167,7 +167,8 @@ uint64_t erdma_dev_counter(const struct erdma_dev *dev, size_t index);
  * Fault injection (run time).  Text grammar, several separated by ';', empty clears all:
  *   cmd-drop=SUB/OP[+SKIP][*COUNT]   the command is consumed and never completed (driver sees a time-out)
  *   cmd-fail=SUB/OP:STATUS[+SKIP][*COUNT]   the command completes with STATUS and has no effect
- *   cmd-slow=SUB/OP:MS[+SKIP][*COUNT]   the command is executed at once and its completion comes MS (1..600000) later
+ *   cmd-slow=SUB/OP:MS[+SKIP][*COUNT]   the command is executed at once and its completion comes MS (1..600000) later,
+ *                                 while fewer than 128 wait
  *   irq-lose=VECTOR[+SKIP][*COUNT]   an interrupt of this vector, or "any", is not sent
  *   db-lose=KIND[+SKIP][*COUNT]   a doorbell is not heard; KIND is sq, rq, cq, eq (CEQs, AEQ, command EQ) or cmd (its SQ)
  *   post=QUEUE:WORD,...[*COUNT]   once, now: an entry as it stands, but for the owner bit, goes to the end of a queue:

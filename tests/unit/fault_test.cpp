@@ -227,6 +227,16 @@ TEST(Fault, SlowCommandsAreAnsweredLater) {
     EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF) << "a reset device answers nothing any more";
 }
 
+TEST(Fault, AnswersThatWaitAreBounded) {
+    Machine m;
+    m.guest.bringUp();
+    ASSERT_EQ(m.device.setFaults("cmd-slow=1/any:600000"), std::nullopt);
+    for (unsigned i = 0; i < 128; ++i)
+        ASSERT_EQ(m.guest.status(1, 2), UINT32_MAX) << i;
+    for (unsigned i = 0; i < 3; ++i)
+        EXPECT_EQ(m.guest.status(1, 2), 0u) << "one more than a driver waits for is answered at once";
+}
+
 TEST(Fault, StuckInitialisation) {
     Machine m;
     ASSERT_EQ(m.device.setFaults("init-stuck"), std::nullopt);

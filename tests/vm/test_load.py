@@ -266,14 +266,16 @@ def test_reload(vm, cycles):
     slabs, areas, ours = memory(vm)
     assert not ours, f"vmalloc areas of the unloaded driver: {ours}"
     assert areas - before[1] < 10, f"vmalloc areas: {before[1]} -> {areas}"
-    # One object lost in each of twenty cycles makes 20; the caches of files and processes breathe on their own.
+    # One object lost in each of twenty cycles makes 20; the caches of files and processes breathe on their own, others by
+    # a few pages, so that fewer cycles find only what loses many.
+    least, part = (20, 20) if cycles >= 20 else (200, 5)
     ignored = re.compile(r"inode|dentry|task_struct|signal|sighand|files|mm_struct|vm_area|anon_vma|filp|cred|pid|"
                          r"buffer_head|radix|maple|lsm|9p|ext4|proc_|seq_file|names_cache|skbuff|shmem|vmap_area|"
                          r"kernfs|bio|pool_workqueue|fs_cache|eventpoll|sock_|TCP|UNIX|numa|trace|ebitmap|avtab|kmalloc-rcl")
     grown = {name: f"{before[0].get(name, 0)} -> {value}" for name, value in slabs.items()
-             if not ignored.search(name) and value - before[0].get(name, 0) >= 20 + before[0].get(name, 0) // 20}
-    # A few cycles cannot be told from that; KASAN keeps freed objects for a while, and there kmemleak is the judge.
-    assert cycles < 20 or vm.kernel.debug or not grown, f"slab caches: {grown}"
+             if not ignored.search(name) and value - before[0].get(name, 0) >= least + before[0].get(name, 0) // part}
+    # KASAN keeps freed objects for a while; on the debug kernel kmemleak is the judge.
+    assert vm.kernel.debug or not grown, f"slab caches: {grown}"
     leaks = vm.kmemleak()
     assert not leaks, leaks
 
