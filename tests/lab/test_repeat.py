@@ -31,16 +31,27 @@ class Repeat(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.run_path = folder.name
         self.first = os.path.join(folder.name, "first.xml")
+        self.status = os.path.join(folder.name, "exit-status")
+        self.ended(1)
+
+    def ended(self, status):
+        with open(self.status, "w", encoding="ascii") as file:
+            file.write(str(status))
 
     def test_what_is_repeated(self):
-        self.assertEqual(testing.repeatable(junit(self.first, a="", b=FAILURE, c='<error/><failure/>')),
+        self.assertEqual(testing.repeatable(junit(self.first, a="", b=FAILURE, c='<error/><failure/>'), self.status),
                          ["test_some::b", "test_some::c"])
 
     def test_what_is_not(self):
         for cases in ({"a": ""}, {"a": FAILURE, "b": GUEST + FAILURE},
                       {str(number): FAILURE for number in range(testing.MOST_REPEATED + 1)}):
-            self.assertEqual(testing.repeatable(junit(self.first, **cases)), [])
-        self.assertEqual(testing.repeatable(os.path.join(self.run_path, "none")), [])
+            self.assertEqual(testing.repeatable(junit(self.first, **cases), self.status), [])
+        none = os.path.join(self.run_path, "none")
+        self.assertEqual(testing.repeatable(none, self.status), [])
+        self.assertEqual(testing.repeatable(junit(self.first, a=FAILURE), none), [])
+        for status in (0, 2, 3, 4, 5):  # pytest did not get to the end of the tests
+            self.ended(status)
+            self.assertEqual(testing.repeatable(self.first, self.status), [])
 
     def repeat(self, **second):
         """The tally, ctest's code and the report when a and b failed first."""
@@ -60,7 +71,7 @@ class Repeat(unittest.TestCase):
             return int(any(second.values()))
 
         with mock.patch.object(testing, "stream", stream), contextlib.redirect_stdout(io.StringIO()):
-            code = testing.repeat(testing.repeatable(self.first), self.run_path, tally, [],
+            code = testing.repeat(testing.repeatable(self.first, self.status), self.run_path, tally, [],
                                   {"PYTEST_ADDOPTS": f"--junitxml {self.first} -n 2"}, 0)
         with contextlib.redirect_stdout(io.StringIO()) as text:
             result = testing.report(tally, self.run_path, 1)

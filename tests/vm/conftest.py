@@ -196,9 +196,14 @@ def lab(request):
     return lab_of(request.config)
 
 
-def pytest_sessionfinish(session):
+def pytest_sessionfinish(session, exitstatus):
     if session.config.lab:
         session.config.lab.stop()
+    run = os.environ.get("ERDMA_LAB_RUN")
+    if run and "PYTEST_XDIST_WORKER" not in os.environ:
+        # For ./lab test: ctest passes on only that it is not 0.
+        with open(os.path.join(run, "exit-status"), "w", encoding="ascii") as file:
+            file.write(str(int(exitstatus)))
 
 
 def pytest_collection_modifyitems(config, items):

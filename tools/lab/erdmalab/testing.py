@@ -86,13 +86,18 @@ def stream(command, deadline, environment, strip):
         process.stdout.close()
 
 
-def repeatable(path):
+def repeatable(path, status):
     """The failed cases of a JUnit file as "module::name", if it makes sense to repeat them, otherwise nothing.
+
+    status names the file with pytest's exit status: 1 says that all tests ran and some failed.
 
     They may be accidents: guests side by side on a machine that others use as well see seconds pass at once.  What a
     guest's kernel or QEMU reported is none, and neither are many failures.
     """
     try:
+        with open(status, encoding="ascii") as file:
+            if file.read() != "1":
+                return []
         cases = list(ElementTree.parse(path).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError):
         return []
@@ -145,7 +150,7 @@ def test(kinds=(), pattern=None, kernel_name=None, long=False):
         if kind in PYTEST:
             if os.path.exists(pytest_junit):
                 tally.add_junit(pytest_junit)
-                again = repeatable(pytest_junit) if kind == "vm" else []
+                again = repeatable(pytest_junit, os.path.join(run, "exit-status")) if kind == "vm" else []
                 if again:
                     code = repeat(again, run, tally, command, environment, deadline)
             elif code or not os.path.exists(junit):
