@@ -38,10 +38,12 @@ boots without the adapter and loads nothing, to try the lab itself; pairs of gue
 """
 
 import contextlib
+import ctypes
+import faulthandler
 import itertools
 import os
-import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -294,16 +296,22 @@ def pytest_runtest_protocol(item):
     limit = marker.args[0] if marker else 300
     if item.config.getoption("--kernel") == "debug":
         limit *= 4
-    name = item.name
+    name, thread = item.name, threading.get_ident()
 
-    def expired(_number, _frame):
-        raise LabTimeout(f"{name} took longer than {limit} s")
+    class Expired(LabTimeout):
+        def __init__(self):
+            super().__init__(f"{name} took longer than {limit} s")
 
-    before = signal.signal(signal.SIGALRM, expired)
-    signal.alarm(int(limit))
+    # Not a signal: now and then xdist runs its tests in another thread than the main one, which alone may use them.
+    timer = threading.Timer(limit, ctypes.pythonapi.PyThreadState_SetAsyncExc,
+                            (ctypes.c_ulong(thread), ctypes.py_object(Expired)))
+    timer.daemon = True
+    timer.start()
+    # An exception does not end a call that blocks.
+    faulthandler.dump_traceback_later(limit + 120, exit=True, file=sys.__stderr__)
     yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    faulthandler.cancel_dump_traceback_later()
+    timer.cancel()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -81,9 +81,19 @@ LATENCY = ["ib_write_lat", "ib_read_lat", "ib_send_lat"]
 
 # -a, or the sizes that differ in kind: inline, less than a page, many pages.
 SOME_SIZES = [pytest.param("some", id="some"), pytest.param("all", id="all", marks=pytest.mark.long)]
+# Latency tests, and tests with events, that run here each time.  The others run between two guests each time
+# (test_wire_programs.py), and here in the long run.
+HERE = {"ib_write_lat"}
+EVENTS_HERE = {"ib_read_lat", "ib_send_lat"}
+
+
+def here(name, each_time, sizes):
+    return [*sizes.marks, *([] if name in each_time else [pytest.mark.long])]
+
+
 # Whoever moves most data goes through all sizes each time.
 PROGRAMS = [pytest.param(name, "all") for name in BANDWIDTH] + \
-           [pytest.param(name, *sizes.values, marks=sizes.marks) for name in LATENCY for sizes in SOME_SIZES]
+           [pytest.param(name, *sizes.values, marks=here(name, HERE, sizes)) for name in LATENCY for sizes in SOME_SIZES]
 
 
 def expect_sizes(name, sizes, options, server, client=None):
@@ -109,8 +119,9 @@ def test_perftest(vm, name, sizes):
 WITH_EVENTS = [("ib_read_bw", 20), ("ib_send_bw", 1000), ("ib_read_lat", 20), ("ib_send_lat", 20)]
 
 
-@pytest.mark.parametrize("sizes", SOME_SIZES)
-@pytest.mark.parametrize("name, iterations", WITH_EVENTS)
+@pytest.mark.parametrize("name, iterations, sizes", [
+    pytest.param(name, iterations, *sizes.values, marks=here(name, EVENTS_HERE, sizes))
+    for name, iterations in WITH_EVENTS for sizes in SOME_SIZES])
 def test_perftest_events(vm, name, iterations, sizes):
     before, count = in_use(vm), interrupts(vm)
     expect_sizes(name, sizes, ["-e", "-n", iterations], vm)
