@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, VERSION, copy_of_tree, deb, install, repacked
+from conftest import BUILD, VERSION, copy_of_tree, deb, install, repacked, shrink
 
 NEWER, BROKEN = "9.0.1", "9.0.2"
 STATE = {}
@@ -63,7 +63,8 @@ def test_upgrade_keeps_configuration(machine, packages):
 
 def test_broken_build_keeps_the_old_module(machine, packages):
     def spoil(tree):
-        with open(os.path.join(tree, "src", "erdma_main.c"), "a", encoding="utf-8") as out:
+        shrink(tree)
+        with open(os.path.join(tree, "src", "erdma.c"), "a", encoding="utf-8") as out:
             out.write("#error \"spoilt on purpose\"\n")
     result = install(machine, repacked(packages, BROKEN, spoil), check=False)
     assert result.returncode
@@ -71,7 +72,7 @@ def test_broken_build_keeps_the_old_module(machine, packages):
     assert f"version {BROKEN} was not built for {machine.kernel}" in result.stdout
     assert "dpkg --configure erdma-dkms" in result.stdout
     # Half configured now; once the reason is gone, that command mends it.
-    source = machine.file(f"usr/src/erdma-{BROKEN}", "src", "erdma_main.c")
+    source = machine.file(f"usr/src/erdma-{BROKEN}", "src", "erdma.c")
     with open(source, encoding="utf-8") as text:
         content = text.read()
     with open(source, "w", encoding="utf-8") as out:
@@ -124,7 +125,8 @@ def test_foreign_stack_is_told(machine):
         shutil.rmtree(os.path.dirname(foreign))
 
 
-# Little room in DKMS's directory, or in the compiler's, while a package is installed.
+# Little room in DKMS's directory, or in the compiler's, while a package is installed.  In the first this small driver
+# could be compiled, and DKMS would not notice that there is no room for a copy of it.
 FULL = {
     "packages": """
         mkdir -p /mnt/real && mount --bind /var/lib/dkms /mnt/real

@@ -6,9 +6,9 @@ import os
 import re
 import subprocess
 
-from conftest import TOP, VERSION, build_rpms
+from conftest import TOP, VERSION, build_rpms, shrink
 
-NEWER = "9.0.1"
+NEWER, NEWEST = "9.0.1", "9.0.2"
 
 
 def rpm(folder, name, version=VERSION):
@@ -17,12 +17,16 @@ def rpm(folder, name, version=VERSION):
     return found[0]
 
 
-def newer(tree):
-    """Make the tree a later version, which has something to say in a configuration file."""
-    with open(os.path.join(tree, "VERSION"), "w", encoding="utf-8") as out:
-        out.write(f"{NEWER}\n")
-    with open(os.path.join(tree, "packaging", "modprobe.conf"), "a", encoding="utf-8") as out:
-        out.write("# A newer package's remark.\n")
+def later(machine, version):
+    """Path in the machine of a later version's package, which has something to say in a configuration file."""
+    def change(tree):
+        shrink(tree)
+        with open(os.path.join(tree, "VERSION"), "w", encoding="utf-8") as out:
+            out.write(f"{version}\n")
+        with open(os.path.join(tree, "packaging", "modprobe.conf"), "a", encoding="utf-8") as out:
+            out.write("# A newer package's remark.\n")
+    built = build_rpms(f"rpm-{version}", "driver", change)
+    return machine.put(rpm(built, "erdma-dkms", version), f"srv/packages/{version}.rpm")
 
 
 def test_rpmlint(rpms):
@@ -44,8 +48,7 @@ def test_install_builds_the_module(machine, rpms):
 def test_upgrade(machine):
     with open(machine.file("etc/modprobe.d/erdma.conf"), "a", encoding="utf-8") as text:
         text.write("options erdma vectors=4\n")
-    package = machine.put(rpm(build_rpms("rpm-newer", "driver", newer), "erdma-dkms", NEWER), "srv/packages/newer.rpm")
-    result = machine.run("rpm", "-U", "--nodeps", package)
+    result = machine.run("rpm", "-U", "--nodeps", later(machine, NEWER))
     print(result.stdout)
     assert machine.module() == NEWER
     status = machine.run("dkms", "status", "erdma").stdout
@@ -57,22 +60,23 @@ def test_upgrade(machine):
 
 
 def test_upgrade_that_does_not_build(machine):
-    """Back to the first version, while there is no compiler."""
+    """While there is no compiler."""
+    package = later(machine, NEWEST)
     compiler = machine.file("usr/bin/gcc-12")
     os.rename(compiler, compiler + ".hidden")
     try:
-        result = machine.run("rpm", "-U", "--oldpackage", "--nodeps", "/srv/packages/erdma-dkms.rpm", check=False)
+        result = machine.run("rpm", "-U", "--nodeps", package, check=False)
     finally:
         os.rename(compiler + ".hidden", compiler)
     print(result.stdout)
     assert "the compiler gcc-12 is missing; install it" in result.stdout
-    assert f"version {VERSION} was not built for {machine.kernel}" in result.stdout
+    assert f"version {NEWEST} was not built for {machine.kernel}" in result.stdout
     assert f"{machine.kernel} keeps the module of version {NEWER}" in result.stdout
     assert machine.module() == NEWER
     # Once the reason is gone, what the message says mends it.
     advice = re.search(r"dkms install --force \S+ -k \S+", result.stdout)[0]
     machine.run("/bin/sh", "-e", "-c", advice)
-    assert machine.module() == VERSION
+    assert machine.module() == NEWEST
 
 
 def test_erase_removes_it(machine):

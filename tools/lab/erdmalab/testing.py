@@ -140,8 +140,8 @@ def test(kinds=(), pattern=None, kernel_name=None, long=False):
             command += ["-V"]
             options = ["--junitxml", pytest_junit, *(["-k", pattern] if pattern else []),
                        *(["--long"] if long and kind == "vm" else [])]
-            if kind == "vm" and workers() > 1:
-                options += ["-n", str(workers())]
+            if workers() > 1:
+                options += ["-n", str(workers()), *(["--dist", "loadfile"] if kind == "package" else [])]
             environment["PYTEST_ADDOPTS"] = shlex.join(options)
         elif pattern and kind != "unit":
             command += ["-R", pattern]
