@@ -64,8 +64,8 @@ def test_replies_by_hand(vm):
     """Replies of every kind of wrongness end the connect in bounded time with the event that fits."""
     before = in_use(vm)
     script = os.path.join(SOURCES, "mpa_replies.py")
-    print(check_lines(vm.run(["/usr/bin/python3", script, vm.address, program("connect_once")],
-                             timeout=150 * vm.slow, check=False)), "cases")
+    print(check_lines(vm.run(["/usr/bin/python3", script, vm.address, program("connect_once")], timeout=150 * vm.slow,
+                             check=False, env={"ERDMA_TEST_SLOWNESS": str(vm.slow)})), "cases")
     expect_in_use(vm, before, limit=40)
     workloads.rping(vm, 5)
 

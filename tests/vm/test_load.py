@@ -21,6 +21,10 @@ def wait(what, condition, seconds):
         time.sleep(0.2)
 
 
+def built_in(vm, module):
+    return vm.run(["modinfo", "-n", module]).output.strip() == "(builtin)"
+
+
 def test_modinfo(vm):
     text = vm.run(["modinfo", "erdma"]).output
     fields = {}
@@ -31,7 +35,8 @@ def test_modinfo(vm):
     assert any(re.match(r"pci:v00001DEDd0000107Fsv\*", alias) for alias in fields["alias"]), fields["alias"]
     with open(os.path.join(ROOT, "VERSION"), encoding="ascii") as version:
         assert fields["version"] == [version.read().strip()]
-    assert {"ib_core", "ib_uverbs"} <= set(fields["depends"][0].split(",")), fields["depends"]
+    for name in {"ib_core", "ib_uverbs"} - set(fields["depends"][0].split(",")):
+        assert built_in(vm, name), fields["depends"]
     assert fields["description"] and fields["author"]
     parameters = set(vm.run("ls /sys/module/erdma/parameters").output.split())
     described = {value.partition(":")[0]: value.partition(":")[2] for value in fields["parm"]}
@@ -121,6 +126,8 @@ def test_unload_under_traffic(vm):
 
 def test_without_rdma_core(vm):
     """Without the kernel's RDMA modules the driver refuses to load and the log says why; modprobe brings them."""
+    if built_in(vm, "ib_core"):
+        pytest.skip("the RDMA core is built into this kernel")
     vm.unload_driver()
     path = vm.run(["modinfo", "-n", "erdma"]).output.strip()
     needed = vm.run("lsmod | awk '$1 ~ /^(rdma_|ib_|iw_)/ {print $1}'").output.split()

@@ -5,9 +5,10 @@
     mpa_replies.py HOST CONNECT_ONCE [CASE...]
 
 CONNECT_ONCE is the program of that name.  One line for each case; ends 0 if all were as wanted.
-Some cases run at a time, as they mostly wait.
+Some cases run at a time, as they mostly wait.  Everybody's patience is multiplied by ERDMA_TEST_SLOWNESS.
 """
 import concurrent.futures
+import os
 import re
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import threading
 
 import mpa_peer
 
+SLOWNESS = int(os.environ.get("ERDMA_TEST_SLOWNESS", "1"))
+
 
 def attempt(host, program, case):
     """What the application heard, as a word and the private data, when the peer answers like `case`."""
     with mpa_peer.socket.create_server((host, 0)) as server:
-        server.settimeout(20)
+        server.settimeout(20 * SLOWNESS)
         port = server.getsockname()[1]
         request = []
 
@@ -31,7 +34,7 @@ def attempt(host, program, case):
                 except OSError:
                     return
                 with sock:
-                    sock.settimeout(25)
+                    sock.settimeout(25 * SLOWNESS)
                     octets, _, _ = mpa_peer.read_frame(sock, mpa_peer.REQUEST_KEY)
                     request.append(octets)
                     mpa_peer.send(sock, case)
@@ -39,7 +42,8 @@ def attempt(host, program, case):
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        result = subprocess.run([program, host, str(port)], stdout=subprocess.PIPE, timeout=60, text=True, check=False)
+        result = subprocess.run([program, host, str(port)], stdout=subprocess.PIPE, timeout=70 * SLOWNESS, text=True,
+                                check=False)
         server.shutdown(2)
     thread.join(10)
     match = re.match(r"(\w+) (-?\d+) (\w*)$", result.stdout.splitlines()[0] if result.stdout else "")
