@@ -90,6 +90,8 @@ struct erdma_eq {
 	struct erdma_dbrec rec;
 	u64 events;		/* entries consumed, for statistics */
 	u64 bad_events;		/* entries that named nothing we know */
+	bool waiting;		/* at the last erdma_eqs_look() there was an event, */
+	u32 waiting_ci;		/* at this position */
 };
 
 struct erdma_ceq {
@@ -483,6 +485,8 @@ void erdma_eq_free(struct erdma_adapter *ad, struct erdma_eq *eq);
 /* Entry at the consumer index if valid (owner checked, dma_rmb done), else NULL; the caller advances eq->ci. */
 const void *erdma_eq_peek(struct erdma_eq *eq);
 void erdma_eq_rearm(struct erdma_eq *eq);
+/* Repairs lost interrupts of AEQ and CEQs from the second call on.  May sleep; one caller, interrupts requested. */
+void erdma_eqs_look(struct erdma_adapter *ad);
 int erdma_vectors_alloc(struct erdma_adapter *ad);	/* sets ad->vectors */
 void erdma_vectors_free(struct erdma_adapter *ad);
 int erdma_common_irq_request(struct erdma_adapter *ad);	/* vector 0; command queue and AEQ must be set up */

@@ -61,6 +61,37 @@ void erdma_eq_rearm(struct erdma_eq *eq)
 	erdma_ring_doorbell(&eq->rec, eq->db, ERDMA_DB_EQ_ARM | FIELD_PREP(ERDMA_DB_EQ_CI, eq->ci & 0xffff));
 }
 
+/*
+ * Whether an event is there that was there at the last look already.  Its interrupt was lost, since a handler does not
+ * take that long; the device repeats it for a doorbell whose CI lags (5.3).
+ */
+static void erdma_eq_look(struct erdma_eq *eq, unsigned int vector)
+{
+	struct pci_dev *pdev = eq->ad->pdev;
+	u32 ci = READ_ONCE(eq->ci);
+	bool waiting = erdma_eq_peek(eq);
+
+	if (waiting && eq->waiting && eq->waiting_ci == ci) {
+		erdma_count(eq->ad, eq_rescued_cnt);
+		dev_warn_ratelimited(&pdev->dev, "events of vector %u came without an interrupt\n", vector);
+		/* Not beside the handler, whose CI is the newer one. */
+		disable_irq(pci_irq_vector(pdev, vector));
+		erdma_eq_rearm(eq);
+		enable_irq(pci_irq_vector(pdev, vector));
+	}
+	eq->waiting = waiting;
+	eq->waiting_ci = ci;
+}
+
+void erdma_eqs_look(struct erdma_adapter *ad)
+{
+	unsigned int i;
+
+	erdma_eq_look(&ad->aeq, 0);
+	for (i = 0; i < ad->num_ceqs; i++)
+		erdma_eq_look(&ad->ceqs[i].eq, ad->ceqs[i].vector);
+}
+
 /* ---- asynchronous events ---- */
 
 int erdma_aeq_setup(struct erdma_adapter *ad)

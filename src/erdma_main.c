@@ -95,15 +95,17 @@ bool erdma_check_alive(struct erdma_adapter *ad)
 }
 
 /*
- * A device that dies while nobody asks it for anything says nothing.  The timer is deferrable: it waits for a processor
- * that is awake for something else.
+ * A device that dies while nobody asks it for anything says nothing, and an interrupt can get lost.  The timer is
+ * deferrable: it waits for a processor that is awake for something else.
  */
 static void erdma_health_work(struct work_struct *work)
 {
 	struct erdma_adapter *ad = container_of(to_delayed_work(work), struct erdma_adapter, health_work);
 
-	if (erdma_check_alive(ad))
-		queue_delayed_work(erdma_unbound_wq, &ad->health_work, round_jiffies_relative(ERDMA_HEALTH_SECS * HZ));
+	if (!erdma_check_alive(ad))
+		return;
+	erdma_eqs_look(ad);
+	queue_delayed_work(erdma_unbound_wq, &ad->health_work, round_jiffies_relative(ERDMA_HEALTH_SECS * HZ));
 }
 
 /* ---- doorbell records ---- */

@@ -60,6 +60,7 @@ struct rdma_hw_stats;
 	X(CM, cm_bad_requests_cnt, "incoming connections that sent no valid request") \
 	X(CM, cm_established_cnt, "connections handed over to the device") \
 	X(CM, cm_disconnected_cnt, "connections that the peer ended") \
+	X(EQ, eq_rescued_cnt, "event queues whose interrupt did not come though there were events") \
 	X(VERBS, verbs_alloc_ctx_cnt, "contexts opened") \
 	X(VERBS, verbs_alloc_ctx_failed_cnt, "contexts that could not be opened") \
 	X(VERBS, verbs_dealloc_ctx_cnt, "contexts closed") \

@@ -111,6 +111,7 @@ TEST(EadmDoctor, Counters) {
         {"cmdq_timeout_cnt", "command-timeout", Severity::Fault, Severity::Fault},
         {"cmdq_failed_cnt", "command-failed", Severity::Warning, Severity::Fault},
         {"cmdq_rescued_cnt", "lost-interrupts", Severity::Warning, Severity::Warning},
+        {"eq_rescued_cnt", "lost-interrupts", Severity::Warning, Severity::Warning},
         {"verbs_reg_mr_failed_cnt", "registration-failed", Severity::Warning, Severity::Warning},
         {"cm_refused_cnt", "connection-refused", Severity::Note, Severity::Warning},
         {"cm_timeout_cnt", "connection-timeout", Severity::Note, Severity::Warning},

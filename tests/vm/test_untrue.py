@@ -14,9 +14,9 @@ from erdmalab.qmp import QmpError
 from erdmalab.storage import NvmeHost, NvmeTarget
 from support import counters, expect_in_use, in_use, program, run_cases
 from test_faults import COMMAND_SECONDS, faults, reload_clean
-from test_load import start_traffic
+from test_load import start_traffic, wait
 
-RARE = "came without an interrupt"
+RARE = "command completions came without an interrupt"
 
 
 def queue_pairs(vm):
@@ -44,6 +44,28 @@ def test_lost_interrupts(vm):
     one_case(vm)
     assert time.monotonic() - begin < 10 * vm.slow
     assert vm.dmesg().count(RARE) == before + 1, "one loss makes one late answer"
+
+
+@pytest.mark.parametrize("vector, counter", [(0, "aeq_events_cnt"), (1, "ceq_events_cnt")], ids=["aeq", "ceq"])
+def test_lost_interrupt_of_events(vm, vector, counter):
+    """Events whose interrupt is lost are found by the driver's next looks, and who waits for them goes on."""
+    message = f"events of vector {vector} came without an interrupt"
+
+    def values():
+        folder = f"/sys/class/infiniband/{vm.devices()[0]}/ports/1/hw_counters"
+        return [int(vm.read(f"{folder}/{name}")) for name in (counter, "eq_rescued_cnt")]
+
+    before, logged = values(), vm.dmesg().count(message)
+    if vector:
+        with faults(vm, "irq-lose=1*1"):
+            workloads.rping(vm, 10)
+    else:
+        # For something that does not exist.  A command, and reading counters is one, would bring the interrupt.
+        with faults(vm, "irq-lose=0*1;post=aeq:0,fffff"):
+            wait("the driver's look", lambda: vm.dmesg().count(message) > logged, 40 * vm.slow)
+    assert vm.dmesg().count(message) == logged + 1
+    events, rescued = values()
+    assert events > before[0] and rescued == before[1] + 1
 
 
 def test_interrupts_always_lost(vm):

@@ -150,11 +150,13 @@ private:
                 {{"failed", counter("cmdq_failed_cnt")},
                  {"submitted", counter("cmdq_submitted_cnt")},
                  {"failed_now", growth("cmdq_failed_cnt")}});
-        if (counter("cmdq_rescued_cnt") != 0)
+        const uint64_t answers = counter("cmdq_rescued_cnt"), events = counter("eq_rescued_cnt");
+        if (answers + events != 0)
             add(Severity::Warning, "lost-interrupts",
-                fmt::format("{} answers of the adapter came without their interrupt.", counter("cmdq_rescued_cnt")),
-                "Look at /proc/interrupts for erdma-common; a stopped irqbalance or a busy CPU may hold it back.",
-                {{"rescued", counter("cmdq_rescued_cnt")}});
+                fmt::format("{} answers of the adapter and {} times its events came without their interrupt.", answers,
+                            events),
+                "Look at /proc/interrupts for erdma; a stopped irqbalance or a busy CPU may hold interrupts back.",
+                {{"rescued", answers}, {"rescued_events", events}});
         const uint64_t nonsense =
             counter("cmdq_bad_cnt") + counter("aeq_bad_events_cnt") + counter("ceq_bad_events_cnt");
         if (nonsense > 10)
