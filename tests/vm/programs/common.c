@@ -50,11 +50,13 @@ void note(const char *format, ...) {
     va_end(arguments);
 }
 
+unsigned int slowness(void) {
+    const char *factor = getenv("ERDMA_TEST_SLOWNESS");
+    return factor && atoi(factor) > 1 ? (unsigned int)atoi(factor) : 1;
+}
+
 static bool run_case(const struct test_case *test) {
-    unsigned int seconds = test->seconds ? test->seconds : 20;
-    const char *factor = getenv("ERDMA_TEST_SLOWNESS"); /* a debug kernel needs longer */
-    if (factor && atoi(factor) > 1)
-        seconds *= (unsigned int)atoi(factor);
+    unsigned int seconds = (test->seconds ? test->seconds : 20) * slowness();
     progress[0] = '\0';
     fflush(stdout);
     uint64_t begin = now_ms();

@@ -66,6 +66,8 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
     } while (0)
 
 uint64_t now_ms(void);
+/* Factor for time limits: a debug kernel needs longer. */
+unsigned int slowness(void);
 
 /* ---- data ---- */
 
