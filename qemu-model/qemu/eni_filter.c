@@ -21,7 +21,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(EniFilter, ERDMA_ENI_FILTER)
 
 /* The largest frame: Ethernet header, two VLAN tags, the largest IP packet. */
 #define FRAME_MAX (14 + 2 * 4 + 65535)
-#define HEAD_MAX 64 /* octets that erdma_dev_wants_frame() looks at */
+#define HEAD_MAX 128 /* octets that erdma_dev_wants_frame() looks at */
 #define FRAME_MIN 60
 
 /* Frames that came while the model was at work; more are lost, as on any overrun interface. */

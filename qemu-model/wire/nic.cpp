@@ -21,7 +21,7 @@ struct Glance {
         Unclear,     // the head is too short to tell
     };
     Kind kind = Kind::Foreign;
-    bool opens = false; // SYN without ACK
+    bool opens = false; // SYN without ACK, or an MPA request
     FlowKey key;        // of a frame of the guest
 };
 
@@ -51,7 +51,9 @@ Glance glanceAt(ConstBytes head) {
         return out;
     }
     out.kind = Glance::Kind::Tcp;
-    out.opens = (load8(head, transport + 13) & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn;
+    const size_t payload = transport + size_t{load8(head, transport + 12)} / 16 * 4;
+    out.opens = (load8(head, transport + 13) & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn ||
+                (payload < head.size() && beginsRequest(head.subspan(payload)));
     out.key.ownIp = loadBe32(head, at + 12);
     out.key.peerIp = loadBe32(head, at + 16);
     out.key.ownPort = loadBe16(head, transport);
@@ -106,7 +108,7 @@ Connection* Nic::find(const FlowKey& key) const {
 }
 
 void Nic::note(const FlowKey& key, const TcpSegment& segment) {
-    if (segment.has(tcp_flag::kSyn))
+    if (segment.has(tcp_flag::kSyn) || beginsRequest(segment.payload))
         vlans_.insert(key.vlan);
 }
 

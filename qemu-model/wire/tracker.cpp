@@ -18,6 +18,7 @@ constexpr uint16_t kPrivateMost = 512;
 constexpr uint8_t kFlagEnhanced = 0x10;
 constexpr uint16_t kOrdOfRevision1 = 16;                // appendix A
 constexpr uint32_t kReplyLeast = 20, kReplyMost = 1024; // 1.5
+constexpr uint8_t kScaleMost = 14, kUsualTtl = 64;
 
 } // namespace
 
@@ -69,6 +70,12 @@ MpaParse parseMpa(ConstBytes octets, bool reply) {
     return out;
 }
 
+bool beginsRequest(ConstBytes octets) {
+    return octets.size() >= kRequestKey.size() &&
+           std::equal(kRequestKey.begin(), kRequestKey.end(), octets.begin(),
+                      [](char key, std::byte octet) { return std::to_integer<char>(octet) == key; });
+}
+
 RequestLimits requestLimits(const MpaHeader& reply, bool initiator) {
     if (reply.revision == 129)
         return {kMaxOrd, kMaxIrd};
@@ -101,11 +108,42 @@ void FlowTracker::expire(uint64_t nowNs) {
     }
 }
 
-// The entry of the frame's tuple, made by a SYN.
+// The SYNs of a request were not seen: its own numbers are the first ones, and of what they agreed on only that counts
+// which the segments show (1.6).
+void FlowTracker::assumeHandshake(Flow& flow, const Frame& frame, uint64_t nowNs) {
+    const TcpSegment& request = frame.tcp;
+    Half& from = flow.initiator ? flow.guest : flow.peer;
+    Half& to = flow.initiator ? flow.peer : flow.guest;
+    flow.assumed = true;
+    from.synSeen = to.synSeen = true;
+    from.first = from.highest = request.seq;
+    to.first = to.highest = request.ack;
+    to.acked = true; // what came before, and it announced a window for this
+    to.ack = to.windowAck = request.seq;
+    to.windowSeq = request.ack;
+    to.edge = request.end();
+    if (const auto& stamps = request.options.timestamps) {
+        from.timestamps = to.timestamps = true;
+        to.tsValue = stamps->echo;
+        to.tsAt = nowNs;
+    }
+    if (!flow.initiator) { // until the guest sends something
+        flow.link = frame.link;
+        std::swap(flow.link.source, flow.link.destination);
+        flow.ip = frame.ip;
+        flow.ip.ttl = kUsualTtl;
+        std::swap(flow.ip.source, flow.ip.destination);
+        std::swap(flow.ip.sourcePort, flow.ip.destinationPort);
+    }
+}
+
+// The entry of the frame's tuple, made by a SYN, or else by an MPA request.
 FlowTracker::Flow* FlowTracker::lookUp(const FlowKey& key, const Frame& frame, bool fromGuest, uint64_t nowNs) {
     expire(nowNs);
     const bool opens =
         frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kAck) && !frame.tcp.has(tcp_flag::kRst);
+    const bool asks = !frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kRst) &&
+                      frame.tcp.has(tcp_flag::kAck) && beginsRequest(frame.tcp.payload);
     auto found = flows_.find(key);
     // A new incarnation, unless the SYN is repeated.
     if (found != flows_.end() && opens) {
@@ -117,7 +155,7 @@ FlowTracker::Flow* FlowTracker::lookUp(const FlowKey& key, const Frame& frame, b
         }
     }
     if (found == flows_.end()) {
-        if (!opens)
+        if (!opens && !asks)
             return nullptr;
         if (flows_.size() >= settings_.entries) {
             ++counters_.evicted;
@@ -126,6 +164,8 @@ FlowTracker::Flow* FlowTracker::lookUp(const FlowKey& key, const Frame& frame, b
         order_.emplace_back();
         order_.back().key = key;
         order_.back().initiator = fromGuest;
+        if (asks)
+            assumeHandshake(order_.back(), frame, nowNs);
         found = flows_.emplace(key, std::prev(order_.end())).first;
         ++counters_.created;
     } else {
@@ -149,7 +189,8 @@ void FlowTracker::learn(Flow& flow, Half& from, const Half& other, const Frame& 
         from.synAt = nowNs;
         if (s.has(tcp_flag::kAck) && other.synSeen && &from == &flow.peer)
             flow.rtt = nowNs - other.synAt;
-    } else if (!flow.rtt && &from == &flow.peer && other.synSeen && !flow.initiator && s.has(tcp_flag::kAck)) {
+    } else if (!flow.rtt && !flow.assumed && &from == &flow.peer && other.synSeen && !flow.initiator &&
+               s.has(tcp_flag::kAck)) {
         flow.rtt = nowNs - other.synAt; // answer to the guest's SYN-ACK
     }
     if (!from.synSeen)
@@ -359,7 +400,8 @@ FlowTracker::Outcome FlowTracker::handOver(const FlowKey& key, uint32_t sendNxt,
     tcp.peerMss = peer.mss;
     tcp.mtu = settings_.mtu;
     const bool scaled = guest.scale && peer.scale;
-    tcp.ownScale = scaled ? *guest.scale : 0;
+    // The peer may take the window for up to 2^14 times what is written.
+    tcp.ownScale = flow.assumed ? kScaleMost : scaled ? *guest.scale : 0;
     tcp.peerScale = scaled ? *peer.scale : 0;
     tcp.sack = guest.sack && peer.sack;
     tcp.timestamps = guest.timestamps && peer.timestamps;

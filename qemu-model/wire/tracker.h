@@ -52,6 +52,9 @@ struct MpaHeader {
     size_t bytes() const { return (revision == 129 ? 28u : 20u) + privateBytes; }
 };
 
+// Whether these octets, the first of a segment, have the key of an MPA request in front.
+bool beginsRequest(ConstBytes octets);
+
 // Reads and atomics outstanding on a connection that this reply opened, seen from one end (2.7).
 struct RequestLimits {
     uint16_t ord = 0, ird = 0;
@@ -161,6 +164,7 @@ private:
     struct Flow {
         FlowKey key;
         bool initiator = false; // the guest sent the SYN
+        bool assumed = false;   // the SYNs were not seen
         Half guest, peer;
         LinkHeader link;
         IpHeader ip;
@@ -177,6 +181,7 @@ private:
     void expire(uint64_t nowNs);
     void erase(Flows::iterator flow);
     void erase(Flow& flow);
+    static void assumeHandshake(Flow& flow, const Frame& frame, uint64_t nowNs);
     void learn(Flow& flow, Half& from, const Half& other, const Frame& frame, uint64_t nowNs);
     bool learnMpa(Half& from, const TcpSegment& segment, bool reply);
     bool holding(const Flow& flow) const;

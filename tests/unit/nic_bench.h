@@ -198,7 +198,7 @@ public:
             link.receivers[i] = [this, i](ConstBytes frame) {
                 const Octets copy(frame.begin(), frame.end());
                 if (!side(i).device->wantsFrame(
-                        ERDMA_TO_GUEST, ConstBytes(copy).first(std::min<size_t>(64, copy.size())), copy.size()) ||
+                        ERDMA_TO_GUEST, ConstBytes(copy).first(std::min<size_t>(128, copy.size())), copy.size()) ||
                     !side(i).device->frame(ERDMA_TO_GUEST, copy, {})) {
                     if (parseFrame(copy).kind == Frame::Kind::Tcp)
                         kernel(i).input(copy);
@@ -260,6 +260,9 @@ private:
     void manage() {
         if (kernelA.established && stepA_ == 0) {
             stepA_ = 1;
+            for (unsigned i = 0; i < 2; ++i)
+                if (handshakeForgotten[i])
+                    nics[i]->reset();
             kernelA.send(mpaFrame(false, options_.revision, options_.mpaFlags));
         }
         const size_t bytes = options_.revision == 129 ? 28 : 20;
@@ -303,6 +306,7 @@ public:
     uint32_t acceptStatus = UINT32_MAX, connectStatus = UINT32_MAX;
     uint32_t wrongSequence = 0;
     bool sendReply = true;
+    std::array<bool, 2> handshakeForgotten{};
     bool foreignPeer = false; // B is no adapter: nobody takes its connection over
 };
 

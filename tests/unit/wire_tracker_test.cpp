@@ -347,6 +347,45 @@ TEST(WireTracker, OtherProtocolsAreForgottenAtOnce) {
     }
 }
 
+// 1.6: without the SYNs, an MPA request makes the entry.
+TEST(WireTracker, HandshakeNotSeen) {
+    for (const bool active : {true, false}) {
+        Scene t;
+        const Octets request = mpaFrame(false, 129, 0);
+        t.send(active, kIssA + 1, kIssB + 1, kAck, Octets(20, std::byte{'M'}));
+        t.send(active, kIssA + 1, kIssB + 1, kAck, mpaFrame(true, 129, 0));
+        t.send(active, kIssA + 1, kIssB + 1, kAck, ConstBytes(request).first(15));
+        t.send(active, kIssA + 1, 0, kRst, request);
+        EXPECT_EQ(t.tracker.entries(), 0u);
+        t.request(active, request);
+        EXPECT_EQ(t.tracker.entries(), 1u);
+        t.request(active, request); // repeated
+        EXPECT_EQ(t.tracker.counters().created, 1u);
+        if (active) {
+            EXPECT_EQ(t.reply(true, mpaFrame(true, 129, 0), 28), Verdict::Pass);
+            // The hold works as ever.
+            EXPECT_EQ(t.send(false, kIssB + 29, kIssA + 29, kAck, Octets(20), Scene::stamp(7004)), Verdict::Taken);
+        }
+        FlowHandover out;
+        ASSERT_EQ(t.tracker.handOver(Scene::key(), active ? kIssA + 29 : kIssB + 29, active ? kIssB + 29 : kIssA + 29,
+                                     t.now, out),
+                  Outcome::Ok);
+        EXPECT_EQ(out.initiator, active);
+        EXPECT_EQ(out.held.size(), active ? 1u : 0u);
+        EXPECT_EQ(out.kernelOctets, active ? 0u : 28u);
+        EXPECT_EQ(out.tcp.peerMss, 536);
+        EXPECT_FALSE(out.tcp.sack);
+        EXPECT_TRUE(out.tcp.timestamps);
+        EXPECT_EQ(out.tcp.peerScale, 0);
+        EXPECT_EQ(out.tcp.ownScale, 14);
+        EXPECT_EQ(out.tcp.sndWnd, 500u);
+        EXPECT_EQ(out.tcp.sndUna, active ? kIssA + 29 : kIssB + 1);
+        EXPECT_EQ(out.tcp.tsRecent, active ? 7004u : 5002u);
+        EXPECT_EQ(out.tcp.tsValue, active ? 5002u : 1u);
+        EXPECT_FALSE(out.tcp.rtt);
+    }
+}
+
 TEST(WireTracker, FloodsAndIdleness) {
     TrackerSettings settings;
     settings.entries = 1000;
