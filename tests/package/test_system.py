@@ -64,7 +64,7 @@ def booted(machine, packages, second):
     run = runs.new_run("system")
     disk = system.make_disk(machine, os.path.join(run, "disk.img"))
     try:
-        with system.System(os.path.join(run, "vm1"), machine, disk, machine.kernel, cpus=2,
+        with system.System(os.path.join(run, "vm1"), machine, disk, machine.kernel,
                            adapters=[Adapter(address=ADDRESS)]) as vm:
             yield vm
     finally:

@@ -24,6 +24,7 @@ SECURITY = "http://deb.debian.org/debian-security"
 RELEASES = {
     "bullseye": [(MIRROR, "bullseye")],
     "bookworm": [(MIRROR, "bookworm"), (SECURITY, "bookworm-security"), (MIRROR, "bookworm-backports")],
+    "trixie": [(MIRROR, "trixie")],
     "sid": [(MIRROR, "sid")],
 }
 
