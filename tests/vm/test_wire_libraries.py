@@ -87,7 +87,8 @@ def test_qperf(pair, tests):
     with pair[0].allow(r"qperf\[\d+\]: segfault"), nothing_left(pair), server(pair[0], ["qperf"], 19765):
         for test in tests:
             # Its client may be quicker than its server's listener.
-            for _ in range(3):
+            for attempt in range(10):
+                time.sleep(0.3 * attempt)
                 result = pair[1].run(["qperf", "-cm", "1", "-t", "1", pair[0].address, test], timeout=60 * pair[1].slow,
                                      check=False)
                 if "Event rejected" not in result.errors:
