@@ -84,7 +84,7 @@ struct erdma_eq {
 	void *ring;
 	dma_addr_t ring_dma;
 	u32 depth;		/* entries, power of two */
-	u32 ci;			/* free running; only the handler of its vector touches it */
+	u32 ci;			/* free running; only the handler of its vector changes it */
 	u32 number;		/* EQN; the AEQ has none */
 	void __iomem *db;
 	struct erdma_dbrec rec;

@@ -3,7 +3,7 @@
  * Elastic RDMA Adapter driver: event queues and interrupts (adapter.md 1.3 and chapter 5).
  *
  * Vector 0 serves the command queue and the AEQ, vector n the CEQ with number n.  All handlers run in hard irq
- * context; each EQ is touched by the handler of its vector only and needs no lock (the command EQ has its queue's).
+ * context; an EQ is consumed by the handler of its vector only and needs no lock (the command EQ has its queue's).
  */
 #include <linux/cpumask.h>
 #include <linux/dma-mapping.h>
@@ -62,8 +62,9 @@ void erdma_eq_rearm(struct erdma_eq *eq)
 }
 
 /*
- * Whether an event is there that was there at the last look already.  Its interrupt was lost, since a handler does not
- * take that long; the device repeats it for a doorbell whose CI lags (5.3).
+ * The interrupt of an event that was there at the last look already was lost, since a handler does not take that long;
+ * the device repeats it for a doorbell whose CI lags (5.3).  A handler may move the CI meanwhile: it is the next look
+ * that judges, and that finds another CI.
  */
 static void erdma_eq_look(struct erdma_eq *eq, unsigned int vector)
 {

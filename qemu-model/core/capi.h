@@ -133,10 +133,11 @@ void erdma_dev_timer(struct erdma_dev *dev);
  * lost.
  */
 bool erdma_busy(void);
+/* Ethernet, VLAN tags, IPv4 and TCP header, key of an MPA request, with room for some options. */
+#define ERDMA_FRAME_HEAD 128
 /*
- * Cheap test on the first octets of a frame (128 are enough: Ethernet, VLAN tags, IPv4 and TCP header, key of an MPA
- * request) on its way to `side`; frame_len is that of all of it.  false: the frame goes on untouched and need not be
- * shown to erdma_dev_frame().
+ * Cheap test on the first octets of a frame (ERDMA_FRAME_HEAD are enough) on its way to `side`; frame_len is that of all
+ * of it.  false: the frame goes on untouched and need not be shown to erdma_dev_frame().
  */
 bool erdma_dev_wants_frame(struct erdma_dev *dev, enum erdma_side side, const void *head, size_t head_len,
                            size_t frame_len);

@@ -21,7 +21,6 @@ OBJECT_DECLARE_SIMPLE_TYPE(EniFilter, ERDMA_ENI_FILTER)
 
 /* The largest frame: Ethernet header, two VLAN tags, the largest IP packet. */
 #define FRAME_MAX (14 + 2 * 4 + 65535)
-#define HEAD_MAX 128 /* octets that erdma_dev_wants_frame() looks at */
 #define FRAME_MIN 60
 
 /* Frames that came while the model was at work; more are lost, as on any overrun interface. */
@@ -105,7 +104,7 @@ static bool offer(EniFilter *f, enum erdma_side side, size_t header, const struc
 {
     struct erdma_dev *dev = model_of(f);
     size_t length = iov_size(iov, iovcnt) - header;
-    uint8_t head[HEAD_MAX];
+    uint8_t head[ERDMA_FRAME_HEAD];
     size_t head_length = iov_to_buf(iov, iovcnt, header, head, sizeof(head));
     struct erdma_offload offload;
     bool guard;

@@ -295,17 +295,20 @@ FlowTracker::Verdict FlowTracker::fromWire(const Frame& frame, ConstBytes raw, c
     if (!flow->peer.synSeen)
         return Verdict::Pass; // a SYN-ACK will come, or nothing
     // An octet behind a gap in the reply would reach the kernel before the end of the reply is known; the peer sends
-    // it again.
+    // it again.  Without the SYNs it is no gap, but the middle of another program's stream, of which more than the
+    // request acknowledged went to the kernel before: nobody would send that again.
     const bool replyOpen = flow->initiator && flow->guest.mpaComplete && !flow->peer.mpaComplete && !flow->holdOver;
+    bool gap = false;
     if (replyOpen && !s.payload.empty()) {
-        const auto gap = std::find(flow->peer.have.begin(), flow->peer.have.end(), false);
-        const auto known = static_cast<uint32_t>(gap - flow->peer.have.begin());
-        if (seqBefore(flow->peer.first + known, s.seq)) {
-            ++counters_.dropped;
-            return Verdict::Taken;
-        }
+        const auto missing = std::find(flow->peer.have.begin(), flow->peer.have.end(), false);
+        const auto known = static_cast<uint32_t>(missing - flow->peer.have.begin());
+        gap = seqBefore(flow->peer.first + known, s.seq);
     }
-    if (!learnMpa(flow->peer, s, flow->initiator)) {
+    if (gap && !flow->assumed) {
+        ++counters_.dropped;
+        return Verdict::Taken;
+    }
+    if (gap || !learnMpa(flow->peer, s, flow->initiator)) {
         ++counters_.foreign;
         erase(*flow);
         return Verdict::Pass;

@@ -197,8 +197,9 @@ public:
             };
             link.receivers[i] = [this, i](ConstBytes frame) {
                 const Octets copy(frame.begin(), frame.end());
-                if (!side(i).device->wantsFrame(
-                        ERDMA_TO_GUEST, ConstBytes(copy).first(std::min<size_t>(128, copy.size())), copy.size()) ||
+                if (!side(i).device->wantsFrame(ERDMA_TO_GUEST,
+                                                ConstBytes(copy).first(std::min<size_t>(ERDMA_FRAME_HEAD, copy.size())),
+                                                copy.size()) ||
                     !side(i).device->frame(ERDMA_TO_GUEST, copy, {})) {
                     if (parseFrame(copy).kind == Frame::Kind::Tcp)
                         kernel(i).input(copy);

@@ -386,6 +386,17 @@ TEST(WireTracker, HandshakeNotSeen) {
     }
 }
 
+// A request in the middle of another program's stream, while the peer sends, stops nothing.
+TEST(WireTracker, RequestInAnotherStream) {
+    Scene t;
+    t.request(true, mpaFrame(false, 129, 0));
+    EXPECT_EQ(t.tracker.entries(), 1u);
+    EXPECT_EQ(t.send(false, kIssB + 501, kIssA + 29, kAck, Octets(500)), Verdict::Pass);
+    EXPECT_EQ(t.tracker.entries(), 0u);
+    EXPECT_EQ(t.tracker.counters().foreign, 1u);
+    EXPECT_EQ(t.tracker.counters().dropped, 0u);
+}
+
 TEST(WireTracker, FloodsAndIdleness) {
     TrackerSettings settings;
     settings.entries = 1000;

@@ -20,7 +20,7 @@ def entered(vm, root):
     try:
         yield ["chroot", root]
     finally:
-        vm.run("; ".join(f"umount --recursive --lazy {root}/{folder}" for folder in folders))
+        vm.run(" && ".join(f"umount --recursive --lazy {root}/{folder}" for folder in folders))
 
 
 @pytest.mark.long
@@ -28,7 +28,7 @@ def entered(vm, root):
 @pytest.mark.limit(1200)
 @pytest.mark.parametrize("release", ["trixie", "sid"])
 def test_programs(vm, release):
-    """The device is shown, and data goes by every kind of work request; sizes and contents are checked."""
+    """The device is shown, and data goes by every kind of work request; rping looks at what arrives."""
     root = roots.make(release, f"{release}-programs", PACKAGES)
     before = in_use(vm)
     with entered(vm, root) as prefix:
