@@ -198,7 +198,10 @@ static void erdma_ep_stop_qp(struct erdma_ep *ep, enum erdma_hw_qp_state target)
 		ibdev_dbg(&ep->cm->ad->ib, "QP %u: cannot stop: %d\n", ep->qp->ib.qp_num, ret);
 }
 
-/* MODIFY_QP(RTS); the caller holds the QP's state_lock. */
+/*
+ * MODIFY_QP(RTS); the caller holds the QP's state_lock.  A peer that has closed already makes it fail; one that closes
+ * from here on raises an event, which waits for ep->lock and finds the state that the caller has entered.
+ */
 static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
 {
 	struct erdma_handover h = {
@@ -400,8 +403,6 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	erdma_ep_disarm(ep);
 	erdma_ep_enter(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
-	/* The peer may have closed meanwhile; that event was about a state that is over. */
-	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
 }
 
 static void erdma_ep_on_connect_timeout(struct erdma_ep *ep)
@@ -471,8 +472,6 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const stru
 	id->add_ref(id);
 	erdma_ep_enter(ep, ERDMA_EP_CONNECTING);
 	erdma_ep_arm(ep, ERDMA_CM_CONNECT_SECS);
-	/* Its state may have changed before ours did. */
-	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
 	return 0;
 }
 
@@ -615,8 +614,6 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, const struc
 	ep->ord = param->ord;
 	erdma_ep_enter(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_ESTABLISHED, 0, NULL, 0);
-	/* The peer may have closed meanwhile; that event was about a state that is over. */
-	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
 	return 0;
 
 reject:

@@ -14,9 +14,11 @@ from test_idle import quiet, SECONDS
 
 
 @contextlib.contextmanager
-def serving(machine):
+def serving(machine, ready=0):
+    """A server, which has made `ready` queue pairs when it begins to listen; gives its port."""
     port = workloads.next_port()
-    server = machine.popen([program("connections"), "serve", "rdma", machine.address, str(port)])
+    server = machine.popen([program("connections"), "serve", "rdma", machine.address, str(port),
+                            "--ready", str(ready)])
     try:
         workloads.wait_listener(machine, port, server)
         yield port
@@ -72,7 +74,7 @@ def at_once(pair, count):
 def one_after_another(pair, rounds):
     """Rounds of 100 connections opened and closed; after the first two no memory grows any more."""
     before = [in_use(machine) for machine in pair]
-    with serving(pair[0]) as port:
+    with serving(pair[0], ready=150) as port:
         options = ("--messages", "1", "--repeat")
         open_many(pair[1], pair[0], port, 100, *options, "2").wait(200 * pair[0].slow, check=True)
         time.sleep(6)  # TIME_WAIT

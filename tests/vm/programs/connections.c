@@ -2,12 +2,16 @@
 /*
  * Many connections between two hosts, over RDMA or plain TCP.
  *
- *   connections serve rdma|tcp ADDRESS PORT
+ *   connections serve rdma|tcp ADDRESS PORT [--ready N]
  *   connections open rdma|tcp ADDRESS PORT COUNT [--at-once N] [--messages N] [--repeat N] [--hold]
  *
- * The server prints "listening" and serves until it is killed: messages are sent back as they come.  The client
- * opens COUNT connections, at most N of them under way at once, sends N messages of 64 octets over each (verified when
- * they come back), closes them and starts again.  With --hold it prints "open" and keeps them until its input ends.
+ * The server prints "listening" and serves until it is killed: messages are sent back as they come.  With --ready it
+ * has made N queue pairs by then, as servers with many connections do, and makes more only for connections beyond those
+ * (not for InfiniBand, whose queue pairs need to know the connection).
+ *
+ * The client opens COUNT connections, at most N of them under way at once, sends N messages of 64 octets over each
+ * (verified when they come back), closes them and starts again.  With --hold it prints "open" and keeps them until its
+ * input ends.
  * Per round it prints "connected COUNT SECONDS", from the first connect() to the last established connection (addresses
  * are resolved and objects created before), and "messages COUNT SECONDS".
  */
@@ -32,7 +36,7 @@
 #define PATIENCE 60000 /* ms in which something must happen */
 
 static struct sockaddr_in address = {.sin_family = AF_INET};
-static unsigned int at_once = 16, messages, repeat = 1;
+static unsigned int at_once = 16, messages, repeat = 1, ready;
 static bool hold, serve;
 
 static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -159,6 +163,7 @@ static void tcp_open(unsigned int count) {
 
 struct connection {
     struct rdma_cm_id *id;
+    struct ibv_qp *qp;
     unsigned int number;  /* its place in the table and in the buffers */
     unsigned int started; /* messages sent */
     unsigned int arrived; /* and come back */
@@ -172,6 +177,7 @@ static struct ibv_cq *cq;
 static struct ibv_mr *mr;
 static unsigned char *buffers; /* of each connection: received, sent */
 static struct connection table[MOST];
+static struct ibv_qp *queue_pairs[MOST]; /* `ready` of them wait for a connection */
 
 /* Objects that all connections share. */
 static void prepare(struct ibv_context *context) {
@@ -194,7 +200,7 @@ static unsigned char *sent_of(const struct connection *c) { return received_of(c
 static void receive(struct connection *c) {
     struct ibv_sge sge = {(uintptr_t)received_of(c), BYTES, mr->lkey};
     struct ibv_recv_wr wr = {.wr_id = c->number * 2, .sg_list = &sge, .num_sge = 1}, *bad;
-    if (ibv_post_recv(c->id->qp, &wr, &bad))
+    if (ibv_post_recv(c->qp, &wr, &bad))
         die("ibv_post_recv of connection %u", c->number);
 }
 
@@ -206,31 +212,41 @@ static void transmit(struct connection *c) {
                              .opcode = IBV_WR_SEND,
                              .send_flags = IBV_SEND_SIGNALED},
                        *bad;
-    if (ibv_post_send(c->id->qp, &wr, &bad))
+    if (ibv_post_send(c->qp, &wr, &bad))
         die("ibv_post_send of connection %u", c->number);
     c->sending = true;
 }
 
-static void make_qp(struct connection *c, struct rdma_cm_id *id) {
-    prepare(id->verbs);
-    struct ibv_qp_init_attr attr = {
+static struct ibv_qp_init_attr attributes(void) {
+    return (struct ibv_qp_init_attr){
         .send_cq = cq, .recv_cq = cq, .cap = {2, 2, 1, 1, 0}, .qp_type = IBV_QPT_RC, .sq_sig_all = 0};
+}
+
+static void make_queue_pairs(void) {
+    struct ibv_qp_init_attr attr = attributes();
+    for (unsigned int i = 0; i < ready; i++)
+        MUST(!(queue_pairs[i] = ibv_create_qp(pd, &attr)));
+}
+
+static void take_qp(struct connection *c, struct rdma_cm_id *id) {
+    prepare(id->verbs);
     *c = (struct connection){.id = id, .number = c->number};
     id->context = c;
-    MUST(rdma_create_qp(id, pd, &attr));
+    if (serve && ready) {
+        c->qp = queue_pairs[--ready];
+    } else {
+        struct ibv_qp_init_attr attr = attributes();
+        MUST(rdma_create_qp(id, pd, &attr));
+        c->qp = id->qp;
+    }
     receive(c);
 }
 
 static void release(struct connection *c) {
-    rdma_destroy_qp(c->id);
+    MUST(ibv_destroy_qp(c->qp));
+    c->id->qp = NULL;
     MUST(rdma_destroy_id(c->id));
     c->id = NULL;
-}
-
-/* Waits for something to happen; false: nothing did in time. */
-static bool something(int limit) {
-    struct pollfd fds[2] = {{.fd = cm->fd, .events = POLLIN}, {.fd = channel ? channel->fd : -1, .events = POLLIN}};
-    return poll(fds, 2, limit) > 0;
 }
 
 /* Takes all completions; `handle` gets the good ones. */
@@ -251,6 +267,16 @@ static void completions(void (*handle)(struct connection *c, bool was_receive)) 
                 die("connection %u: %s", c->number, ibv_wc_status_str(wc[i].status));
         }
     MUST(got < 0);
+}
+
+/* Waits for something to happen and takes completions if that is it; false: nothing happened in time. */
+static bool something(int limit, void (*handle)(struct connection *c, bool was_receive)) {
+    struct pollfd fds[2] = {{.fd = cm->fd, .events = POLLIN}, {.fd = channel ? channel->fd : -1, .events = POLLIN}};
+    if (poll(fds, 2, limit) <= 0)
+        return false;
+    if (fds[1].revents)
+        completions(handle);
+    return true;
 }
 
 static struct rdma_conn_param parameters(void) {
@@ -280,12 +306,15 @@ static void rdma_serve(void) {
     MUST(rdma_bind_addr(listener, (struct sockaddr *)&address) || rdma_listen(listener, 1024));
     if (listener->verbs)
         prepare(listener->verbs);
+    if (ready) {
+        if (!pd)
+            die("--ready: %s belongs to no device", inet_ntoa(address.sin_addr));
+        make_queue_pairs();
+    }
     puts("listening");
     fflush(stdout);
     for (;;) {
-        something(-1);
-        if (channel)
-            completions(echo);
+        something(-1, echo);
         if (rdma_get_cm_event(cm, &event))
             continue;
         enum rdma_cm_event_type type = event->event;
@@ -301,7 +330,8 @@ static void rdma_serve(void) {
                 die("more than %d connections", MOST);
             c = &table[number];
             c->number = number;
-            make_qp(c, id);
+            take_qp(c, id);
+            p.qp_num = c->qp->qp_num;
             if (rdma_accept(id, &p))
                 release(c);
         } else if (type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_CONNECT_ERROR ||
@@ -323,7 +353,7 @@ static void client_event(const struct rdma_cm_event *event) {
         MUST(rdma_resolve_route(event->id, PATIENCE));
         break;
     case RDMA_CM_EVENT_ROUTE_RESOLVED:
-        make_qp(c, event->id);
+        take_qp(c, event->id);
         resolved++;
         break;
     case RDMA_CM_EVENT_ESTABLISHED:
@@ -363,10 +393,8 @@ static void verify(struct connection *c, bool was_receive) {
 static void until(const unsigned int *counter, unsigned int value, const char *what) {
     struct rdma_cm_event *event;
     while (*counter < value) {
-        if (!something(PATIENCE))
+        if (!something(PATIENCE, verify))
             die("%s: %u of %u, then nothing for %d ms", what, *counter, value, PATIENCE);
-        if (channel)
-            completions(verify);
         if (rdma_get_cm_event(cm, &event) == 0) {
             client_event(event);
             rdma_ack_cm_event(event);
@@ -420,10 +448,17 @@ int main(int argc, char **argv) {
     bool rdma = argc >= 5 && !strcmp(argv[2], "rdma");
     serve = argc >= 5 && !strcmp(argv[1], "serve");
     if (argc < 5 || inet_pton(AF_INET, argv[3], &address.sin_addr) != 1)
-        die("usage: %s serve|open rdma|tcp ADDRESS PORT [COUNT] [--at-once N] [--messages N] [--repeat N] [--hold]",
-            argv[0]);
+        die("usage: %s serve rdma|tcp ADDRESS PORT [--ready N]\n"
+            "       %s open rdma|tcp ADDRESS PORT COUNT [--at-once N] [--messages N] [--repeat N] [--hold]",
+            argv[0], argv[0]);
     address.sin_port = htons((uint16_t)atoi(argv[4]));
     if (serve) {
+        if (argc == 7 && rdma && !strcmp(argv[5], "--ready"))
+            ready = (unsigned int)atoi(argv[6]);
+        else if (argc > 5)
+            die("unknown option %s", argv[5]);
+        if (ready > MOST)
+            die("at most %d queue pairs", MOST);
         if (rdma)
             rdma_serve();
         tcp_serve();

@@ -24,7 +24,16 @@
 #define ADDEND 23u
 
 static const uint32_t sizes[] = {0, 1, 3, 1000, 4096, 65536, MOST};
-enum { PLAIN = ARRAY_LEN(sizes), WITH_IMMEDIATE = PLAIN, WRITE_WITH_IMMEDIATE, SOLICITED, LAST, MESSAGES };
+enum {
+    PLAIN = ARRAY_LEN(sizes),
+    WITH_IMMEDIATE = PLAIN,
+    WRITE_WITH_IMMEDIATE,
+    SOLICITED_IMMEDIATE,
+    SOLICITED_WRITE,
+    SOLICITED,
+    LAST,
+    MESSAGES
+};
 
 struct offer { /* what the server lets the client reach */
     uint64_t address;
@@ -94,10 +103,12 @@ static void serve(char *address, char *port) {
     for (uint32_t i = 0; i < MESSAGES; i++) {
         struct ibv_wc wc = received(id);
         NEED(wc.wr_id == i);
-        if (i == WITH_IMMEDIATE || i == WRITE_WITH_IMMEDIATE)
+        bool write = i == WRITE_WITH_IMMEDIATE || i == SOLICITED_WRITE;
+        if (write || i == WITH_IMMEDIATE || i == SOLICITED_IMMEDIATE)
             NEED((wc.wc_flags & IBV_WC_WITH_IMM) && ntohl(wc.imm_data) == IMMEDIATE + i);
-        if (i == WRITE_WITH_IMMEDIATE)
-            NEED(wc.opcode == IBV_WC_RECV_RDMA_WITH_IMM && mismatch(target->addr, 5000, i) < 0);
+        if (write)
+            NEED(wc.opcode == IBV_WC_RECV_RDMA_WITH_IMM &&
+                 mismatch((char *)target->addr + (size_t)i * 5000, 5000, i) < 0);
         else
             NEED(wc.opcode == IBV_WC_RECV && mismatch(at + (size_t)i * MOST, wc.byte_len, i) < 0);
         if (i < PLAIN)
@@ -157,10 +168,14 @@ static void drive(char *address, char *port) {
         NEED(mismatch(back->addr, sizes[i], i) < 0);
         work(id, IBV_WR_SEND, from, sizes[i], 0, 0, &offer);
     }
-    fill(from->addr, 5000, WITH_IMMEDIATE);
-    work(id, IBV_WR_SEND_WITH_IMM, from, 5000, 0, IMMEDIATE + WITH_IMMEDIATE, &offer);
-    fill(from->addr, 5000, WRITE_WITH_IMMEDIATE);
-    work(id, IBV_WR_RDMA_WRITE_WITH_IMM, from, 5000, 0, IMMEDIATE + WRITE_WITH_IMMEDIATE, &offer);
+    for (uint32_t i = WITH_IMMEDIATE; i <= SOLICITED_WRITE; i++) {
+        bool write = i == WRITE_WITH_IMMEDIATE || i == SOLICITED_WRITE;
+        /* Each write has a place of its own: the server may look late. */
+        const struct offer place = {offer.address + i * 5000, offer.rkey, 0};
+        fill(from->addr, 5000, i);
+        work(id, write ? IBV_WR_RDMA_WRITE_WITH_IMM : IBV_WR_SEND_WITH_IMM, from, 5000,
+             i >= SOLICITED_IMMEDIATE ? IBV_SEND_SOLICITED : 0, IMMEDIATE + i, &place);
+    }
     fill(from->addr, 100, SOLICITED);
     work(id, IBV_WR_SEND, from, 100, IBV_SEND_SOLICITED, 0, &offer);
     work(id, IBV_WR_ATOMIC_CMP_AND_SWP, back, 8, 0, 0, &offer);

@@ -118,7 +118,7 @@ def test(kinds=(), pattern=None, kernel_name=None, long=False):
     kinds = list(kinds) or ["unit", "vm", *(["package"] if long else [])]
     kernel = kernels.find(kernel_name)
     say("building")
-    runs.build(kernel, everything="unit" in kinds)
+    runs.build(kernel, everything="unit" in kinds, more=["erdma-vm-programs"] if "vm" in kinds else [])
     run = runs.new_run("test")
     deadline = time.monotonic() + TIME_LIMIT * (4 if kernel.debug else 1) * (2 if long else 1)
     tally = Tally()
