@@ -24,13 +24,17 @@ def test_every_operation_is_iwarp(fresh_pair, mtu, segment):
         workloads.pair(server, [program("wire_ops"), "serve", server.address, port],
                        client, [program("wire_ops"), "drive", server.address, port], port)
         workloads.rping(server, 10, client=client)
-    # Its target invalidates the memory that the host has offered; Wireshark can follow no other kernel user, because of
-    # the length of its private data (wire.md appendix B).
-    with IserTarget(group[0]) as target, IserHost(group[1], target) as host:
-        host.fio("--rw=randrw", "--bs=16k", "--size=256k", "--verify=crc32c")
+    operations = set(OPERATIONS)
+    if group[0].kernel.debug:
+        operations.remove("Send Inv")  # that kernel has no block devices
+    else:
+        # Its target invalidates the memory that the host has offered; Wireshark can follow no other kernel user, because
+        # of the length of its private data (wire.md appendix B).
+        with IserTarget(group[0]) as target, IserHost(group[1], target) as host:
+            host.fio("--rw=randrw", "--bs=16k", "--size=256k", "--verify=crc32c")
     group.stop()
     for machine in group:
         machine.may_die = True  # it has been stopped above
     # A cable: the other end has the same.
     found = dissect.iwarp(os.path.join(group[0].directory, "eni0.pcap"))
-    assert OPERATIONS <= set(found), f"not in the capture: {OPERATIONS - set(found)}"
+    assert operations <= set(found), f"not in the capture: {operations - set(found)}"

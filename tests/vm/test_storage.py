@@ -10,6 +10,8 @@ from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_exp
 from support import counters, expect_in_use, in_use
 from test_wire_faults import link
 
+pytestmark = pytest.mark.stock_kernel  # the debug one is built without block devices and file systems of the network
+
 VERIFY = ["--rw=randrw", "--bsrange=4k-128k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1"]
 NFS_TREE = "/usr/share/perl5/Debconf"
 
