@@ -199,8 +199,8 @@ static void erdma_ep_stop_qp(struct erdma_ep *ep, enum erdma_hw_qp_state target)
 }
 
 /*
- * MODIFY_QP(RTS); the caller holds the QP's state_lock.  A peer that has closed already makes it fail; one that closes
- * from here on raises an event, which waits for ep->lock and finds the state that the caller has entered.
+ * MODIFY_QP(RTS); the caller holds ep->lock and the QP's state_lock.  A peer that has closed already makes it fail; one
+ * that closes from here on raises an event, which waits for ep->lock and finds the state that the caller has entered.
  */
 static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
 {

@@ -232,7 +232,7 @@ static void take_qp(struct connection *c, struct rdma_cm_id *id) {
     prepare(id->verbs);
     *c = (struct connection){.id = id, .number = c->number};
     id->context = c;
-    if (serve && ready) {
+    if (ready) {
         c->qp = queue_pairs[--ready];
     } else {
         struct ibv_qp_init_attr attr = attributes();
@@ -453,10 +453,11 @@ int main(int argc, char **argv) {
             argv[0], argv[0]);
     address.sin_port = htons((uint16_t)atoi(argv[4]));
     if (serve) {
-        if (argc == 7 && rdma && !strcmp(argv[5], "--ready"))
-            ready = (unsigned int)atoi(argv[6]);
-        else if (argc > 5)
-            die("unknown option %s", argv[5]);
+        for (int i = 5; i < argc; i++) {
+            if (!rdma || strcmp(argv[i], "--ready"))
+                die("unknown option %s", argv[i]);
+            ready = number_after(argc, argv, &i);
+        }
         if (ready > MOST)
             die("at most %d queue pairs", MOST);
         if (rdma)
