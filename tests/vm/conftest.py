@@ -53,7 +53,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from erdmalab import kernel as kernels, network, runs  # noqa: E402  (found through the line above)
 from erdmalab.common import LabError, LabTimeout  # noqa: E402
-from erdmalab.vm import Adapter  # noqa: E402,F401  (for tests to import from here)
 from erdmalab.watch import GuestTrouble  # noqa: E402
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What several of the VM tests need: the test programs, and a look at what a guest has in use."""
+"""What VM tests of every subject need: the test programs, and a look at what a guest has in use."""
 
 import collections
+import contextlib
 import json
 import os
 import re
@@ -69,10 +70,32 @@ def expect_in_use(vm, before, limit=15, device="eri0"):
         time.sleep(0.3)
 
 
+@contextlib.contextmanager
+def nothing_left(group):
+    """Afterwards every guest has in use what it had before."""
+    before = [in_use(machine) for machine in group]
+    yield
+    for machine, values in zip(group, before):
+        expect_in_use(machine, values, limit=30)
+
+
+def wait(what, condition, seconds):
+    """Poll until condition() is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.2)
+
+
 def bdf(vm, index=0):
     """PCI address of an adapter, in the order of the bus."""
     text = vm.run("grep -l 0x1ded /sys/bus/pci/devices/*/vendor").output
     return sorted(os.path.basename(os.path.dirname(line)) for line in text.split())[index]
+
+
+def set_mtu(group, mtu):
+    for machine in group:
+        machine.run(["ip", "link", "set", "eth0", "mtu", str(mtu)])
 
 
 def interrupts(vm):

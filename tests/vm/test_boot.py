@@ -8,7 +8,7 @@ import time
 import pytest
 
 from erdmalab.common import LabTimeout
-from erdmalab.watch import GuestTrouble, find
+from erdmalab.watch import GuestTrouble
 
 
 def test_guest_environment(vm):
@@ -67,25 +67,3 @@ def test_watch_sees_a_warning(vm):
     vm.run("echo '<4>WARNING: made by another test' > /dev/kmsg")
     with pytest.raises(GuestTrouble, match="made by another test"):
         vm.check_log()
-
-
-@pytest.mark.parametrize("line, expected", [
-    ("[ 1.0] WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2", True),
-    ("[ 1.0] WARNING: possible circular locking dependency detected", True),
-    ("[ 1.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2", True),
-    ("[ 1.0] BUG: unable to handle page fault for address: 0000000000000008", True),
-    ("[ 1.0] INFO: task x:1 blocked for more than 30 seconds.", True),
-    ("[ 1.0] rcu: INFO: rcu_preempt self-detected stall on CPU", True),
-    ("[ 1.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!", True),
-    ("[ 1.0] kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", True),
-    ("[ 1.0] general protection fault, probably for non-canonical address", True),
-    ("[ 1.0] rcu: \tRCU lockdep checking is enabled.", False),
-    ("[ 1.0] Lock dependency validator: Copyright (c) 2006 Red Hat, Inc., Ingo Molnar", False),
-    ("[ 1.0] kmemleak: Kernel memory leak detector initialized (mem pool available: 1)", False),
-    ("[ 1.0] tsc: Marking TSC unstable due to clocksource watchdog", False),
-    ("[ 1.0] clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as unstable", False),
-    ("[ 1.0] ib_core: module verification failed: signature missing - tainting kernel", False),
-    ("[ 1.0] rcu: Preemptible hierarchical RCU implementation.", False),
-])
-def test_watch_patterns(line, expected):
-    assert bool(find([line])) == expected

@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from eadm_tools import (EADM, FAILED, NO_DEVICE, NO_DRIVER, NO_OBJECT, NO_RIGHTS, NOBODY, USAGE, busiest, eadm, eadm_json,
+from eadm_tools import (FAILED, NO_DEVICE, NO_DRIVER, NO_OBJECT, NO_RIGHTS, NOBODY, USAGE, busiest, eadm, eadm_json,
                         mirror, needs_eadm, open_node, running, schema, traffic)  # noqa: F401  (a fixture is used by name)
 from erdmalab import workloads
 from erdmalab.common import ROOT

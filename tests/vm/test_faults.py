@@ -1,44 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The adapter misbehaves (property `faults`): bounded times, errors instead of hangs, and the driver gets over it."""
 
-import contextlib
 import time
 
 import pytest
 
 from erdmalab import workloads
 from support import bdf, counters, expect_in_use, in_use, program
-from test_load import expect_end, start_traffic
+from traffic import expect_end, start_rping
+from trouble import COMMAND_SECONDS, expect_broken, faults, reload_clean, watch_events
 
 QUERY_DEVICE, CREATE_QP, DESTROY_QP, MODIFY_QP, CREATE_CQ, DESTROY_CQ, REG_MR, DEREG_MR = \
     "0/0", "0/1", "0/2", "0/3", "0/4", "0/5", "0/8", "0/9"
 CREATE_EQ, DESTROY_EQ, FIRMWARE = "1/0", "1/1", "1/2"
-COMMAND_SECONDS, BRING_UP_SECONDS = 15, 10
-
-
-@contextlib.contextmanager
-def faults(vm, text):
-    vm.qom_set("faults", text)
-    try:
-        yield
-    except BaseException:
-        vm.tainted = True  # whatever state the driver is in, the next test wants another one
-        raise
-    finally:
-        vm.qom_set("faults", "")
-
-
-def reload_clean(vm, text=None):
-    """After all trouble: unload, load, work.  text: the faults from then on."""
-    begin = time.monotonic()
-    vm.unload_driver(timeout=30 * vm.slow)
-    assert time.monotonic() - begin < 20 * vm.slow
-    values = counters(vm)
-    assert not any(values[name] for name in ("qps", "cqs", "mrs", "eqs")), values
-    if text is not None:
-        vm.qom_set("faults", text)
-    vm.load_driver()
-    workloads.rping(vm, 5)
+BRING_UP_SECONDS = 10
 
 
 @pytest.mark.parametrize("command, error", [(CREATE_CQ, "ibv_create_cq"), (CREATE_QP, "rdma_create_qp"),
@@ -199,30 +174,9 @@ def test_dead_at_bring_up(vm):
     workloads.rping(vm, 5)
 
 
-def expect_broken(vm, jobs, watch):
-    """The device is out of use: everybody is told, what starts fails at once, programs can be killed."""
-    watch.wait_output("IBV_EVENT_DEVICE_FATAL", 10 * vm.slow)
-    for job in jobs:
-        # rping waits for completions that nobody can write any more, but knows that the connection is gone.
-        job.wait_output("DISCONNECT EVENT", 10 * vm.slow)
-    begin = time.monotonic()
-    result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=60 * vm.slow, check=False)
-    assert result.code != 0, "the broken device works"
-    for job in [*jobs, watch]:
-        job.kill()
-        job.wait(10 * vm.slow)
-    assert time.monotonic() - begin < 8 * vm.slow, "a broken device must fail at once"
-
-
-def watch_events(vm):
-    watch = vm.popen(["stdbuf", "-oL", "ibv_asyncwatch", "-d", vm.devices()[0]])
-    watch.wait_output("async event FD", 15 * vm.slow)
-    return watch
-
-
 def test_command_lost(vm):
     """A command that never completes: after its time the device counts as broken."""
-    jobs, watch = start_traffic(vm), watch_events(vm)
+    jobs, watch = start_rping(vm), watch_events(vm)
     with faults(vm, "cmd-drop=0/any"):
         begin = time.monotonic()
         result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
@@ -238,7 +192,7 @@ def test_command_lost(vm):
 
 def test_command_lost_in_use(vm):
     """The command that removes things is lost while programs are killed: they disappear anyway."""
-    jobs = start_traffic(vm)
+    jobs = start_rping(vm)
     with faults(vm, "cmd-drop=0/2;cmd-drop=0/3"):
         begin = time.monotonic()
         for job in jobs:
@@ -252,7 +206,7 @@ def test_command_lost_in_use(vm):
 
 def test_dies_at_work(vm):
     """All registers turn to ones under traffic."""
-    jobs, watch = start_traffic(vm), watch_events(vm)
+    jobs, watch = start_rping(vm), watch_events(vm)
     with faults(vm, "dead"):
         begin = time.monotonic()
         result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
@@ -269,7 +223,7 @@ def test_hot_unplug(fresh_vm):
     """The adapter is pulled out under traffic and put back, twice."""
     machine = fresh_vm()
     for _ in range(2):
-        jobs = start_traffic(machine)
+        jobs = start_rping(machine)
         machine.unplug("eri0", timeout=30)
         expect_end(jobs, 15 * machine.slow)
         assert machine.devices() == []

@@ -7,18 +7,11 @@ import time
 
 import pytest
 
-from conftest import Adapter
 from erdmalab import workloads
 from erdmalab.common import ROOT
-from support import bdf, counters, expect_in_use, in_use, interrupts, program
-
-
-def wait(what, condition, seconds):
-    """Poll until condition() is true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.2)
+from erdmalab.vm import Adapter
+from support import bdf, counters, expect_in_use, in_use, interrupts, program, wait
+from traffic import expect_end, start_rping
 
 
 def built_in(vm, module):
@@ -83,29 +76,10 @@ def test_interrupts(vm):
     assert all(after[name] > value for name, value in before.items()), (before, after)
 
 
-def start_traffic(vm):
-    """An rping pair that runs until something ends it."""
-    port = workloads.next_port()
-    server = vm.popen(["rping", "-s", "-a", vm.address, "-p", str(port), "-S", "1000"])
-    workloads.wait_listener(vm, port, server)
-    before = counters(vm)["sq_doorbells"]
-    client = vm.popen(["rping", "-c", "-a", vm.address, "-p", str(port), "-S", "1000"])
-    wait("traffic", lambda: client.code is not None or counters(vm)["sq_doorbells"] > before + 20, 15 * vm.slow)
-    assert client.code is None and server.code is None, client.text + server.text
-    return [server, client]
-
-
-def expect_end(jobs, seconds):
-    """The programs end by themselves, with an error."""
-    for job in jobs:
-        job.wait(seconds)
-    assert any(job.code != 0 for job in jobs), "nobody noticed anything"
-
-
 def test_unbind_bind(vm):
     address = bdf(vm)
     for busy in (False, True, True):
-        jobs = start_traffic(vm) if busy else []
+        jobs = start_rping(vm) if busy else []
         vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/unbind", timeout=20 * vm.slow)
         assert vm.devices() == [] and not interrupts(vm)
         assert counters(vm)["qps"] == counters(vm)["cqs"] == counters(vm)["mrs"] == counters(vm)["eqs"] == 0
@@ -117,7 +91,7 @@ def test_unbind_bind(vm):
 
 def test_unload_under_traffic(vm):
     """The module goes although programs use the device; they are told and end."""
-    jobs = start_traffic(vm)
+    jobs = start_rping(vm)
     vm.run(["rmmod", "erdma"], timeout=20 * vm.slow)
     expect_end(jobs, 15 * vm.slow)
     vm.load_driver()
@@ -166,7 +140,7 @@ def nic(vm):
 def test_nic_comes_and_goes(vm, nic):
     """The NIC is unregistered under the driver and registered again, idle and under traffic."""
     for busy in (False, True):
-        jobs = start_traffic(vm) if busy else []
+        jobs = start_rping(vm) if busy else []
         nic(False)
         # The kernel cannot query a port that has no interface.
         state = vm.run("cat /sys/class/infiniband/*/ports/1/state", check=False)

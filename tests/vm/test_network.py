@@ -10,8 +10,8 @@ import tempfile
 
 import pytest
 
-from erdmalab import network
-from erdmalab.common import ROOT, LabError
+from erdmalab.common import ROOT
+from support import set_mtu
 
 
 def frames(path):
@@ -25,11 +25,6 @@ def frames(path):
         found.append(data[at + 16:at + 16 + length])
         at += 16 + length
     return found
-
-
-def set_mtu(group, mtu):
-    for machine in group:
-        machine.run(["ip", "link", "set", "eth0", "mtu", str(mtu)])
 
 
 @pytest.mark.parametrize("mtu", [1500, 9000])
@@ -58,10 +53,3 @@ def test_run_three_on_a_switch(lab):
             for name in ("vm1", "vm2", "vm3")]
     assert seen == [4, 0, 4], seen
     assert set(glob.glob(os.path.join(tempfile.gettempdir(), "erdma-vde-*"))) <= before
-
-
-@pytest.mark.parametrize("count, mtu, kind, text", [
-    (3, 9000, "auto", "MTU of 1500"), (2, 1501, "vde", "MTU of 1500"), (3, 1500, "cable", "joins two VMs")])
-def test_impossible_networks(count, mtu, kind, text):
-    with pytest.raises(LabError, match=text):
-        network.join(count, mtu, kind)

@@ -3,9 +3,9 @@
 
 import pytest
 
-from conftest import Adapter
 from eadm_tools import needs_eadm, running, traffic
 from erdmalab import workloads
+from erdmalab.vm import Adapter
 from support import counters, program
 
 

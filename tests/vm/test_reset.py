@@ -7,8 +7,8 @@ import pytest
 
 from erdmalab import workloads
 from support import bdf, counters, program
-from test_faults import expect_broken, faults, watch_events
-from test_load import start_traffic
+from traffic import start_rping
+from trouble import expect_broken, faults, watch_events
 
 NOTICED_SECONDS = 20  # the driver looks every 5 s, when a processor is awake
 
@@ -23,7 +23,7 @@ def bind_anew(vm, address):
 def test_function_reset(vm):
     """A reset of the function under traffic is noticed at once and told to everybody; binding anew repairs it."""
     address = bdf(vm)
-    jobs, watch = start_traffic(vm), watch_events(vm)
+    jobs, watch = start_rping(vm), watch_events(vm)
     assert "flr" in vm.read(f"/sys/bus/pci/devices/{address}/reset_method")
     vm.run(f"echo 1 > /sys/bus/pci/devices/{address}/reset", timeout=20 * vm.slow)
     expect_broken(vm, jobs, watch)
@@ -77,7 +77,7 @@ os.pwrite(space, old, 0x3e)
 @pytest.mark.stock_kernel  # the debug one is built without power management
 def test_sleep_refused(vm):
     """The machine does not fall asleep under the driver, and everything goes on as if nothing had been."""
-    jobs = start_traffic(vm)
+    jobs = start_rping(vm)
     result = vm.run("echo devices > /sys/power/pm_test; echo freeze > /sys/power/state", timeout=60 * vm.slow, check=False)
     vm.run("echo none > /sys/power/pm_test")
     assert result.code != 0, "it slept"

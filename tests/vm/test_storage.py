@@ -8,7 +8,7 @@ import pytest
 
 from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
 from support import counters, expect_in_use, in_use
-from test_wire_faults import link
+from trouble import link
 
 pytestmark = pytest.mark.stock_kernel  # the debug one is built without block devices and file systems of the network
 

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from conftest import Adapter
 from erdmalab import workloads
 from erdmalab.qmp import QmpError
 from erdmalab.storage import NvmeHost, NvmeTarget
-from support import counters, expect_in_use, in_use, program, run_cases
-from test_faults import COMMAND_SECONDS, faults, reload_clean
-from test_load import start_traffic, wait
+from erdmalab.vm import Adapter
+from support import counters, expect_in_use, in_use, program, run_cases, wait
+from traffic import start_rping
+from trouble import COMMAND_SECONDS, faults, reload_clean
 
 RARE = "command completions came without an interrupt"
 
@@ -103,7 +103,7 @@ NONSENSE = ["post=aeq:0,fffff", "post=aeq:7fffffff,ffffffff,ffffffff,ffffffff", 
 def test_nonsense(vm):
     """Events and command completions that fit nothing change nothing, also under traffic."""
     before = in_use(vm)
-    jobs = start_traffic(vm)
+    jobs = start_rping(vm)
     for text in NONSENSE:
         vm.qom_set("faults", text)
         time.sleep(0.2)
@@ -122,7 +122,7 @@ def test_spurious_events(vm):
     vm.unload_driver()
     vm.load_driver()  # numbers begin anew
     before = in_use(vm)
-    jobs = start_traffic(vm)
+    jobs = start_rping(vm)
     qpns = queue_pairs(vm)
     assert len(qpns) == 2
     for cqn in range(1, 20):

@@ -7,19 +7,9 @@ import time
 import pytest
 
 from erdmalab import workloads
-from support import expect_in_use, in_use
-from test_wire_kill import start_traffic
-from test_wire_programs import nothing_left
-
-
-@contextlib.contextmanager
-def link(machine, text):
-    """Within this block the machine's link is bad."""
-    machine.link(text)
-    try:
-        yield
-    finally:
-        machine.link()
+from support import expect_in_use, in_use, nothing_left
+from traffic import load_both_ends
+from trouble import link
 
 
 @pytest.mark.limit(500)
@@ -83,7 +73,7 @@ def test_short_cut_of_rping(pair):
 def expect_given_up(pair, seconds):
     """Both ends under load end by their retry limit: a completion that says so, flushed ones, a QP event."""
     before = [in_use(machine) for machine in pair]
-    jobs = start_traffic(*pair)
+    jobs = load_both_ends(*pair)
     begin = time.monotonic()
     with link(pair[0], "both:cut"):
         for job in jobs:

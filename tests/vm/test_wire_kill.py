@@ -8,20 +8,12 @@ import pytest
 
 from erdmalab import workloads
 from erdmalab.common import LabTimeout
-from support import expect_in_use, in_use, program
-from test_wire_programs import nothing_left
+from support import expect_in_use, in_use, nothing_left
+from traffic import load_both_ends, start_end
 
 VICTIMS = [*(("client", stage) for stage in ("resolved", "request", "connected", "traffic", "disconnect")),
            *(("server", stage) for stage in ("start", "request", "connected", "traffic", "disconnect"))]
 TOLD = 2.0
-
-
-def start_end(machine, role, stage, port, address):
-    """One end of a connection (programs/kill_cases.c); stops or goes on at that stage."""
-    job = machine.popen([program("kill_cases"), "--end", role, stage, str(port), address])
-    if role == "server":
-        job.wait_output("listening", 20 * machine.slow)
-    return job
 
 
 def hears(job, seconds):
@@ -88,23 +80,13 @@ def test_stages_200_times(pair):
     kill_all(pair, 20)
 
 
-def start_traffic(server_vm, client_vm):
-    """Both ends under full load until something ends them; the server's first."""
-    port = str(workloads.next_port())
-    jobs = [start_end(server_vm, "server", "traffic", port, server_vm.address),
-            start_end(client_vm, "client", "traffic", port, server_vm.address)]
-    for job in jobs:
-        job.wait_output("at traffic", 20 * server_vm.slow)
-    return jobs
-
-
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_driver_unloaded(pair, victim):
     """The driver of one guest is unloaded under traffic in both directions; the other guest is told at once."""
     gone, other = pair[victim], pair[1 - victim]
     left = in_use(other)
-    here, there = start_traffic(gone, other)
-    there_too, here_too = start_traffic(other, gone)
+    here, there = load_both_ends(gone, other)
+    there_too, here_too = load_both_ends(other, gone)
     begin = time.monotonic()
     rmmod = gone.popen(["rmmod", "erdma"])
     for job in (there, there_too):
@@ -128,7 +110,7 @@ def test_guest_dies(fresh_pair):
     """A whole guest ends without a word; the other one's connections end at their retry limit, its programs at once."""
     group = fresh_pair(nets=[{"options": {"give-up-ms": 4000}}])
     before = in_use(group[0])
-    jobs = start_traffic(group[0], group[1])
+    jobs = load_both_ends(group[0], group[1])
     group[1].may_die = True
     begin = time.monotonic()
     group[1].process.kill()

@@ -10,8 +10,7 @@ import pytest
 
 from erdmalab import workloads
 from erdmalab.common import BUILD, ROOT
-from support import counters
-from test_wire_programs import nothing_left
+from support import counters, nothing_left
 
 MPI = os.path.join(BUILD, "tests", "vm", "mpi", "mpi_checks")
 MPI_SETTINGS = os.path.join(ROOT, "packaging", "openmpi-erdma.conf")

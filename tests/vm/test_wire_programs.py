@@ -1,25 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The distribution's programs between two guests: both roles, MTU 1500 and 9000, all sizes; data is verified."""
 
-import contextlib
 import itertools
 import re
 
 import pytest
 
 from erdmalab import workloads
-from support import expect_in_use, in_use
-from test_network import set_mtu
-from test_programs import BANDWIDTH, EVENTS_HERE, HERE, LATENCY, SOME_SIZES, WITH_EVENTS, expect_sizes
-
-
-@contextlib.contextmanager
-def nothing_left(group):
-    """Afterwards every guest has in use what it had before."""
-    before = [in_use(machine) for machine in group]
-    yield
-    for machine, values in zip(group, before):
-        expect_in_use(machine, values, limit=30)
+from perftests import BANDWIDTH, EVENTS_HERE, HERE, LATENCY, SOME_SIZES, WITH_EVENTS, expect_sizes
+from support import nothing_left, set_mtu
 
 
 # Every program runs with the server in either guest and at either MTU.  One of these, another for each program, is

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from erdmalab import workloads
+from quiet import quiet, SECONDS
 from support import counters, expect_in_use, in_use, program
-from test_idle import quiet, SECONDS
 
 
 @contextlib.contextmanager
