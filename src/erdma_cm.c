@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: iWARP connection management (docs/wire.md chapters 1, 2 and 7, adapter.md 9.3).
+ * Elastic RDMA Adapter driver: iWARP connection management (docs/spec/wire.md chapters 1, 2 and 7, adapter.md 9.3).
  *
  * The kernel's TCP makes a connection and carries the two MPA frames; MODIFY_QP(RTS) then hands it to the adapter,
  * and the socket stays open only to tell when it ends.  erdma_cm.h describes locks and threads, the table

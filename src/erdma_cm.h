@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * iWARP connection management, private to erdma_cm.c, erdma_listen.c and erdma_sock.c (docs/wire.md 1.13).
+ * iWARP connection management, private to erdma_cm.c, erdma_listen.c and erdma_sock.c (docs/spec/wire.md 1.13).
  *
  * Locks, outermost first: erdma_ep.lock, erdma_qp.state_lock | erdma_cm.listen_lock, socket locks, and innermost the
  * spinlocks (erdma_cm.qp_lock, the lock of erdma_cm.eps, sk_callback_lock, the iw_cm's own).  Nothing here takes the

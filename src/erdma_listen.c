@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Listeners of the iWARP connection manager (docs/wire.md 1.3, 1.13).
+ * Listeners of the iWARP connection manager (docs/spec/wire.md 1.3, 1.13).
  *
  * A listener on 0.0.0.0 has one socket for each IPv4 address of the paired interface and follows address changes.
  * One socket bound to the interface would never see connections to an own address, which arrive through lo (1.10);

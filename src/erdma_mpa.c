@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * MPA request and reply frames (docs/wire.md chapter 2).  Everything here judges octets that a stranger sent.
+ * MPA request and reply frames (docs/spec/wire.md chapter 2).  Everything here judges octets that a stranger sent.
  */
 #include "erdma_mpa.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Numbers of the programming interface shared by several parts of the model (docs/adapter.md).
+// Numbers of the programming interface shared by several parts of the model (docs/spec/adapter.md).
 // Layouts that only one part decodes live with that part.
 #pragma once
 

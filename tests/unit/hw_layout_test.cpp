@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The driver's description of the adapter (src/erdma_hw.h) against the model's.  Both were written from
-// docs/adapter.md and must stay apart, so that a mistake in one shows here.  Where the model has numbers they are
+// docs/spec/adapter.md and must stay apart, so that a mistake in one shows here.  Where the model has numbers they are
 // compared; where it has code, entries that are laid out as the driver does are given to it.
 #include <gtest/gtest.h>
 

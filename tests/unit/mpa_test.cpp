@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The driver's MPA frames (src/erdma_mpa.c) in user space: docs/wire.md chapter 2.
+// The driver's MPA frames (src/erdma_mpa.c) in user space: docs/spec/wire.md chapter 2.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -25,7 +25,7 @@ def test_idle(vm):
     client.kill(19)  # SIGSTOP
     time.sleep(1)
     assert client.code is None and server.code is None, client.text + server.text
-    time.sleep(7)  # the device's reminder of an event that was served (docs/adapter.md 6.5) comes after 5 s, once
+    time.sleep(7)  # the device's reminder of an event that was served (docs/spec/adapter.md 6.5) comes after 5 s, once
     irqs, before = interrupts(vm), counters(vm)
     assert before["qps"] == 2, before
     with_adapter = quiet(vm)

@@ -61,7 +61,7 @@ def at_once(pair, count):
             assert counters(machine)["qps"] == count
         growth = [round((after - early) * 1024 / count, 1) for early, after in zip(first, memory(pair))]
         print("KiB for each connection: slab and RSS of each guest", growth)
-        time.sleep(7)  # one reminder of the device may come 5 s after an event (docs/adapter.md 6.5)
+        time.sleep(7)  # one reminder of the device may come 5 s after an event (docs/spec/adapter.md 6.5)
         resting = quiet_all(pair)
         client.close_input()
         client.wait(60 * pair[0].slow, check=True)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Ring entries as facts (docs/adapter.md 3, 5 and 7).  Every byte pattern decodes to something.
+// Ring entries as facts (docs/spec/adapter.md 3, 5 and 7).  Every byte pattern decodes to something.
 #pragma once
 
 #include <cstdint>

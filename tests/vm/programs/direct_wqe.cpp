@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Doorbell pages and direct WQEs (docs/adapter.md 6.3, 6.4, chapter 10) by a program that speaks to uverbs and rdma_cm
-// itself: the distribution's provider never stores a WQE into its doorbell page.
+// Doorbell pages and direct WQEs (docs/spec/adapter.md 6.3, 6.4, chapter 10) by a program that speaks to uverbs and
+// rdma_cm itself: the distribution's provider never stores a WQE into its doorbell page.
 #include "common.h"
 
 #include <rdma/ib_user_sa.h>

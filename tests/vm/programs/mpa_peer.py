@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A scripted TCP peer that speaks MPA, well or badly (docs/wire.md chapter 2).
+"""A scripted TCP peer that speaks MPA, well or badly (docs/spec/wire.md chapter 2).
 
     mpa_peer.py request HOST PORT CASE    plays the initiator against a listener of the driver (rping -s)
     mpa_peer.py listen  HOST PORT CASE    plays the responder for one connect of the driver (rping -c)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What goes wrong on a connected queue pair: each case has a connection of its own and checks
- *   - the completion of the culprit, status and vendor error (docs/adapter.md 7.5),
+ *   - the completion of the culprit, status and vendor error (docs/spec/adapter.md 7.5),
  *   - that everything else queued on both sides is flushed, in order, and whatever is posted later too,
  *   - the asynchronous event, the connection event on both sides,
  *   - that memory which must not change did not,
