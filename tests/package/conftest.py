@@ -4,29 +4,19 @@
     packages    directory with the DEB packages, built once from a copy of the tree (or ERDMA_PACKAGES, a directory
                 with packages that are built already)
     rpms        directory with the RPM packages' RPMS (or ERDMA_RPMS)
-    machine     a scratch Debian root with DKMS, a compiler and headers of one kernel: see Machine
+
+Tests run in any order and one by one; in the order of their files they take the least time (scratch.Stages).
 """
 
-import contextlib
-import glob
 import os
-import shutil
-import subprocess
 import sys
 
 import pytest
 
 sys.dont_write_bytecode = True
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(TOP, "tools", "lab"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
-from erdmalab import packages as distribution, roots  # noqa: E402  (found through the line above)
-from erdmalab.common import BUILD, alone  # noqa: E402
-
-with open(os.path.join(TOP, "VERSION"), encoding="utf-8") as _text:
-    VERSION = _text.readline().strip()
-
-SYSTEM = ["dkms", "kmod", "udev", "rpm"]
+import scratch  # noqa: E402  (needs what the line above finds)
 
 
 def pytest_collection_modifyitems(items):
@@ -35,173 +25,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: first.index(item.module.__name__) if item.module.__name__ in first else len(first))
 
 
-def copy_of_tree(target):
-    """What git knows or would know of the tree, as a clean clone has it."""
-    shutil.rmtree(target, ignore_errors=True)
-    os.makedirs(target)
-    names = subprocess.run(["git", "-C", TOP, "ls-files", "-co", "--exclude-standard", "-z"], check=True,
-                           stdout=subprocess.PIPE).stdout.split(b"\0")
-    for name in map(os.fsdecode, filter(None, names)):
-        source = os.path.join(TOP, name)
-        if os.path.lexists(source):
-            os.makedirs(os.path.join(target, os.path.dirname(name)), exist_ok=True)
-            shutil.copy2(source, os.path.join(target, name), follow_symlinks=False)
-    return target
-
-
-def build(command, cwd, limit):
-    sources = sorted(path for path in glob.glob(os.path.join(BUILD, "qemu-source", "qemu-*")) if os.path.isdir(path))
-    environment = {**os.environ, "ERDMA_QEMU_SOURCE": sources[-1]} if sources else os.environ
-    result = subprocess.run(command, cwd=cwd, env=environment, timeout=limit, text=True, check=False,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert result.returncode == 0, result.stdout[-4000:]
-    return result.stdout
-
-
 @pytest.fixture(scope="session")
 def packages():
-    ready = os.environ.get("ERDMA_PACKAGES")
-    if ready:
-        return ready
-    distribution.ensure("package")
-    folder = os.path.join(BUILD, "package")
-    # The one of this run, which workers of pytest-xdist share.
-    stamp = os.path.join(folder, f"built-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")
-    with alone(os.path.join(folder, "lock")):
-        if not os.path.exists(stamp):
-            for old in glob.glob(os.path.join(folder, "*.deb")) + glob.glob(os.path.join(folder, "built-*")):
-                os.unlink(old)
-            tree = copy_of_tree(os.path.join(folder, "erdma"))
-            build(["nice", "dpkg-buildpackage", "-us", "-uc", "-b", f"-j{os.cpu_count() or 1}"], tree, 1800)
-            open(stamp, "wb").close()
-    return folder
-
-
-def build_rpms(name, target="packages", change=None):
-    """Directory with RPM packages of the tree, or of what change makes of a copy of it; target: rpm/Makefile's."""
-    distribution.ensure("package")
-    folder = os.path.join(BUILD, "package", name)
-    shutil.rmtree(folder, ignore_errors=True)
-    tree = copy_of_tree(os.path.join(BUILD, "package", f"{name}-tree"))
-    if change:
-        change(tree)
-    build(["nice", "make", "-C", "rpm", target, f"OUT={folder}"], tree, 1800)
-    return folder
+    return os.environ.get("ERDMA_PACKAGES") or scratch.build_debs()
 
 
 @pytest.fixture(scope="session")
 def rpms():
-    return os.environ.get("ERDMA_RPMS") or build_rpms("rpm")
-
-
-class Machine:
-    """A scratch root.  run() gives a CompletedProcess with output and errors in stdout."""
-
-    def __init__(self, path, kernel):
-        self.path, self.kernel = path, kernel
-
-    def run(self, *command, check=True, limit=900, environment=None):
-        result = roots.enter(self.path, list(command), limit, environment=environment)
-        assert not check or result.returncode == 0, f"{' '.join(command)}: {result.returncode}\n{result.stdout}"
-        return result
-
-    def file(self, *parts):
-        return os.path.join(self.path, *parts)
-
-    def read(self, name):
-        with open(self.file(name), encoding="utf-8") as text:
-            return text.read()
-
-    def put(self, source, name):
-        target = self.file(name)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copy(source, target)
-        return "/" + name
-
-    def module(self, kernel=None):
-        """modinfo's version of the module that modprobe would take, or None."""
-        result = self.run("modinfo", "-k", kernel or self.kernel, "-F", "version", "erdma", check=False)
-        return result.stdout.strip() if result.returncode == 0 else None
-
-    def tree(self):
-        """Every path but what package management keeps for itself."""
-        left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "run", "tmp", "srv/packages",
-                    "etc/ld.so.cache", "etc/resolv.conf", "root/.rpmdb")
-        found = set()
-        for folder, folders, names in os.walk(self.path):
-            relative = os.path.relpath(folder, self.path)
-            folders[:] = [name for name in folders
-                          if os.path.normpath(os.path.join(relative, name)) not in left_out]
-            found.update(os.path.normpath(os.path.join(relative, name)) for name in folders + names
-                         if os.path.normpath(os.path.join(relative, name)) not in left_out)
-        return found
-
-
-@contextlib.contextmanager
-def scratch(name, base, extra):
-    """A Machine in a copy of the root named base, which has headers of 6.1 and the packages extra."""
-    kernel = roots.headers("6.1")[1]
-    original = roots.make("bookworm", base, [f"linux-headers-{kernel}", *extra])
-    path = roots.path_of(f"scratch-{name}")
-    if os.path.exists(path):
-        roots.remove(path)
-    subprocess.run([*roots.privileged(), "cp", "-a", "--reflink=auto", original, path], check=True, timeout=600)
-    yield Machine(path, kernel)
-    roots.remove(path)
-
-
-@pytest.fixture(scope="module")
-def machine(request):
-    with scratch(request.module.__name__, "system", SYSTEM) as made:
-        # DKMS takes the running kernel for the one to build for, and in a root that is another's.
-        with open(made.file("etc/dkms/framework.conf"), "a", encoding="utf-8") as text:
-            text.write("autoinstall_all_kernels=y\n")
-        yield made
-
-
-def deb(folder, name):
-    found = glob.glob(os.path.join(folder, f"{name}_{VERSION}_*.deb"))
-    assert len(found) == 1, f"{name} in {folder}: {found}"
-    return found[0]
-
-
-def shrink(tree):
-    """Make the driver in a tree that DKMS builds one of a single file: seconds, where the driver does not matter."""
-    source = os.path.join(tree, "src")
-    for name in glob.glob(os.path.join(source, "*.[ch]")):
-        os.unlink(name)
-    with open(os.path.join(source, "Kbuild"), "w", encoding="utf-8") as out:
-        out.write("obj-m := erdma.o\nccflags-y := -DERDMA_VERSION=\\\"$(shell cat $(src)/../VERSION)\\\"\n")
-    with open(os.path.join(source, "erdma.c"), "w", encoding="utf-8") as out:
-        out.write("""#include <linux/module.h>
-MODULE_DESCRIPTION("Takes the driver's place in tests of packages");
-MODULE_LICENSE("GPL");
-MODULE_VERSION(ERDMA_VERSION);
-""")
-
-
-def repacked(folder, version, change=shrink):
-    """erdma-dkms as it would be with another version number and changed sources."""
-    work = os.path.join(BUILD, "package", f"repack-{version}")
-    shutil.rmtree(work, ignore_errors=True)
-    subprocess.run(["dpkg-deb", "-R", deb(folder, "erdma-dkms"), work], check=True, timeout=60)
-    os.rename(os.path.join(work, f"usr/src/erdma-{VERSION}"), os.path.join(work, f"usr/src/erdma-{version}"))
-    for name in ("DEBIAN/control", "DEBIAN/postinst", "DEBIAN/prerm", f"usr/src/erdma-{version}/dkms.conf",
-                 f"usr/src/erdma-{version}/VERSION"):
-        path = os.path.join(work, name)
-        with open(path, encoding="utf-8") as text:
-            content = text.read()
-        assert VERSION in content, name
-        with open(path, "w", encoding="utf-8") as out:
-            out.write(content.replace(VERSION, version))
-    os.unlink(os.path.join(work, "DEBIAN", "md5sums"))
-    change(os.path.join(work, f"usr/src/erdma-{version}"))
-    target = os.path.join(BUILD, "package", f"erdma-dkms_{version}_all.deb")
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", work, target], check=True, timeout=60,
-                   stdout=subprocess.DEVNULL)
-    return target
-
-
-def install(machine, path, check=True):
-    inside = machine.put(path, f"srv/packages/{os.path.basename(path)}")
-    return machine.run("dpkg", "-i", inside, check=check)
+    return os.environ.get("ERDMA_RPMS") or scratch.build_rpms("rpm")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The life of erdma-dkms on a Debian system: the tests run in this order, each goes on from the one before."""
+"""The life of erdma-dkms on a Debian system."""
 
 import glob
 import os
@@ -9,16 +9,18 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, VERSION, copy_of_tree, deb, install, repacked, shrink
+from erdmalab.common import BUILD
+from scratch import VERSION, Stages, copy_of_tree, deb, debian_system, install, repacked, shrink
 
 NEWER, BROKEN = "9.0.1", "9.0.2"
-STATE = {}
 
 
 def test_lintian(packages):
     changes = sorted(glob.glob(os.path.join(packages, "erdma_*.changes")))
     result = subprocess.run(["lintian", "-I", "--tag-display-limit", "0", changes[-1]], text=True, timeout=300,
                             check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # Its code says whether it worked, and of errors, not of warnings.
+    assert result.returncode == 0, result.stdout + result.stderr
     assert not re.findall(r"(?m)^[EWI]: .*", result.stdout), result.stdout
 
 
@@ -34,39 +36,23 @@ def test_version_has_one_source():
     assert result.returncode and "VERSION says 8.8.8" in result.stdout
 
 
-def test_install_builds_the_module(machine, packages):
-    STATE["before"] = machine.tree()
-    install(machine, deb(packages, "erdma-dkms"))
-    assert machine.module() == VERSION
-    magic = machine.run("modinfo", "-k", machine.kernel, "-F", "vermagic", "erdma").stdout
-    assert magic.split()[0] == machine.kernel
-    where = machine.run("modinfo", "-k", machine.kernel, "-n", "erdma").stdout
-    assert "/updates/dkms/" in where
-    assert "installed" in machine.run("dkms", "status", "erdma").stdout
-    # Loads by itself: at start-up, and for the device.
-    assert machine.read("etc/modules-load.d/erdma.conf").split("\n")[2:5] == ["erdma", "ib_uverbs", "rdma_ucm"]
-    alias = machine.run("modprobe", "-S", machine.kernel, "-n", "-v",
-                        "pci:v00001DEDd0000107Fsv00001DEDsd00000000bc02sc00i00").stdout
-    assert re.search(r"insmod .*/updates/dkms/erdma\.ko", alias)
-    assert "softdep erdma post: ib_uverbs rdma_ucm" in machine.run("modprobe", "-S", machine.kernel, "-c").stdout
+def first_installation(machine):
+    install(machine, deb(machine.packages, "erdma-dkms"))
 
 
-def test_upgrade_keeps_configuration(machine, packages):
+def upgrade(machine):
     with open(machine.file("etc/modprobe.d/erdma.conf"), "a", encoding="utf-8") as text:
         text.write("options erdma vectors=4\n")
-    install(machine, repacked(packages, NEWER))
-    assert machine.module() == NEWER
-    assert "vectors=4" in machine.read("etc/modprobe.d/erdma.conf")
-    assert VERSION not in machine.run("dkms", "status", "erdma").stdout
-    assert not os.path.exists(machine.file(f"usr/src/erdma-{VERSION}"))
+    install(machine, repacked(machine.packages, NEWER))
 
 
-def test_broken_build_keeps_the_old_module(machine, packages):
+def broken_upgrade(machine):
+    """The old module stays, and what the message says mends it."""
     def spoil(tree):
         shrink(tree)
         with open(os.path.join(tree, "src", "erdma.c"), "a", encoding="utf-8") as out:
             out.write("#error \"spoilt on purpose\"\n")
-    result = install(machine, repacked(packages, BROKEN, spoil), check=False)
+    result = install(machine, repacked(machine.packages, BROKEN, spoil), check=False)
     assert result.returncode
     assert machine.module() == NEWER
     assert f"version {BROKEN} was not built for {machine.kernel}" in result.stdout
@@ -81,11 +67,59 @@ def test_broken_build_keeps_the_old_module(machine, packages):
     assert machine.module() == BROKEN
 
 
+# "other" is a later version, of whatever number.
+INSTALLED = ("installed", "newer", "mended", "other")
+
+
+@pytest.fixture(scope="module")
+def life(packages, request):
+    make = debian_system(request.module.__name__)
+
+    def remove(machine):
+        machine.run("dpkg", "-r", "erdma-dkms")
+
+    stages = Stages(make, {"installed": ("fresh", first_installation), "newer": ("installed", upgrade),
+                           "mended": ("newer", broken_upgrade), "removed": ("installed", remove),
+                           "purged": ("removed", lambda machine: machine.run("dpkg", "-P", "erdma-dkms"))},
+                    packages=packages)
+    yield stages
+    stages.close()
+
+
+def test_install_builds_the_module(life):
+    machine = life.at("installed")
+    assert machine.module() == VERSION
+    magic = machine.run("modinfo", "-k", machine.kernel, "-F", "vermagic", "erdma").stdout
+    assert magic.split()[0] == machine.kernel
+    where = machine.run("modinfo", "-k", machine.kernel, "-n", "erdma").stdout
+    assert "/updates/dkms/" in where
+    assert "installed" in machine.run("dkms", "status", "erdma").stdout
+    # Loads by itself: at start-up, and for the device.
+    assert machine.read("etc/modules-load.d/erdma.conf").split("\n")[2:5] == ["erdma", "ib_uverbs", "rdma_ucm"]
+    alias = machine.run("modprobe", "-S", machine.kernel, "-n", "-v",
+                        "pci:v00001DEDd0000107Fsv00001DEDsd00000000bc02sc00i00").stdout
+    assert re.search(r"insmod .*/updates/dkms/erdma\.ko", alias)
+    assert "softdep erdma post: ib_uverbs rdma_ucm" in machine.run("modprobe", "-S", machine.kernel, "-c").stdout
+
+
+def test_upgrade_keeps_configuration(life):
+    machine = life.at("newer")
+    assert machine.module() == NEWER
+    assert "vectors=4" in machine.read("etc/modprobe.d/erdma.conf")
+    assert VERSION not in machine.run("dkms", "status", "erdma").stdout
+    assert not os.path.exists(machine.file(f"usr/src/erdma-{VERSION}"))
+
+
+def test_broken_build_keeps_the_old_module(life):
+    assert life.at("mended").module() == BROKEN
+
+
 @pytest.mark.parametrize("hidden, words", [
     ("usr/bin/gcc-12", "the compiler gcc-12 is missing; install it"),
     ("usr/bin/make", "make is missing; install it"),
 ])
-def test_missing_tool_is_named(machine, hidden, words):
+def test_missing_tool_is_named(life, hidden, words):
+    machine = life.at("mended")
     path = machine.file(hidden)
     os.rename(path, path + ".hidden")
     try:
@@ -96,14 +130,16 @@ def test_missing_tool_is_named(machine, hidden, words):
         os.rename(path + ".hidden", path)
 
 
-def test_missing_headers_are_named(machine):
+def test_missing_headers_are_named(life):
+    machine = life.at("mended")
     result = machine.run("dkms", "build", f"erdma/{BROKEN}", "-k", "6.1.0-99-amd64", check=False)
     assert result.returncode and "headers" in result.stdout and "6.1.0-99-amd64" in result.stdout
 
 
-def test_kernel_without_infiniband(machine):
+def test_kernel_without_infiniband(life):
+    machine = life.at("mended")
     headers = machine.file("srv/packages/no-infiniband")
-    os.makedirs(headers)
+    os.makedirs(headers, exist_ok=True)
     for name, content in (("Makefile", ""), (".config", "# CONFIG_INFINIBAND is not set\n")):
         with open(os.path.join(headers, name), "w", encoding="utf-8") as out:
             out.write(content)
@@ -112,7 +148,8 @@ def test_kernel_without_infiniband(machine):
     assert result.returncode == 1 and "no InfiniBand support" in result.stdout
 
 
-def test_foreign_stack_is_told(machine):
+def test_foreign_stack_is_told(life):
+    machine = life.at("mended")
     foreign = machine.file(f"lib/modules/{machine.kernel}/updates/foreign/ib_core.ko")
     os.makedirs(os.path.dirname(foreign))
     open(foreign, "wb").close()
@@ -146,20 +183,23 @@ FULL = {
     ("packages", "9.0.3", r"/var/lib/dkms/erdma/9\.0\.3/build has \d MiB left and the build needs 48 MiB; free some"),
     ("compiler", "9.0.4", r"/var/lib/dkms/erdma/9\.0\.4/build/make\.log"),
 ])
-def test_full_disk(machine, packages, where, version, words):
+def test_full_disk(life, where, version, words):
+    machine = life.within(*INSTALLED)
     before = machine.module()
-    package = machine.put(repacked(packages, version), f"srv/packages/{where}.deb")
-    result = machine.run("/bin/sh", "-c", FULL[where], "sh", package, check=False)
-    assert result.returncode and re.search(words, result.stdout), result.stdout
-    assert f"version {version} was not built for {machine.kernel}, the module from before stays" in result.stdout
-    assert machine.module() == before
-    if where == "compiler":
-        assert "No space left on device" in machine.read(f"var/lib/dkms/erdma/{version}/build/make.log")
-    machine.run("dpkg", "--configure", "erdma-dkms")
-    assert machine.module() == version
+    package = machine.put(repacked(machine.packages, version), f"srv/packages/{where}.deb")
+    with life.changed_to("other"):
+        result = machine.run("/bin/sh", "-c", FULL[where], "sh", package, check=False)
+        assert result.returncode and re.search(words, result.stdout), result.stdout
+        assert f"version {version} was not built for {machine.kernel}, the module from before stays" in result.stdout
+        assert machine.module() == before
+        if where == "compiler":
+            assert "No space left on device" in machine.read(f"var/lib/dkms/erdma/{version}/build/make.log")
+        machine.run("dpkg", "--configure", "erdma-dkms")
+        assert machine.module() == version
 
 
-def test_running_kernel_without_headers(machine):
+def test_running_kernel_without_headers(life):
+    machine = life.within(*INSTALLED)
     running = os.uname().release
     folder = machine.file("lib/modules", running)
     os.mkdir(folder)
@@ -172,44 +212,46 @@ def test_running_kernel_without_headers(machine):
         shutil.rmtree(folder)
 
 
-def test_two_versions(machine, packages):
+def test_two_versions(life):
     """One by hand and newer than the package's; told, and mended by what the message says."""
-    ours, theirs = machine.module(), "9.1.0"
-    source = machine.file(f"usr/src/erdma-{theirs}")
-    shutil.copytree(machine.file(f"usr/src/erdma-{ours}"), source)
-    for name in ("dkms.conf", "VERSION"):
-        with open(os.path.join(source, name), encoding="utf-8") as text:
-            content = text.read()
-        with open(os.path.join(source, name), "w", encoding="utf-8") as out:
-            out.write(content.replace(ours, theirs))
-    machine.run("dkms", "install", "--force", f"erdma/{theirs}", "-k", machine.kernel)
-    assert machine.module() == theirs
-    newer = repacked(packages, "9.0.6")
-    result = install(machine, newer, check=False)
-    assert f"DKMS also has version {theirs}" in result.stdout
-    advice = re.search(r"dkms remove erdma/\S+ --all && dpkg --configure -a", result.stdout)[0]
-    assert machine.module() in (theirs, "9.0.6")
-    machine.run("/bin/sh", "-e", "-c", advice)
-    assert machine.module() == "9.0.6"
-    assert theirs not in machine.run("dkms", "status", "erdma").stdout
-    shutil.rmtree(source)
+    machine = life.within(*INSTALLED)
+    ours, theirs, newest = machine.module(), "9.1.0", "9.0.6"
+    with life.changed_to("other"):
+        source = machine.file(f"usr/src/erdma-{theirs}")
+        shutil.copytree(machine.file(f"usr/src/erdma-{ours}"), source)
+        for name in ("dkms.conf", "VERSION"):
+            with open(os.path.join(source, name), encoding="utf-8") as text:
+                content = text.read()
+            with open(os.path.join(source, name), "w", encoding="utf-8") as out:
+                out.write(content.replace(ours, theirs))
+        machine.run("dkms", "install", "--force", f"erdma/{theirs}", "-k", machine.kernel)
+        assert machine.module() == theirs
+        result = install(machine, repacked(machine.packages, newest), check=False)
+        assert f"DKMS also has version {theirs}" in result.stdout
+        advice = re.search(r"dkms remove erdma/\S+ --all && dpkg --configure -a", result.stdout)[0]
+        assert machine.module() in (theirs, newest)
+        machine.run("/bin/sh", "-e", "-c", advice)
+        assert machine.module() == newest
+        assert theirs not in machine.run("dkms", "status", "erdma").stdout
+        shutil.rmtree(source)
 
 
 def left_behind(machine):
     """What is there now and was not before, but for depmod's index, which every module package leaves."""
-    return {path for path in machine.tree() - STATE["before"]
+    return {path for path in machine.tree() - machine.before
             if not re.match(rf"usr/lib/modules/{machine.kernel}/modules\.", path)}
 
 
-def test_remove_leaves_configuration_only(machine):
-    machine.run("dpkg", "-r", "erdma-dkms")
+def test_remove_leaves_configuration_only(life):
+    machine = life.within(*INSTALLED)
+    with life.changed_to("removed"):
+        machine.run("dpkg", "-r", "erdma-dkms")
     assert machine.module() is None
     assert left_behind(machine) == {"etc/modprobe.d/erdma.conf", "etc/modules-load.d/erdma.conf"}
 
 
-def test_purge_leaves_nothing(machine):
-    machine.run("dpkg", "-P", "erdma-dkms")
-    assert left_behind(machine) == set()
+def test_purge_leaves_nothing(life):
+    assert left_behind(life.at("purged")) == set()
 
 
 def test_model_fits_one_qemu(packages):

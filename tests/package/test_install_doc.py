@@ -5,10 +5,16 @@ import glob
 import os
 import re
 
-from conftest import TOP, VERSION
+from scratch import TOP, VERSION, debian_system
 
 
-def test_debian_part(machine, packages):
+def test_debian_part(packages):
+    with debian_system("install-doc")() as machine:
+        follow(machine, packages)
+
+
+def follow(machine, packages):
+    """What a reader does, block by block."""
     for path in glob.glob(os.path.join(packages, f"*_{VERSION}_*.deb")):
         machine.put(path, f"srv/packages/{os.path.basename(path)}")
     with open(os.path.join(TOP, "docs", "install.md"), encoding="utf-8") as text:

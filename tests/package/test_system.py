@@ -2,9 +2,10 @@
 """A machine with the packages: second kernel, restarts, upgrade and removal while connections are open.
 
 DKMS builds where that is quick, in the root that becomes the machine's disk, for the upgrade as well: the newer package
-brings that build along in the form that DKMS has for this.  The tests run in this order.
+brings that build along in the form that DKMS has for this.
 """
 
+import contextlib
 import glob
 import os
 import re
@@ -14,9 +15,9 @@ import time
 import pytest
 
 import system
-from conftest import VERSION, deb, install, repacked, scratch
 from erdmalab import kernel as kernels, roots, runs, workloads
 from erdmalab.vm import Adapter
+from scratch import VERSION, Stages, deb, install, repacked, scratch
 
 NEWER = "9.0.5"
 ADDRESS = "10.77.0.1/24"
@@ -24,8 +25,8 @@ PACKAGES = ["dkms", "kmod", "udev", "systemd-sysv", "initramfs-tools", "python3"
             "ibverbs-providers", "ibverbs-utils", "rdmacm-utils", "perftest"]
 
 
-@pytest.fixture(scope="module")
-def machine():
+@contextlib.contextmanager
+def bootable():
     kernel = roots.headers("6.1")[1]
     with scratch("system", "bootable", [f"linux-image-{kernel}", *PACKAGES]) as made:
         system.write(made, system.RAM_DISK)
@@ -55,20 +56,59 @@ def built_for(machine, release):
     return change
 
 
-@pytest.fixture(scope="module")
-def booted(machine, packages, second):
-    """The machine, started with its first kernel, and with a newer package at hand."""
+def install_and_add_a_kernel(machine):
+    """A kernel that is installed later gets its module at once."""
+    install(machine, deb(machine.packages, "erdma-dkms"))
+    # With what it depends on.
+    machine.run("apt-get", "-q", "-y", "install", machine.put(deb(machine.packages, "eadm"), "srv/packages/eadm.deb"))
+    second = machine.second
+    assert machine.module() == VERSION and machine.module(second) is None
+    machine.run("apt-get", "-q", "-y", "install", f"linux-image-{second}", f"linux-headers-{second}")
+
+
+def change_the_ram_disk(machine):
+    """As docs/install.md has it; only the first kernel's."""
+    machine.run("/bin/sh", "-e", "-c",
+                f"echo erdma >>/etc/initramfs-tools/modules && update-initramfs -u -k {machine.kernel}")
+
+
+def make_ready(machine):
+    """A newer package is at hand, and the machine can become a VM's disk."""
     runs.build(kernels.find())
-    machine.put(repacked(packages, NEWER, built_for(machine, second)), "srv/packages/newer.deb")
+    machine.put(repacked(machine.packages, NEWER, built_for(machine, machine.second)), "srv/packages/newer.deb")
     system.prepare(machine, ADDRESS)
-    run = runs.new_run("system")
-    disk = system.make_disk(machine, os.path.join(run, "disk.img"))
-    try:
-        with system.System(os.path.join(run, "vm1"), machine, disk, machine.kernel,
-                           adapters=[Adapter(address=ADDRESS)]) as vm:
-            yield vm
-    finally:
-        os.unlink(disk)
+
+
+@pytest.fixture(scope="module")
+def root(packages, second):
+    """The machine's file system before it starts."""
+    stages = Stages(bootable, {"two kernels": ("fresh", install_and_add_a_kernel),
+                               "ram disk": ("two kernels", change_the_ram_disk),
+                               "ready": ("ram disk", make_ready)}, packages=packages, second=second)
+    yield stages
+    stages.close()
+
+
+@pytest.fixture(scope="module")
+def life(root, second):
+    """The machine, started with its first kernel; then what happens to it as a VM."""
+    @contextlib.contextmanager
+    def started():
+        machine = root.at("ready")
+        run = runs.new_run("system")
+        disk = system.make_disk(machine, os.path.join(run, "disk.img"))
+        try:
+            with system.System(os.path.join(run, "vm1"), machine, disk, machine.kernel,
+                               adapters=[Adapter(address=ADDRESS)]) as vm:
+                yield vm
+        finally:
+            os.unlink(disk)
+
+    stages = Stages(started, {"second kernel": ("fresh", lambda vm: vm.reboot(second)),
+                              "upgraded": ("second kernel", upgrade_under_connections),
+                              "removed": ("upgraded", remove_in_use)}, second=second)
+    yield stages
+    stages.close()
 
 
 def works(vm, version):
@@ -88,34 +128,29 @@ def works(vm, version):
     vm.check_log()
 
 
-def test_second_kernel_gets_its_module(machine, packages, second):
-    install(machine, deb(packages, "erdma-dkms"))
-    # With what it depends on.
-    machine.run("apt-get", "-q", "-y", "install", machine.put(deb(packages, "eadm"), "srv/packages/eadm.deb"))
-    assert machine.module() == VERSION and machine.module(second) is None
-    machine.run("apt-get", "-q", "-y", "install", f"linux-image-{second}", f"linux-headers-{second}")
+def test_second_kernel_gets_its_module(root, second):
+    machine = root.within("two kernels", "ram disk", "ready")
     assert machine.module() == VERSION and machine.module(second) == VERSION
 
 
-def test_initial_ram_disk(machine, second):
-    """As docs/install.md has it; only the first kernel's."""
-    machine.run("/bin/sh", "-e", "-c",
-                f"echo erdma >>/etc/initramfs-tools/modules && update-initramfs -u -k {machine.kernel}")
+def test_initial_ram_disk(root, second):
+    machine = root.within("ram disk", "ready")
     for kernel, there in ((machine.kernel, True), (second, False)):
         content = machine.run("lsinitramfs", f"/boot/initrd.img-{kernel}").stdout
         assert ("updates/dkms/erdma.ko" in content) == there, kernel
 
 
-def test_start_from_the_ram_disk(booted):
-    works(booted, VERSION)
-    log = booted.dmesg()
+def test_start_from_the_ram_disk(life):
+    vm = life.at("fresh")
+    works(vm, VERSION)
+    log = vm.dmesg()
     assert log.index("erdma: loading out-of-tree module") < log.index("EXT4-fs (vda): mounted")
 
 
-def test_restart_into_the_second_kernel(booted, second):
-    booted.reboot(second)
-    assert booted.run(["uname", "-r"]).output.strip() == second
-    works(booted, VERSION)
+def test_restart_into_the_second_kernel(life, second):
+    vm = life.at("second kernel")
+    assert vm.run(["uname", "-r"]).output.strip() == second
+    works(vm, VERSION)
 
 
 class Connection:
@@ -148,31 +183,38 @@ class Connection:
             job.wait(60)
 
 
-def test_upgrade_under_connections(booted, machine, second):
-    connection = Connection(booted)
-    result = booted.run(["dpkg", "-i", "/srv/packages/newer.deb"], timeout=600 * booted.slow)
+def upgrade_under_connections(vm):
+    connection = Connection(vm)
+    result = vm.run(["dpkg", "-i", "/srv/packages/newer.deb"], timeout=600 * vm.slow)
     connection.works()
     assert f"erdma: version {VERSION} keeps running; {NEWER} takes over" in result.errors
-    assert booted.read("/sys/module/erdma/version").strip() == VERSION
+    assert vm.read("/sys/module/erdma/version").strip() == VERSION
     # DKMS builds for the running kernel; the other one is not left without.
-    for kernel, version in ((second, NEWER), (machine.kernel, VERSION)):
-        assert booted.run(["modinfo", "-k", kernel, "-F", "version", "erdma"]).output.strip() == version
+    for kernel, version in ((vm.second, NEWER), (vm.machine.kernel, VERSION)):
+        assert vm.run(["modinfo", "-k", kernel, "-F", "version", "erdma"]).output.strip() == version
     connection.close()
     # What the message says.
-    booted.run(re.search(r"rmmod erdma && modprobe erdma", result.errors)[0], timeout=60 * booted.slow)
-    works(booted, NEWER)
+    vm.run(re.search(r"rmmod erdma && modprobe erdma", result.errors)[0], timeout=60 * vm.slow)
 
 
-def test_removal_in_use(booted):
-    connection = Connection(booted)
-    result = booted.run(["dpkg", "-P", "erdma-dkms"], timeout=600 * booted.slow)
+def test_upgrade_under_connections(life):
+    works(life.at("upgraded"), NEWER)
+
+
+def remove_in_use(vm):
+    connection = Connection(vm)
+    result = vm.run(["dpkg", "-P", "erdma-dkms"], timeout=600 * vm.slow)
     assert "the module stays loaded until 'rmmod erdma'" in result.errors
     connection.works()
-    assert booted.run(["modinfo", "erdma"], check=False).code
+    assert vm.run(["modinfo", "erdma"], check=False).code
     connection.close()
-    booted.run(["rmmod", "erdma"], timeout=60 * booted.slow)
-    assert not booted.driver_loaded()
-    booted.check_log()
+    vm.run(["rmmod", "erdma"], timeout=60 * vm.slow)
+
+
+def test_removal_in_use(life):
+    vm = life.at("removed")
+    assert not vm.driver_loaded()
+    vm.check_log()
 
 
 def owned(machine):
@@ -192,9 +234,10 @@ OTHERS = re.compile(r"/(var/(lib/(dpkg|apt|systemd)|cache|log)|tmp|lost\+found|b
                     r"usr/local/lib/lab|)(/|$)")
 
 
-def test_nothing_is_left(booted, machine):
-    listed = booted.run("find / -xdev", timeout=300 * booted.slow).output.splitlines()
-    assert f"/lib/modules/{machine.kernel}" in {path.removeprefix("/usr") for path in listed}
-    new = set(listed) - owned(machine) - {f"/{path}" for path in machine.before}
+def test_nothing_is_left(life):
+    vm = life.at("removed")
+    listed = vm.run("find / -xdev", timeout=300 * vm.slow).output.splitlines()
+    assert f"/lib/modules/{vm.machine.kernel}" in {path.removeprefix("/usr") for path in listed}
+    new = set(listed) - owned(vm.machine) - {f"/{path}" for path in vm.machine.before}
     assert not {path for path in new if not OTHERS.match(path)}
     assert not {path for path in new if "erdma" in path and not path.startswith("/srv/packages/")}
