@@ -140,9 +140,28 @@ TEST(EadmTrace, Lines) {
         eadm::parseTraceLine(" x-1 [000] d.h.. 1.0: erdma_async_event: device=0 type=3 number=4 unknown");
     EXPECT_TRUE((*unknown)["unknown_object"].get<bool>());
     for (const char* line : {"", ":", ": erdma_", ": erdma_x:", ": erdma_x: device=", ": erdma_x: why=\"", "plain text",
-                             ": erdma_x: device=1 command=/ state=-> event=x =y"})
-        eadm::parseTraceLine(line);
+                             ": erdma_x: device", ": erdma_x: device=-1", ": erdma_x: =1"})
+        EXPECT_FALSE(eadm::parseTraceLine(line)) << line;
     EXPECT_FALSE(eadm::parseTraceLine("CPU:0 [LOST 3 EVENTS]"));
+}
+
+// Whatever a line lacks, what it has stays what it is.
+TEST(EadmTrace, BadFields) {
+    const auto parsed = eadm::parseTraceLine(": erdma_x: device=1 command=/ state=-> event=x =y");
+    ASSERT_TRUE(parsed);
+    EXPECT_EQ(
+        *parsed,
+        (Json{
+            {"time", ""}, {"event", "x"}, {"device", 1}, {"command", "/"}, {"state", "->"}, {"what", "x"}, {"", "y"}}));
+    const auto numbers = eadm::parseTraceLine(" x-1 [000] ..... 1.0: erdma_x: device=0 command=0/ state=1->x event=99");
+    ASSERT_TRUE(numbers);
+    EXPECT_EQ(
+        *numbers,
+        (Json{{"time", "1.0"}, {"event", "x"}, {"device", 0}, {"command", "0/"}, {"state", "1->x"}, {"what", "99"}}));
+    const auto open = eadm::parseTraceLine("1.0: erdma_device_broken: device=0 why=\"no end");
+    ASSERT_TRUE(open);
+    EXPECT_EQ((*open)["why"], "no end");
+    EXPECT_EQ((*open)["time"], "1.0");
 }
 
 } // namespace

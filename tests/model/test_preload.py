@@ -8,6 +8,7 @@ import tempfile
 import unittest
 
 import qemu_host as host
+from tap import Tap
 
 
 def preload(command, model=host.MODEL, **extra):
@@ -41,12 +42,27 @@ class OtherPrograms(unittest.TestCase):
         self.assertEqual(result.stdout, "")
 
     def test_children_of_qemu_do_not_inherit_it(self):
-        with host.Qemu([]) as qemu:
-            environment = f"/proc/{qemu.process.pid}/maps"
-            with open(environment, encoding="utf-8") as maps:
+        folder = tempfile.mkdtemp(prefix="erdma-model-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        script, report = os.path.join(folder, "script"), os.path.join(folder, "report")
+        with open(script, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\n{{ echo ran with $1; cat /proc/$$/maps; tr '\\0' '\\n' </proc/$$/environ; }} >{report}\n")
+        os.chmod(script, 0o755)
+
+        def reported():
+            with open(report, encoding="utf-8", errors="replace") as file:
+                return file.read()
+
+        # The script would tell.
+        self.assertEqual(preload([script, "itself"]).returncode, 0)
+        self.assertIn("ran with itself", reported())
+        self.assertIn("erdma-model", reported())
+        with Tap() as tap, host.Qemu(["-netdev", f"tap,id=t,ifname={tap.name},script={script},downscript=no"]) as qemu:
+            with open(f"/proc/{qemu.process.pid}/maps", encoding="utf-8") as maps:
                 self.assertIn("erdma-model", maps.read())
-        result = host.run(["-netdev", "tap,id=t,ifname=erdmatest0,script=/bin/env,downscript=no"])
-        self.assertNotIn("erdma-model", result.stdout)
+            self.assertIn(f"ran with {tap.name}", reported())
+            self.assertIn("PATH=", reported())
+            self.assertNotIn("erdma-model", reported())
 
 
 class OtherBuilds(unittest.TestCase):

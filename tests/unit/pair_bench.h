@@ -292,7 +292,8 @@ private:
         side.scq = options_.sharedCq ? 1 : number * 2;
         side.rcq = options_.sharedCq ? 1 : number * 2 + 1;
         side.iova = 0x7f0000000000u + uint64_t{number} * 0x100000000u + 0x10;
-        side.bus = machine.guest.memory().allocate(options_.bufferBytes + 4096) + 0x10;
+        // Nothing else is in the page in front of the buffer's first one, and up to the end of its last.
+        side.bus = machine.guest.memory().allocate(options_.bufferBytes + 8192) + 4096 + 0x10;
         side.stag = (10 + number) << 8;
         if (side.device->findCq(side.scq) == nullptr) {
             EXPECT_TRUE(side.guest->createCq(side.scq, options_.cqLog).ok());

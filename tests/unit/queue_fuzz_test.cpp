@@ -17,10 +17,25 @@ private:
     std::mt19937 random_;
 };
 
-// Everything between the rings and buffers that the adapter may write.
-struct Guarded {
-    uint64_t address;
-    std::vector<std::byte> content;
+// Memory that the adapter may not write.
+class Guards {
+public:
+    void add(FakeMemory& memory, uint64_t address, uint64_t bytes) {
+        memory.fill(address, bytes, 0x11);
+        guards_.push_back({&memory, address, memory.copy(address, bytes)});
+    }
+    void check() const {
+        for (const Guard& guard : guards_)
+            EXPECT_EQ(guard.memory->copy(guard.address, guard.content.size()), guard.content) << guard.address;
+    }
+
+private:
+    struct Guard {
+        FakeMemory* memory;
+        uint64_t address;
+        std::vector<std::byte> content;
+    };
+    std::vector<Guard> guards_;
 };
 
 TEST(QueueFuzz, HostileEntries) {
@@ -28,14 +43,20 @@ TEST(QueueFuzz, HostileEntries) {
         SCOPED_TRACE(seed);
         Noise noise(seed);
         Bench t({.twoDevices = seed % 2 == 1, .sqLog = 5, .rqLog = 4, .bufferBytes = 1u << 16});
-        std::vector<std::pair<const Side*, Guarded>> guards;
+        constexpr uint64_t kPage = FakeMemory::kPage;
+        Guards guards;
         for (const Side* side : {&t.a, &t.b}) {
-            side->memory().fill(side->bus - 4096, 4096, 0x11);
-            side->memory().fill(side->bus + (1u << 16), 4096, 0x22);
-            for (const uint64_t at : {side->bus - 16, side->bus + (1u << 16)})
-                guards.push_back({side, {at, side->memory().copy(at, 16)}});
+            const uint64_t first = side->bus - side->bus % kPage;
+            guards.add(side->memory(), first - kPage, kPage);
+            // Fast registrations of `b` may name the buffer's first page; those of `a` only a page of their own.
+            if (side == &t.a)
+                guards.add(side->memory(), first, side->bus - first);
+            const uint64_t end = side->bus + (1u << 16);
+            guards.add(side->memory(), end, kPage - end % kPage);
         }
-        const uint64_t fastPage = t.a.memory().allocate(4096);
+        const uint64_t fastPage = t.a.memory().allocate(3 * kPage) + kPage;
+        guards.add(t.a.memory(), fastPage - kPage, kPage);
+        guards.add(t.a.memory(), fastPage + kPage, kPage);
         t.a.guest->registerFast(70, t.a.memory().allocate(64), 8);
         t.b.guest->registerFast(70, t.b.memory().allocate(64), 8);
 
@@ -116,12 +137,7 @@ TEST(QueueFuzz, HostileEntries) {
         t.settle();
         EXPECT_GE(t.a.state(), QpState::Closing);
         EXPECT_GE(t.b.state(), QpState::Closing);
-        // Fast registrations of `b` may name the page in front of its buffer; those of `a` only a page of their own.
-        for (const auto& [side, guard] : guards) {
-            if (side == &t.a || guard.address > side->bus) {
-                EXPECT_EQ(side->memory().copy(guard.address, guard.content.size()), guard.content);
-            }
-        }
+        guards.check();
         for (const Side* side : {&t.a, &t.b}) {
             const QueuePair::Snapshot s = side->qp().snapshot();
             EXPECT_EQ(s.sqPi, s.sqCi);

@@ -6,13 +6,13 @@ import os
 import re
 import time
 
+import jsonschema
+
 from eadm_tools import (FAILED, NO_DEVICE, NO_DRIVER, NO_OBJECT, NO_RIGHTS, NOBODY, USAGE, busiest, eadm, eadm_json,
-                        mirror, needs_eadm, open_node, running, schema, traffic)  # noqa: F401  (a fixture is used by name)
+                        mirror, open_node, running, schema, traffic)  # noqa: F401  (a fixture is used by name)
 from erdmalab import workloads
 from erdmalab.common import ROOT
 from support import bdf, counters, expect_in_use, in_use
-
-pytestmark = needs_eadm
 
 
 # ---- without traffic ----
@@ -154,9 +154,8 @@ def test_live(vm, open_node):
     with traffic(vm):
         rounds = [json.loads(line) for line in eadm(vm, "stat", "-l", "0.5", "-n", "2", "-j").splitlines()]
         assert len(rounds) == 2
-        jsonschema, whole = schema()
         for one in rounds:
-            jsonschema.validate(one, {**whole, "$ref": "#/definitions/live"})
+            jsonschema.validate(one, {**schema(), "$ref": "#/definitions/live"})
             assert one["rates"]["tx_bytes"] > 0 and one["qps"][0]["posted_blocks"] > 0
         text = eadm(vm, "stat", "-d", vm.wait_devices(1)[0], "-l", "-n", "1")
         assert re.search(r"sent \S+bit/s", text) and "SEND_BLOCKS/S" in text and "\033" not in text

@@ -8,12 +8,10 @@ import time
 
 import pytest
 
-from eadm_tools import (EADM, NO_RIGHTS, NOBODY, OK, eadm, eadm_json, needs_eadm, open_node, traffic,
+from eadm_tools import (FINDINGS, NO_RIGHTS, NOBODY, OK, eadm, eadm_json, eadm_path, open_node, traffic,
                         wait_for)  # noqa: F401  (a fixture is used by name)
 from erdmalab.common import ROOT
 from support import expect_in_use, in_use, program
-
-pytestmark = needs_eadm
 
 
 def test_malformed_requests(vm, open_node):
@@ -106,8 +104,8 @@ def stress(vm, seconds):
     before = in_use(vm)
     jobs = [vm.popen([program("diag_objects"), "churn", str(seconds)]) for _ in range(2)]
     loop = (f"end=$(($(cut -d. -f1 /proc/uptime) + {seconds})); while [ $(cut -d. -f1 /proc/uptime) -lt $end ]; do "
-            f"for k in qp cq mr pd ctx cep; do {EADM} info $k -j >/dev/null || exit 1; done; "
-            f"for n in 1 2 3 4 5 6; do {EADM} dump sq $n >/dev/null 2>&1; {EADM} info qp $n >/dev/null 2>&1; done; done; exit 0")
+            f"for k in qp cq mr pd ctx cep; do {eadm_path()} info $k -j >/dev/null || exit 1; done; "
+            f"for n in 1 2 3 4 5 6; do {eadm_path()} dump sq $n >/dev/null 2>&1; {eadm_path()} info qp $n >/dev/null 2>&1; done; done; exit 0")
     jobs.append(vm.popen(["sh", "-c", loop]))
     jobs.append(vm.popen(["sh", "-c", f"while {program('diag_fuzz')} 500 $RANDOM >/dev/null; do :; done"]))
     for job in jobs[:3]:
@@ -130,7 +128,7 @@ def test_objects_vanish_for_long(vm, open_node):
 
 def test_unbind_under_questions(vm, open_node):
     """The adapter goes away while it is asked; unloading waits for nobody but an open node."""
-    job = vm.popen(["sh", "-c", f"while sleep 0.05; do {EADM} stat >/dev/null 2>&1; {EADM} dump cmdq >/dev/null 2>&1; done"])
+    job = vm.popen(["sh", "-c", f"while sleep 0.05; do {eadm_path()} stat >/dev/null 2>&1; {eadm_path()} dump cmdq >/dev/null 2>&1; done"])
     time.sleep(1)
     where = json.loads(eadm(vm, "dev", "-j"))["devices"][0]["pci"]
     for _ in range(2):
@@ -150,8 +148,10 @@ def test_examples_of_the_manual(vm, open_node):
     before = eadm(vm, "conf", "cc")
     with traffic(vm):
         for example in examples:
-            result = vm.run(f"PATH={os.path.dirname(EADM)}:$PATH; eadm {example}", timeout=60 * vm.slow, check=False)
-            assert result.code == (result.code if example == "doctor" else OK) and result.output, example
+            result = vm.run(f"PATH={os.path.dirname(eadm_path())}:$PATH; eadm {example}", timeout=60 * vm.slow, check=False)
+            # The guest has a past, of which the doctor may tell.
+            assert result.code in ((OK, FINDINGS) if example == "doctor" else (OK,)) and result.output, \
+                f"{example}: {result.code}\n{result.output}{result.errors}"
     eadm(vm, "conf", "cc", before.strip())
 
 
@@ -163,8 +163,8 @@ def test_cost_of_watching(vm, open_node):
     wait_for(vm, "ready", job, limit=120)
     try:
         watch = "TIMEFORMAT='%U %S'; time {} stat -l {} >/dev/null"
-        used = vm.run(["bash", "-c", watch.format(EADM, "1 -n 31")], timeout=120 * vm.slow).errors
-        idle = vm.run(["bash", "-c", watch.format(EADM, "0.1 -n 1")], timeout=30 * vm.slow).errors
+        used = vm.run(["bash", "-c", watch.format(eadm_path(), "1 -n 31")], timeout=120 * vm.slow).errors
+        idle = vm.run(["bash", "-c", watch.format(eadm_path(), "0.1 -n 1")], timeout=30 * vm.slow).errors
     finally:
         job.kill()
     # Starting the program and its first round are in both.

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from eadm_tools import EADM, needs_eadm
+from eadm_tools import eadm_path
 from support import expect_in_use, in_use, program, run_cases
 
 TRACING = "/sys/kernel/tracing"
@@ -40,7 +40,6 @@ def test_region(vm, case):
 
 
 @pytest.mark.long
-@needs_eadm
 @pytest.mark.parametrize("gib", [2, 64])
 def test_huge_pages(vm, gib):
     """Memory in huge pages of 2 MiB, each mapped many times: the device's page table has pages of at least that size."""
@@ -49,7 +48,7 @@ def test_huge_pages(vm, gib):
     try:
         assert vm.read("/proc/sys/vm/nr_hugepages").strip() == "4", "the guest's memory is too fragmented"
         result = vm.run([program("large"), "--only", f"{gib}-gib-huge", vm.address], timeout=240 * vm.slow, check=False,
-                        env={"ERDMA_TEST_LOOK": f"{EADM} info mr -j", "ERDMA_TEST_SLOWNESS": str(vm.slow)})
+                        env={"ERDMA_TEST_LOOK": f"{eadm_path()} info mr -j", "ERDMA_TEST_SLOWNESS": str(vm.slow)})
         assert result.code == 0, result.output
     finally:
         vm.run("echo 0 > /proc/sys/vm/nr_hugepages")

@@ -3,14 +3,13 @@
 
 import pytest
 
-from eadm_tools import needs_eadm, running, traffic
+from eadm_tools import running, traffic
 from erdmalab import workloads
 from erdmalab.vm import Adapter
 from support import counters, program
 
 
 @pytest.mark.long
-@needs_eadm
 def test_limits(fresh_vm):
     """Module parameter max_reads bounds what programs may ask for, the adapter's property ord what it does."""
     machine = fresh_vm(load=False, adapters=[Adapter(options={"ord": 4})])

@@ -73,8 +73,10 @@ def test_interrupts_always_lost(vm):
     before = in_use(vm)
     with faults(vm, "irq-lose=0"):
         vm.run(["ibv_devinfo"], timeout=60 * vm.slow)
-        vm.run(["timeout", "120", program("rc_ops"), "--only", "immediates", vm.address], timeout=150 * vm.slow,
-               check=False)
+        result = vm.run(["timeout", "120", program("rc_ops"), "--only", "immediates", vm.address], timeout=150 * vm.slow,
+                        check=False)
+        # Or it is too slow for the program's own time limit.
+        assert result.code == 0 or "FAIL" not in result.output, result.output
     # The first command finds its queue again.
     one_case(vm)
     expect_in_use(vm, before, limit=60)

@@ -48,7 +48,7 @@ std::optional<Json> parseTraceLine(std::string_view line) {
     if (nameEnd == std::string_view::npos)
         return std::nullopt;
     const std::string event(line.substr(mark + 8, nameEnd - mark - 8));
-    const size_t timeBegin = line.rfind(' ', mark - 1) + 1;
+    const size_t timeBegin = line.substr(0, mark).rfind(' ') + 1; // 0 without a blank
     Json json;
     json["time"] = std::string(line.substr(timeBegin, mark - timeBegin));
     json["event"] = event;
