@@ -147,11 +147,11 @@ void Device::executeCommand(ConstBytes entry) {
 
     ++counters_[Counter::Commands];
     uint32_t injected = 0;
-    const FaultPlan::Verdict verdict = faults_.onCommand(sub, opcode, injected);
+    const FaultPlan::CommandFate fate = faults_.onCommand(sub, opcode, injected);
     CommandReply reply;
-    if (verdict == FaultPlan::Verdict::Fail)
+    if (fate == FaultPlan::CommandFate::Fail)
         reply.status = static_cast<Status>(injected);
-    else if (verdict != FaultPlan::Verdict::Drop) {
+    else if (fate != FaultPlan::CommandFate::Drop) {
         if (command && (!command->extendedDoorbells || config_.extended_doorbells))
             reply = (this->*command->handler)(entry);
         else
@@ -160,9 +160,9 @@ void Device::executeCommand(ConstBytes entry) {
     host_.trace(ERDMA_TRACE_COMMAND, uint64_t{sub} << 8 | opcode, static_cast<uint64_t>(reply.status),
                 header >> 32 & 0xFFFF, name);
     // Nobody waits for more answers than that; a guest that asks for more does not make the list longer.
-    if (verdict == FaultPlan::Verdict::Delay && late_.size() < kCommandsPerEntry)
+    if (fate == FaultPlan::CommandFate::Delay && late_.size() < kCommandsPerEntry)
         late_.emplace(host_.nowNs() + injected * kNsPerMs, LateAnswer{index, opcode, reply});
-    else if (verdict != FaultPlan::Verdict::Drop)
+    else if (fate != FaultPlan::CommandFate::Drop)
         completeCommand(index, opcode, reply);
 }
 

@@ -25,38 +25,6 @@ constexpr unsigned kTurn = 16; // of one QP before the next has its turn
 constexpr uint64_t kErrorWindowNs = 1'000'000'000;
 constexpr uint32_t kErrorsPerWindow = 20;
 
-constexpr uint32_t kMinSegmentBytes = 1460;
-
-struct Limit {
-    const char* field;
-    uint32_t erdma_config::*member;
-    uint32_t min, max;
-};
-constexpr Limit kLimits[] = {
-    {"vectors", &erdma_config::vectors, 2, ERDMA_MAX_VECTORS},
-    {"direct_wqe_groups", &erdma_config::direct_wqe_groups, 0, 255},
-    {"qblock", &erdma_config::qblock, 1, 64},
-    {"max_cqe_log", &erdma_config::max_cqe_log, 6, 20},
-    {"max_recv_wr_log", &erdma_config::max_recv_wr_log, 6, 15},
-    {"max_mr_size_log", &erdma_config::max_mr_size_log, 20, 48},
-    {"default_cc", &erdma_config::default_cc, 0, 4},
-    {"pair_timeout_ms", &erdma_config::pair_timeout_ms, 1, 600000},
-    {"rnr_hold_ms", &erdma_config::rnr_hold_ms, 0, 600000},
-    {"ord", &erdma_config::ord, 1, kMaxOrd},
-    {"ird", &erdma_config::ird, 1, kMaxIrd},
-    {"segment_bytes", &erdma_config::segment_bytes, 0, 65000},
-    {"buffer_bytes", &erdma_config::buffer_bytes, 65536, 4194304},
-    {"ack_delay_ms", &erdma_config::ack_delay_ms, 0, 500},
-    {"ack_segments", &erdma_config::ack_segments, 1, 64},
-    {"rto_min_ms", &erdma_config::rto_min_ms, 10, 1000},
-    {"give_up_ms", &erdma_config::give_up_ms, 1000, 600000},
-    {"keep_idle_ms", &erdma_config::keep_idle_ms, 1000, 7200000},
-    {"keep_interval_ms", &erdma_config::keep_interval_ms, 100, 600000},
-    {"keep_probes", &erdma_config::keep_probes, 1, 100},
-    {"first_fpdu_ms", &erdma_config::first_fpdu_ms, 0, 60000},
-    {"time_wait_ms", &erdma_config::time_wait_ms, 100, 120000},
-};
-
 } // namespace
 
 // Queue pairs activated while an entry point is on the stack are run when it ends; otherwise (another adapter of the
@@ -81,19 +49,6 @@ Device::Device(const erdma_config& config, Host& host, Fabric& fabric)
       regions_(host, 2048u * config.qblock, config.max_mr_size_log, config.multilevel_mtt) {}
 
 Device::~Device() { stop(); }
-
-std::optional<std::string> Device::checkConfig(const erdma_config& config) {
-    for (const Limit& limit : kLimits) {
-        const uint32_t value = config.*limit.member;
-        if (value < limit.min || value > limit.max)
-            return std::string(limit.field) + "=" + std::to_string(value) + " is out of range: allowed are " +
-                   std::to_string(limit.min) + " to " + std::to_string(limit.max);
-    }
-    if (config.segment_bytes != 0 && config.segment_bytes < kMinSegmentBytes)
-        return "segment_bytes=" + std::to_string(config.segment_bytes) + " is out of range: allowed are 0 and " +
-               std::to_string(kMinSegmentBytes) + " to 65000";
-    return std::nullopt;
-}
 
 // ---- entry points ----
 
@@ -179,21 +134,16 @@ void Device::framesEnd() {
     nic_->endOfFrames();
 }
 
-std::optional<std::string> Device::setFaults(const std::string& text) {
-    FaultPlan next;
-    if (auto error = next.set(text))
-        return error;
-    for (const FaultPlan::Injection& injection : next.injections()) {
-        if (!canInject(injection))
-            return "fault \"post=...\": the device has no such queue now";
-    }
-    faults_ = std::move(next);
+bool Device::setFaults(FaultPlan plan) {
+    if (!std::ranges::all_of(plan.injections(), [this](const auto& injection) { return canInject(injection); }))
+        return false;
+    faults_ = std::move(plan);
     if (faults_.injections().empty())
-        return std::nullopt;
+        return true;
     const Entry entry(*this, kInlineBudget);
     for (const FaultPlan::Injection& injection : faults_.injections())
         inject(injection);
-    return std::nullopt;
+    return true;
 }
 
 bool Device::canInject(const FaultPlan::Injection& injection) {
@@ -221,8 +171,6 @@ void Device::inject(const FaultPlan::Injection& injection) {
         }
     }
 }
-
-const std::string& Device::faultText() const { return faults_.text(); }
 
 // ---- life ----
 

@@ -37,9 +37,6 @@ public:
     Device(const Device&) = delete;
     Device& operator=(const Device&) = delete;
 
-    // nullopt: fine.  Otherwise the sentence for the user.
-    static std::optional<std::string> checkConfig(const erdma_config& config);
-
     // ---- host entry points (capi.h) ----
     uint64_t mmioRead(uint64_t offset, unsigned size);
     void mmioWrite(uint64_t offset, uint64_t value, unsigned size);
@@ -51,8 +48,9 @@ public:
     }
     bool frame(erdma_side side, ConstBytes frame, const erdma_offload& offload);
     void framesEnd();
-    std::optional<std::string> setFaults(const std::string& text);
-    const std::string& faultText() const;
+    // Replaces the plan.  False: an injection names a queue that does not exist; nothing changed.
+    bool setFaults(FaultPlan plan);
+    const FaultPlan& faults() const { return faults_; }
 
     // Without one the device knows loopback connections only.
     void attachNic(std::unique_ptr<PairedNic> nic) { nic_ = std::move(nic); }

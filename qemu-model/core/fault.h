@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Faults that a test or a user's CI switches on at run time (grammar: capi.h).
+// Faults that a test or a user's CI switches on at run time: what goes wrong, and when.  ../lab/fault_text.h reads them.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "hw.h"
@@ -26,23 +24,6 @@ public:
         uint64_t count = 1;
     };
 
-    // Parses and replaces the plan; on a bad text returns the sentence for the user and changes nothing.
-    std::optional<std::string> set(const std::string& text);
-    // What is still in force, in the same grammar; used-up rules and injections are gone.
-    const std::string& text() const { return text_; }
-    // What the last set() asked for.
-    const std::vector<Injection>& injections() const { return injections_; }
-
-    enum class Verdict : uint8_t { None, Drop, Fail, Delay };
-    // Consumes one count of the first matching rule.  `value` is the status for Fail, milliseconds for Delay.
-    Verdict onCommand(uint8_t sub, uint8_t opcode, uint32_t& value);
-    // Is this one lost?  Consumes one count of the first matching rule.
-    bool losesInterrupt(uint32_t vector) { return take(Kind::LoseInterrupt, vector); }
-    bool losesDoorbell(Doorbell kind) { return take(Kind::LoseDoorbell, static_cast<uint32_t>(kind)); }
-    bool initStuck() const { return initStuck_; }
-    bool dead() const { return dead_; }
-
-private:
     enum class Kind : uint8_t { DropCommand, FailCommand, DelayCommand, LoseInterrupt, LoseDoorbell };
     struct Rule {
         Kind kind = Kind::DropCommand;
@@ -52,22 +33,38 @@ private:
         uint64_t skip = 0;              // as many pass before
         std::optional<uint64_t> left;   // nothing: for ever
     };
-    std::optional<std::string> parseItem(std::string_view item);
-    std::optional<std::string> parseInjection(std::string_view item, std::string_view body);
-    static std::optional<std::string> parseRule(std::string_view item, std::string_view body, Rule& rule);
-    static std::optional<std::string> parseCommand(std::string_view item, std::string_view body, Rule& rule);
+    void add(const Rule& rule) { rules_.push_back(rule); }
+    void add(const Injection& injection) { injections_.push_back(injection); }
+    void stickInit() { initStuck_ = true; }
+    void die() { dead_ = true; }
+
+    // What is still in force: rules that are used up are gone.
+    const std::vector<Rule>& rules() const { return rules_; }
+    // What was asked for at once.
+    const std::vector<Injection>& injections() const { return injections_; }
+
+    enum class CommandFate : uint8_t { None, Drop, Fail, Delay };
+    // Consumes one count of the first matching rule.  `value` is the status for Fail, milliseconds for Delay.
+    CommandFate onCommand(uint8_t sub, uint8_t opcode, uint32_t& value);
+    // Is this one lost?  Consumes one count of the first matching rule.
+    bool losesInterrupt(uint32_t vector) { return take(Kind::LoseInterrupt, vector); }
+    bool losesDoorbell(Doorbell kind) { return take(Kind::LoseDoorbell, static_cast<uint32_t>(kind)); }
+    bool initStuck() const { return initStuck_; } // DEV_CTRL.INIT never reaches INIT_DONE
+    bool dead() const { return dead_; }           // registers read all ones
+    static bool isAboutCommands(Kind kind) {
+        return kind == Kind::DropCommand || kind == Kind::FailCommand || kind == Kind::DelayCommand;
+    }
+
+private:
     // The first matching rule that lets no more pass; the others count what they let pass.
     template <typename Predicate> std::vector<Rule>::iterator hit(Predicate matches);
-    static bool isAboutCommands(Kind kind);
     bool take(Kind kind, uint32_t number);
     void use(std::vector<Rule>::iterator rule);
-    void describe();
 
     std::vector<Rule> rules_;
     std::vector<Injection> injections_;
     bool initStuck_ = false;
     bool dead_ = false;
-    std::string text_;
 };
 
 } // namespace erdma

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The NIC that an adapter shares its address with, as the device sees it: frames pass through here on their way between
-// guest and backend, and connections to other machines leave by it (wire.md 1.2, 1.7).  Implemented in ../wire.
+// guest and backend, and connections to other machines leave by it (wire.md 1.2, 1.7).  Implemented in ../net.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "host.h"
@@ -40,9 +39,6 @@ public:
     // Device reset (7.10): every connection is reset on the wire and towards the guest, and forgotten.
     virtual void reset() = 0;
 
-    // Impaired link: nothing, or the sentence for the user.
-    virtual std::optional<std::string> setLink(const std::string& text) = 0;
-    virtual const std::string& link() const = 0;
     // JSON array.
     virtual std::string connections() const = 0;
 };

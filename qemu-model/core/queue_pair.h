@@ -12,7 +12,7 @@
 #include "hw.h"
 #include "memory_region.h"
 #include "page_table.h"
-#include "rdmap.h"
+#include "segment.h"
 #include "requester.h"
 #include "responder.h"
 
@@ -56,7 +56,7 @@ struct Placement {
 };
 
 // The way to the peer, owned by the queue pair.  Loopback (loopback.h) hands segments over by call; a TCP endpoint
-// (../wire/endpoint.h) encodes them.
+// (../iwarp/endpoint.h) encodes them.
 //
 // A transport may call back into its queue pair (inbound, resume, acknowledged, peerClosed, fail) at any time except
 // from inside deliver() and close().  Each of these calls may end the connection and with it destroy the transport.

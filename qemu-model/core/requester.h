@@ -12,7 +12,7 @@
 #include "fifo.h"
 #include "hw.h"
 #include "memory_region.h"
-#include "rdmap.h"
+#include "segment.h"
 #include "sqe.h"
 
 namespace erdma {

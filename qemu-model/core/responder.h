@@ -9,7 +9,7 @@
 #include "fifo.h"
 #include "hw.h"
 #include "memory_region.h"
-#include "rdmap.h"
+#include "segment.h"
 #include "requester.h"
 
 namespace erdma {

@@ -2,7 +2,8 @@
 /*
  * The adapter as a QEMU PCI device: configuration space, BARs, MSI-X, DMA,
  * clock, properties and what QMP sees.  Everything behind the registers is in
- * ../core, reached through capi.h.  All of this runs under the big lock.
+ * the folders beside this one, reached through capi.h.  All of this runs under
+ * the big lock.
  */
 #include "shim.h"
 

@@ -5,7 +5,7 @@
 
 #include "qemu_compat.h"
 
-#include "../core/capi.h"
+#include "capi.h"
 
 /* Queue the types of the device and of its filter; QEMU's type initialisation time. */
 void erdma_register_types(void);

@@ -18,7 +18,8 @@
 
 #include "byteorder.h"
 #include "device.h"
-#include "fabric.h"
+#include "loopback.h"
+#include "fault_text.h"
 
 namespace erdma::test {
 
@@ -602,7 +603,7 @@ private:
 struct Machine {
     explicit Machine(uint32_t entryBytes = 128, const erdma_config& config = testConfig(), Fabric* shared = nullptr)
         : fabric(shared ? *shared : ownFabric), device(config, host, fabric), guest(host, device, entryBytes) {}
-    Fabric ownFabric;
+    LoopbackFabric ownFabric;
     Fabric& fabric;
     FakeHost host;
     Device device;

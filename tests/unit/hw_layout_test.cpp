@@ -186,7 +186,7 @@ TEST(HwLayout, RegisterValues) {
     m.guest.programQueues();
     m.guest.write32(ERDMA_R_CTRL, ERDMA_CTRL_INIT);
     EXPECT_EQ(m.guest.read32(ERDMA_R_STATUS), ERDMA_STATUS_INIT_DONE);
-    EXPECT_TRUE(m.device.setFaults("dead") == std::nullopt);
+    EXPECT_TRUE(setFaults(m.device, "dead") == std::nullopt);
     EXPECT_EQ(m.guest.read32(ERDMA_R_VERSION), ERDMA_ALL_ONES);
 }
 

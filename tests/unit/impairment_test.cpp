@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The impaired link (wire/impairment.h) on a clock that the test moves.
+// The impaired link (net/impairment.h) on a clock that the test moves.
 #include <algorithm>
 #include <map>
 #include <string>
@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "byteorder.h"
-#include "impairment.h"
+#include "link_text.h"
 #include "packet.h"
 
 namespace erdma {
@@ -30,8 +30,8 @@ struct Link {
     uint64_t now = 1000 * kMs;
     std::vector<Arrival> arrivals;
 
-    void set(const std::string& text) { ASSERT_EQ(link.set(text), std::nullopt) << text; }
-    std::string refused(const std::string& text) { return link.set(text).value_or("(accepted)"); }
+    void set(const std::string& text) { ASSERT_EQ(setLink(link, text), std::nullopt) << text; }
+    std::string refused(const std::string& text) { return setLink(link, text).value_or("(accepted)"); }
 
     void deliver() {
         link.onTimer(now, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
@@ -95,11 +95,11 @@ TEST(Impairment, TextHasOneSpelling) {
     for (const auto& [text, canonical] : spellings) {
         Link l;
         l.set(text);
-        EXPECT_EQ(l.link.text(), canonical) << text;
+        EXPECT_EQ(describeLink(l.link.plan()), canonical) << text;
         EXPECT_EQ(l.link.active(), !canonical.empty());
         Link again;
         again.set(canonical);
-        EXPECT_EQ(again.link.text(), canonical);
+        EXPECT_EQ(describeLink(again.link.plan()), canonical);
     }
 }
 
@@ -139,7 +139,7 @@ TEST(Impairment, BadTextNamesTheFieldAndChangesNothing) {
     for (const auto& [text, words] : bad) {
         const std::string message = l.refused(text);
         EXPECT_NE(message.find(words), std::string::npos) << text << " -> " << message;
-        EXPECT_EQ(l.link.text(), "both:loss=3%");
+        EXPECT_EQ(describeLink(l.link.plan()), "both:loss=3%");
     }
 }
 

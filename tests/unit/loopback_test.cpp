@@ -183,7 +183,7 @@ TEST(Loopback, AdapterGoesAway) {
 // Many queue pairs, random work, random ends; the order of effects is checked by the sanitizers and by counting.
 TEST(Loopback, ManyPairsComeAndGo) {
     std::mt19937 random(99);
-    Fabric fabric;
+    LoopbackFabric fabric;
     Machine first(128, testConfig(), &fabric);
     Machine second(128, testConfig(), &fabric);
     Machine* machines[] = {&first, &second};

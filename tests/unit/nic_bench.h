@@ -4,6 +4,7 @@
 
 #include <deque>
 
+#include "capi.h"
 #include "nic.h"
 #include "timed_bench.h"
 

@@ -279,7 +279,7 @@ public:
     }
     size_t leftOverEvents() const { return pending_.size(); }
 
-    Fabric fabric;
+    LoopbackFabric fabric;
     Side a, b;
     bool tearDown = true;
 

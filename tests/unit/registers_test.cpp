@@ -6,6 +6,8 @@
 #include <memory>
 #include <random>
 
+#include "capi.h"
+#include "config.h"
 #include "fake_host.h"
 
 namespace erdma::test {
@@ -224,7 +226,7 @@ TEST(Registers, GuestErrorsAreRateLimited) {
 
 // ---- configuration ----
 
-TEST(Config, DefaultsAreFine) { EXPECT_EQ(Device::checkConfig(testConfig()), std::nullopt); }
+TEST(Config, DefaultsAreFine) { EXPECT_EQ(checkConfig(testConfig()), std::nullopt); }
 
 struct Range {
     const char* name;
@@ -248,14 +250,14 @@ TEST(Config, RangesAreNamed) {
         for (const uint32_t good : {range.min, range.max}) {
             erdma_config config = testConfig();
             config.*range.field = good;
-            EXPECT_EQ(Device::checkConfig(config), std::nullopt) << range.name << good;
+            EXPECT_EQ(checkConfig(config), std::nullopt) << range.name << good;
         }
         for (const uint32_t bad : {range.max + 1, range.min - 1}) {
             if (range.min == 0 && bad == UINT32_MAX)
                 continue;
             erdma_config config = testConfig();
             config.*range.field = bad;
-            const auto error = Device::checkConfig(config);
+            const auto error = checkConfig(config);
             ASSERT_TRUE(error.has_value()) << range.name << bad;
             EXPECT_NE(error->find(range.name), std::string::npos);
             EXPECT_NE(error->find(std::to_string(bad)), std::string::npos);

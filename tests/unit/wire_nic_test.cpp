@@ -2,6 +2,7 @@
 // Whole adapters with their filters: handover from the kernels' sockets in both roles, who may speak on the wire, and
 // what the kernels are told (wire.md chapter 1 and 7, checklist 9.1 and 9.6).
 
+#include "link_text.h"
 #include "nic_bench.h"
 
 namespace erdma::test {
@@ -513,8 +514,8 @@ TEST(WireNic, ImpairedLink) {
     NicOptions options;
     options.connect = false;
     NicBench t(options);
-    EXPECT_TRUE(t.a.device->nic()->setLink("nonsense"));
-    ASSERT_FALSE(t.a.device->nic()->setLink("both:loss=5%,delay=2ms,jitter=1ms,reorder=3%,duplicate=2%;seed=5"));
+    EXPECT_TRUE(setLink(t.nics[0]->impairment(), "nonsense"));
+    ASSERT_FALSE(setLink(t.nics[0]->impairment(), "both:loss=5%,delay=2ms,jitter=1ms,reorder=3%,duplicate=2%;seed=5"));
     EXPECT_TRUE(t.a.device->wantsFrame(ERDMA_TO_WIRE, Octets(14), 14));
     t.connect();
     t.a.memory().fill(t.a.bus, 300000, 3);
@@ -523,7 +524,7 @@ TEST(WireNic, ImpairedLink) {
     ASSERT_EQ(t.received(t.b)->bytes, 300000u);
     EXPECT_EQ(t.b.data(0, 300000), t.a.data(0, 300000));
     EXPECT_GT(t.a.count(Counter::LinkLost), 0u);
-    ASSERT_FALSE(t.a.device->nic()->setLink(""));
+    ASSERT_FALSE(setLink(t.nics[0]->impairment(), ""));
 }
 
 } // namespace

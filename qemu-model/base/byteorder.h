@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "host.h"
+#include "bytes.h"
 
 namespace erdma {
 

@@ -34,10 +34,9 @@ public:
     void onTimer(uint64_t nowNs) override;
     void runPending() override;
     void reset() override;
-    std::optional<std::string> setLink(const std::string& text) override { return impairment_.set(text); }
-    const std::string& link() const override { return impairment_.text(); }
     std::string connections() const override;
 
+    Impairment& impairment() { return impairment_; }
     const FlowTracker& tracker() const { return tracker_; }
     size_t owned() const { return owned_.size(); }
 

@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "impairment.h"
+#include "link_text.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
-#include "byteorder.h"
-#include "packet.h"
 #include "text.h"
 
 namespace erdma {
 
 namespace {
 
+using Settings = Impairment::Settings;
+using Plan = Impairment::Plan;
+
 constexpr uint32_t kMillion = 1000000;
 constexpr uint64_t kSecondNs = 1000000000;
 constexpr uint64_t kMaxDelayNs = 60 * kSecondNs;
 constexpr uint64_t kMaxBitsPerSecond = 1000 * kSecondNs; // 1000 gbit
-constexpr uint64_t kReorderNs = 10000000;
-constexpr uint64_t kReorderFrames = 3;
-constexpr uint64_t kLineQueueNs = 100000000; // frames that wait longer for the line are dropped
-constexpr size_t kMaxBytes = size_t{32} << 20;
-constexpr size_t kMaxFrames = 32768;
 
 constexpr std::array<std::string_view, 2> kSideNames = {"to-wire", "to-guest"};
 constexpr std::string_view kBoth = "both";
@@ -91,18 +89,7 @@ std::string percentText(uint32_t millionths) {
     return text + (digits.empty() ? "" : "." + digits) + "%";
 }
 
-// A receiver must be able to see the damage: whatever stood in for the checksum so far is replaced by the checksum.
-void finishChecksum(std::vector<std::byte>& frame, erdma_offload& offload) {
-    const size_t start = offload.checksum_start;
-    const size_t field = start + offload.checksum_offset;
-    if (offload.needs_checksum && field + 2 <= frame.size())
-        storeBe16(frame, field, checksumFold(checksumAdd(ConstBytes(frame).subspan(start))));
-    offload = {};
-}
-
-} // namespace
-
-std::optional<std::string> Impairment::parseItem(std::string_view part, std::string_view item, Settings& settings) {
+std::optional<std::string> parseItem(std::string_view part, std::string_view item, Settings& settings) {
     const auto equals = item.find('=');
     const std::string_view name = trimmed(item.substr(0, equals));
     const std::string_view value =
@@ -151,7 +138,7 @@ std::optional<std::string> Impairment::parseItem(std::string_view part, std::str
                     "is none of loss=, delay=, jitter=, reorder=, duplicate=, corrupt=, rate= and cut");
 }
 
-std::optional<std::string> Impairment::parsePart(std::string_view part, Plan& plan) {
+std::optional<std::string> parsePart(std::string_view part, Plan& plan) {
     constexpr std::string_view kSeed = "seed=";
     if (part.starts_with(kSeed)) {
         const auto seed = decimal(part.substr(kSeed.size()), 0, UINT64_MAX);
@@ -182,18 +169,7 @@ std::optional<std::string> Impairment::parsePart(std::string_view part, Plan& pl
     return std::nullopt;
 }
 
-std::optional<std::string> Impairment::parse(std::string_view text, Plan& plan) {
-    while (!text.empty()) {
-        const std::string_view part = takeItem(text, ';');
-        if (part.empty())
-            continue;
-        if (auto error = parsePart(part, plan))
-            return error;
-    }
-    return std::nullopt;
-}
-
-std::string Impairment::describe(const Settings& settings) {
+std::string describe(const Settings& settings) {
     std::string text;
     const auto add = [&text](const std::string& item) { text += (text.empty() ? "" : ",") + item; };
     if (settings.loss)
@@ -215,7 +191,30 @@ std::string Impairment::describe(const Settings& settings) {
     return text;
 }
 
-std::string Impairment::describe(const Plan& plan) {
+} // namespace
+
+std::optional<std::string> parseLink(std::string_view text, Plan& plan) {
+    Plan next;
+    while (!text.empty()) {
+        const std::string_view part = takeItem(text, ';');
+        if (part.empty())
+            continue;
+        if (auto error = parsePart(part, next))
+            return error;
+    }
+    plan = next;
+    return std::nullopt;
+}
+
+std::optional<std::string> setLink(Impairment& link, std::string_view text) {
+    Impairment::Plan plan;
+    if (auto error = parseLink(text, plan))
+        return error;
+    link.set(plan);
+    return std::nullopt;
+}
+
+std::string describeLink(const Plan& plan) {
     std::string text;
     const auto add = [&text](std::string_view side, const std::string& items) {
         if (!items.empty())
@@ -230,125 +229,6 @@ std::string Impairment::describe(const Plan& plan) {
     if (!text.empty() && plan.seed != Plan{}.seed)
         text += ";seed=" + std::to_string(plan.seed);
     return text;
-}
-
-std::optional<std::string> Impairment::set(std::string_view text) {
-    Plan plan;
-    if (auto error = parse(text, plan))
-        return error;
-    for (size_t i = 0; i < paths_.size(); ++i) {
-        paths_[i].settings = plan.sides[i];
-        paths_[i].dice.seed(plan.seed * paths_.size() + i);
-        paths_[i].lineFreeNs = 0;
-    }
-    text_ = describe(plan);
-    configured_ = !text_.empty();
-    return std::nullopt;
-}
-
-// Nothing is thrown for what is not set, so that one setting's dice do not depend on the others that are zero.
-bool Impairment::Path::rolls(uint32_t ofMillion) { return ofMillion != 0 && dice() % kMillion < ofMillion; }
-
-void Impairment::Path::insert(uint64_t dueNs, Held&& held) {
-    queue.emplace(std::pair{dueNs, order++}, std::move(held));
-}
-
-void Impairment::push(erdma_side side, ConstBytes frame, const erdma_offload& offload, uint64_t nowNs) {
-    Path& path = paths_[side];
-    const Settings& settings = path.settings;
-
-    if (settings.cut) {
-        ++counters_[Counter::LinkCut];
-        return;
-    }
-    if (path.rolls(settings.loss)) {
-        ++counters_[Counter::LinkLost];
-        return;
-    }
-    Held held{{frame.begin(), frame.end()}, offload};
-    if (path.rolls(settings.corrupt) && !held.frame.empty()) {
-        ++counters_[Counter::LinkCorrupted];
-        finishChecksum(held.frame, held.offload);
-        const uint64_t bit = path.dice() % (held.frame.size() * 8);
-        held.frame[bit / 8] ^= std::byte{1} << (bit % 8);
-    }
-    if (path.rolls(settings.duplicate)) {
-        ++counters_[Counter::LinkDuplicated];
-        enqueue(path, Held(held), nowNs);
-    }
-    enqueue(path, std::move(held), nowNs);
-}
-
-void Impairment::enqueue(Path& path, Held&& held, uint64_t nowNs) {
-    const Settings& settings = path.settings;
-    const size_t size = held.frame.size();
-    uint64_t due = nowNs;
-
-    if (path.frames >= kMaxFrames || path.bytes + size > kMaxBytes ||
-        (settings.bitsPerSecond && path.lineFreeNs > nowNs + kLineQueueNs)) {
-        ++counters_[Counter::LinkOverflows];
-        return;
-    }
-    if (settings.bitsPerSecond) {
-        path.lineFreeNs = std::max(path.lineFreeNs, nowNs) + size * 8 * kSecondNs / settings.bitsPerSecond;
-        due = path.lineFreeNs;
-    }
-    due += settings.delayNs;
-    if (settings.jitterNs)
-        due = due - settings.jitterNs + path.dice() % (2 * settings.jitterNs + 1);
-    if (settings.delayNs)
-        ++counters_[Counter::LinkDelayed];
-    due = std::max(due, path.lastDueNs);
-
-    path.bytes += size;
-    ++path.frames;
-    if (path.rolls(settings.reorder) && !path.passed) {
-        ++counters_[Counter::LinkReordered];
-        path.passedLeft = static_cast<uint32_t>(1 + path.dice() % kReorderFrames);
-        path.passedUntilNs = due + kReorderNs;
-        path.passed = std::move(held);
-        return;
-    }
-    path.lastDueNs = due;
-    path.insert(due, std::move(held));
-    if (path.passed && --path.passedLeft == 0) {
-        path.insert(due, std::move(*path.passed));
-        path.passed.reset();
-    }
-}
-
-uint64_t Impairment::deadline() const {
-    uint64_t next = ERDMA_TIMER_OFF;
-    for (const Path& path : paths_) {
-        if (!path.queue.empty())
-            next = std::min(next, path.queue.begin()->first.first);
-        if (path.passed)
-            next = std::min(next, path.passedUntilNs);
-    }
-    return next;
-}
-
-void Impairment::onTimer(uint64_t nowNs, const Sink& sink) {
-    for (uint64_t due = deadline(); due <= nowNs; due = deadline()) {
-        for (size_t side = 0; side < paths_.size(); ++side) {
-            Path& path = paths_[side];
-            if (path.passed && path.passedUntilNs <= due) {
-                path.insert(path.passedUntilNs, std::move(*path.passed));
-                path.passed.reset();
-            }
-            if (!path.queue.empty() && path.queue.begin()->first.first <= due)
-                deliverOne(side, sink);
-        }
-    }
-}
-
-void Impairment::deliverOne(size_t side, const Sink& sink) {
-    Path& path = paths_[side];
-    const auto node = path.queue.extract(path.queue.begin());
-    const Held& held = node.mapped();
-    path.bytes -= held.frame.size();
-    --path.frames;
-    sink(static_cast<erdma_side>(side), held.frame, held.offload);
 }
 
 } // namespace erdma

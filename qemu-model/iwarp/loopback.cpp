@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "fabric.h"
+#include "device.h"
 #include "queue_pair.h"
 
 namespace erdma {
@@ -67,14 +67,47 @@ private:
     uint64_t sent_ = 0; // segments
 };
 
-} // namespace
-
+// Connects both for good; they become active.
 void pairByLoopback(QueuePair& first, QueuePair& second) {
     auto link = std::make_shared<Link>();
     link->ends[0].qp = &first;
     link->ends[1].qp = &second;
     first.attach(std::make_unique<Loopback>(link, 0));
     second.attach(std::make_unique<Loopback>(link, 1));
+}
+
+} // namespace
+
+LoopbackFabric::Tuple LoopbackFabric::tupleOf(const QueuePair& qp) {
+    const QpModify& c = qp.connection();
+    return Tuple{uint64_t{c.ownIp} << 16 | c.ownPort, uint64_t{c.peerIp} << 16 | c.peerPort};
+}
+
+Status LoopbackFabric::connect(QueuePair& qp) {
+    const Tuple tuple = tupleOf(qp);
+    if (owners_.contains(tuple))
+        return Status::Invalid;
+
+    const auto mirror = owners_.find(Tuple{tuple.peer, tuple.own});
+    if (mirror == owners_.end() || !mirror->second->waiting()) {
+        owners_.emplace(tuple, &qp);
+        return Status::Ok;
+    }
+    QueuePair& other = *mirror->second;
+    const QpModify& a = qp.connection();
+    const QpModify& b = other.connection();
+    if (a.sendNxt != b.recvNxt || a.recvNxt != b.sendNxt)
+        return Status::Invalid;
+    owners_.emplace(tuple, &qp);
+    ++qp.device().counters()[Counter::Pairings];
+    pairByLoopback(other, qp);
+    return Status::Ok;
+}
+
+void LoopbackFabric::forget(QueuePair& qp) {
+    const auto entry = owners_.find(tupleOf(qp));
+    if (entry != owners_.end() && entry->second == &qp)
+        owners_.erase(entry);
 }
 
 } // namespace erdma

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "host.h"
-#include "rdmap.h"
+#include "segment.h"
 
 namespace erdma {
 

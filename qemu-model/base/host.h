@@ -2,18 +2,13 @@
 // What the model needs from outside; implemented over capi.h's callbacks and by the unit tests.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
-#include <string_view>
 
-#include "capi.h"
+#include "bytes.h"
+#include "seam.h"
 
 namespace erdma {
-
-using Bytes = std::span<std::byte>;
-using ConstBytes = std::span<const std::byte>;
 
 class Host {
 public:

@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Trouble on the link, made on purpose.  Text, several parts separated by ';', empty for a clean link:
-//   SIDE:ITEM,ITEM...   SIDE is to-wire, to-guest or both; ITEM one of
-//       loss=P% duplicate=P% corrupt=P% reorder=P%   0% to 100%, up to four decimals
-//       delay=TIME jitter=TIME   number with ns, us, ms or s, up to 60s; jitter not more than delay
-//       rate=RATE                number with kbit, mbit or gbit a second
-//       cut                      nothing passes
-//   seed=NUMBER         of the dice (1)
+// Trouble on the link, made on purpose.  ../lab/link_text.h reads what a user asks for.
 #pragma once
 
 #include <array>
@@ -14,8 +8,6 @@
 #include <map>
 #include <optional>
 #include <random>
-#include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -34,15 +26,24 @@ namespace erdma {
 // order of frames; a reordered frame lets the next one to three of its direction pass, for 10 ms at most.
 class Impairment {
 public:
+    struct Settings {
+        uint32_t loss = 0, duplicate = 0, corrupt = 0, reorder = 0; // of a million
+        uint64_t delayNs = 0, jitterNs = 0;
+        uint64_t bitsPerSecond = 0; // 0: no limit
+        bool cut = false;
+        bool operator==(const Settings&) const = default;
+    };
+    struct Plan { // settings by erdma_side
+        std::array<Settings, 2> sides;
+        uint64_t seed = 1;
+    };
     using Sink = std::function<void(erdma_side side, ConstBytes frame, const erdma_offload& offload)>;
 
     explicit Impairment(Counters& counters) : counters_(counters) {}
 
-    // Replaces the settings and seeds the dice anew; nothing, or the sentence for the user, and then nothing changed.
-    // Frames under way keep their time.
-    std::optional<std::string> set(std::string_view text);
-    // The settings in the same grammar, in one spelling; empty: clean.
-    const std::string& text() const { return text_; }
+    // Replaces the settings and seeds the dice anew.  Frames under way keep their time.
+    void set(const Plan& plan);
+    const Plan& plan() const { return plan_; }
 
     // False: frames need not be shown to push().
     bool active() const { return configured_ || !idle(); }
@@ -54,17 +55,6 @@ public:
     void onTimer(uint64_t nowNs, const Sink& sink);
 
 private:
-    struct Settings {
-        uint32_t loss = 0, duplicate = 0, corrupt = 0, reorder = 0; // of a million
-        uint64_t delayNs = 0, jitterNs = 0;
-        uint64_t bitsPerSecond = 0; // 0: no limit
-        bool cut = false;
-        bool operator==(const Settings&) const = default;
-    };
-    struct Plan {
-        std::array<Settings, 2> sides;
-        uint64_t seed = 1;
-    };
     struct Held {
         std::vector<std::byte> frame;
         erdma_offload offload;
@@ -86,12 +76,6 @@ private:
         void insert(uint64_t dueNs, Held&& held);
     };
 
-    static std::optional<std::string> parse(std::string_view text, Plan& plan);
-    static std::optional<std::string> parsePart(std::string_view part, Plan& plan);
-    static std::optional<std::string> parseItem(std::string_view part, std::string_view item, Settings& settings);
-    static std::string describe(const Settings& settings);
-    static std::string describe(const Plan& plan);
-
     void enqueue(Path& path, Held&& held, uint64_t nowNs);
     void deliverOne(size_t side, const Sink& sink);
     bool idle() const { return paths_[0].frames == 0 && paths_[1].frames == 0; }
@@ -99,7 +83,7 @@ private:
     Counters& counters_;
     std::array<Path, 2> paths_;
     bool configured_ = false;
-    std::string text_;
+    Plan plan_;
 };
 
 } // namespace erdma

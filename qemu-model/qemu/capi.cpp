@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The C functions of capi.h: a Device with a Nic.
+#include "capi.h"
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "config.h"
+#include "device.h"
+#include "loopback.h"
+#include "fault_text.h"
+#include "link_text.h"
+#include "nic.h"
+
+namespace erdma
+{
+
+namespace
+{
+
+// Adapters of one process find each other here.
+Fabric &processFabric()
+{
+    static LoopbackFabric fabric;
+    return fabric;
+}
+
+// An interrupt message may be aimed at a doorbell or register, of this adapter or another: such a store arrives while
+// a queue pair is at work and is dropped.
+bool modelBusy = false;
+
+class Busy
+{
+public:
+    Busy() : before_(modelBusy)
+    {
+        modelBusy = true;
+    }
+    ~Busy()
+    {
+        modelBusy = before_;
+    }
+    Busy(const Busy &) = delete;
+    Busy &operator=(const Busy &) = delete;
+
+private:
+    const bool before_;
+};
+
+bool runsOver(uint64_t addr, size_t length)
+{
+    return length != 0 && addr + (length - 1) < addr;
+}
+
+class CallbackHost final : public Host
+{
+public:
+    CallbackHost(const erdma_host_ops &ops, void *opaque) : ops_(ops), opaque_(opaque)
+    {
+    }
+
+    bool read(uint64_t addr, Bytes out) override
+    {
+        return !runsOver(addr, out.size()) && ops_.dma_read(opaque_, addr, out.data(), out.size());
+    }
+    bool write(uint64_t addr, ConstBytes in) override
+    {
+        return !runsOver(addr, in.size()) && ops_.dma_write(opaque_, addr, in.data(), in.size());
+    }
+    std::optional<uint64_t> atomic64(uint64_t addr, erdma_atomic_op op, uint64_t operand, uint64_t compare) override
+    {
+        uint64_t old = 0;
+        if (!ops_.dma_atomic64(opaque_, addr, op, operand, compare, &old))
+            return std::nullopt;
+        return old;
+    }
+    void raise(unsigned vector) override
+    {
+        ops_.raise_vector(opaque_, vector);
+    }
+    uint64_t nowNs() override
+    {
+        return ops_.now_ns(opaque_);
+    }
+    void armTimer(uint64_t deadlineNs) override
+    {
+        ops_.arm_timer(opaque_, deadlineNs);
+    }
+    void schedule() override
+    {
+        ops_.schedule(opaque_);
+    }
+    void trace(erdma_trace_kind kind, uint64_t a, uint64_t b, uint64_t c, const char *text) override
+    {
+        if (!ops_.trace)
+            return;
+        const uint64_t args[3] = {a, b, c};
+        ops_.trace(opaque_, kind, args, text ? text : "");
+    }
+    void guestError(const char *text) override
+    {
+        if (ops_.guest_error)
+            ops_.guest_error(opaque_, text);
+    }
+    void sendFrame(erdma_side side, ConstBytes frame, const erdma_offload &offload) override
+    {
+        if (ops_.send_frame)
+            ops_.send_frame(opaque_, side, frame.data(), frame.size(), &offload);
+    }
+
+private:
+    erdma_host_ops ops_;
+    void *opaque_;
+};
+
+char *copyForCaller(const std::string &text)
+{
+    return strdup(text.c_str());
+}
+
+constexpr const char *kCounterNames[] = {
+#define ERDMA_X(id, name) name,
+    ERDMA_COUNTERS(ERDMA_X)
+#undef ERDMA_X
+};
+
+} // namespace
+
+} // namespace erdma
+
+struct erdma_dev {
+    erdma_dev(const erdma_config &config, const erdma_host_ops &ops, void *opaque)
+        : host(ops, opaque), device(config, host, erdma::processFabric())
+    {
+        auto own = std::make_unique<erdma::Nic>(device);
+        nic = own.get();
+        device.attachNic(std::move(own));
+    }
+    erdma::CallbackHost host;
+    erdma::Device device;
+    erdma::Nic *nic; // the device's
+    // What was last asked for, alive until the next call.
+    mutable std::string linkText, faultText;
+};
+
+struct erdma_dev *erdma_dev_create(const struct erdma_config *config, const struct erdma_host_ops *ops, void *opaque,
+                                   char **error)
+{
+    if (const auto complaint = erdma::checkConfig(*config)) {
+        if (error)
+            *error = erdma::copyForCaller(*complaint);
+        return nullptr;
+    }
+    return std::make_unique<erdma_dev>(*config, *ops, opaque).release();
+}
+
+void erdma_dev_destroy(struct erdma_dev *dev)
+{
+    const erdma::Busy busy;
+    const std::unique_ptr<erdma_dev> owned(dev);
+}
+
+uint64_t erdma_dev_mmio_read(struct erdma_dev *dev, uint64_t offset, unsigned size)
+{
+    return dev->device.mmioRead(offset, size);
+}
+
+void erdma_dev_mmio_write(struct erdma_dev *dev, uint64_t offset, uint64_t value, unsigned size)
+{
+    if (erdma::modelBusy)
+        return;
+    const erdma::Busy busy;
+    dev->device.mmioWrite(offset, value, size);
+}
+
+void erdma_dev_reset(struct erdma_dev *dev)
+{
+    const erdma::Busy busy;
+    dev->device.reset(false);
+}
+
+void erdma_dev_run(struct erdma_dev *dev)
+{
+    const erdma::Busy busy;
+    dev->device.run();
+}
+
+void erdma_dev_timer(struct erdma_dev *dev)
+{
+    const erdma::Busy busy;
+    dev->device.timer();
+}
+
+bool erdma_busy(void)
+{
+    return erdma::modelBusy;
+}
+
+bool erdma_dev_wants_frame(struct erdma_dev *dev, enum erdma_side side, const void *head, size_t head_len,
+                           size_t frame_len)
+{
+    return dev->device.wantsFrame(side, {static_cast<const std::byte *>(head), head_len}, frame_len);
+}
+
+bool erdma_dev_frame(struct erdma_dev *dev, enum erdma_side side, const void *frame, size_t len,
+                     const struct erdma_offload *offload)
+{
+    if (erdma::modelBusy) // as in Device::frame()
+        return true;
+    const erdma::Busy busy;
+    return dev->device.frame(side, {static_cast<const std::byte *>(frame), len}, *offload);
+}
+
+void erdma_dev_frames_end(struct erdma_dev *dev)
+{
+    if (erdma::modelBusy)
+        return;
+    const erdma::Busy busy;
+    dev->device.framesEnd();
+}
+
+char *erdma_dev_set_link(struct erdma_dev *dev, const char *text)
+{
+    const auto complaint = erdma::setLink(dev->nic->impairment(), text ? text : "");
+    return complaint ? erdma::copyForCaller(*complaint) : nullptr;
+}
+
+const char *erdma_dev_link(const struct erdma_dev *dev)
+{
+    dev->linkText = erdma::describeLink(dev->nic->impairment().plan());
+    return dev->linkText.c_str();
+}
+
+char *erdma_dev_connections(struct erdma_dev *dev)
+{
+    return erdma::copyForCaller(dev->nic->connections());
+}
+
+size_t erdma_counter_count(void)
+{
+    return std::size(erdma::kCounterNames);
+}
+
+const char *erdma_counter_name(size_t index)
+{
+    return index < std::size(erdma::kCounterNames) ? erdma::kCounterNames[index] : nullptr;
+}
+
+uint64_t erdma_dev_counter(const struct erdma_dev *dev, size_t index)
+{
+    return dev->device.counters().at(index);
+}
+
+char *erdma_dev_set_faults(struct erdma_dev *dev, const char *text)
+{
+    const auto complaint = erdma::setFaults(dev->device, text ? text : "");
+    return complaint ? erdma::copyForCaller(*complaint) : nullptr;
+}
+
+const char *erdma_dev_faults(const struct erdma_dev *dev)
+{
+    dev->faultText = erdma::describeFaults(dev->device.faults());
+    return dev->faultText.c_str();
+}
