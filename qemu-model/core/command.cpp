@@ -383,14 +383,15 @@ Device::CommandReply Device::cmdModifyQp(ConstBytes request) {
         return Status::Invalid;
     change.state = static_cast<QpState>(state);
     if (change.state == QpState::Rts) { // for every other state the rest of the request is garbage
-        change.congestionControl = static_cast<uint8_t>(bits(cfg, 23, 20));
-        change.cookie = loadLe32(request, 12);
-        change.peerIp = loadBe32(request, 16);
-        change.ownIp = loadBe32(request, 20);
-        change.ownPort = loadBe16(request, 24);
-        change.peerPort = loadBe16(request, 26);
-        change.sendNxt = loadLe32(request, 28);
-        change.recvNxt = loadLe32(request, 32);
+        Handover& to = change.handover;
+        to.congestionControl = static_cast<uint8_t>(bits(cfg, 23, 20));
+        to.cookie = loadLe32(request, 12);
+        to.peerIp = loadBe32(request, 16);
+        to.ownIp = loadBe32(request, 20);
+        to.ownPort = loadBe16(request, 24);
+        to.peerPort = loadBe16(request, 26);
+        to.sendStart = loadLe32(request, 28);
+        to.recvStart = loadLe32(request, 32);
     }
     return modifyQp(change);
 }

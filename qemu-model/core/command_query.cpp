@@ -84,7 +84,7 @@ Device::CommandReply Device::queryQpc(ConstBytes request) {
         return Status::NotFound;
     const QpSlot& slot = at->second;
     const QpConfig& config = slot.pair->config();
-    const QpModify& link = slot.pair->connection();
+    const Handover& link = slot.pair->handover();
     const QueuePair::Snapshot now = slot.pair->snapshot();
     ring(16, config.sqDepthLog, slot.sqPageShift, now.sqPi, now.sqCi);
     ring(24, config.rqDepthLog, slot.rqPageShift, now.rqPi, now.rqCi);

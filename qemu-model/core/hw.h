@@ -74,7 +74,7 @@ inline constexpr uint32_t kMaxSqeWqebbs = 4;
 inline constexpr uint32_t kMaxSendSges = 6;
 inline constexpr uint32_t kMaxInlineBytes = 96;
 inline constexpr uint32_t kLocalDmaKey = 0x0FFFFF00; // 8.6
-inline constexpr uint32_t kMaxOrd = 128;             // dialect V, wire.md 2.7
+inline constexpr uint32_t kMaxOrd = 128;             // the most that two ends agree to (wire.md 2.7)
 inline constexpr uint32_t kMaxIrd = 128;
 
 } // namespace erdma

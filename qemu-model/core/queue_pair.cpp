@@ -21,19 +21,19 @@ TerminateInfo aboutSegment(const Segment& segment, const Failure& failure) {
     TerminateInfo info;
     info.code = failure.code;
     info.syndrome = failure.requester;
-    info.msn = segment.msn;
+    info.message = segment.message;
     info.to = segment.to;
     switch (segment.op) {
-    case RdmapOp::Write:
+    case SegmentOp::Write:
         info.culprit = TerminateInfo::Culprit::Tagged;
         break;
-    case RdmapOp::ReadRequest:
-    case RdmapOp::AtomicRequest:
+    case SegmentOp::ReadRequest:
+    case SegmentOp::AtomicRequest:
         info.culprit = TerminateInfo::Culprit::Request;
         break;
-    case RdmapOp::ReadResponse:
-    case RdmapOp::AtomicResponse:
-    case RdmapOp::Terminate:
+    case SegmentOp::ReadResponse:
+    case SegmentOp::AtomicResponse:
+    case SegmentOp::Terminate:
         info.culprit = TerminateInfo::Culprit::Unknown;
         break;
     default:
@@ -85,12 +85,12 @@ Status QueuePair::connect(const QpModify& request) {
     if (state_ > QpState::Rtr)
         return Status::Invalid;
     const QpState before = state_;
-    connection_ = request;
+    handover_ = request.handover;
     setState(QpState::Rts, "command");
     pairDeadline_ = device_.host().nowNs() + uint64_t{device_.config().pair_timeout_ms} * 1000000;
     const Status status = reachPeer();
     if (status != Status::Ok) {
-        connection_ = QpModify{};
+        handover_ = {};
         setState(before, "connection refused");
         return status;
     }
@@ -182,9 +182,9 @@ void QueuePair::finishWindUp() {
 
 // Answers to own requests count, everything else is thrown away.
 Placement QueuePair::inboundWhileWindingUp(const Segment& segment) {
-    if (requester_.outstanding() != 0 && segment.op == RdmapOp::ReadResponse)
+    if (requester_.outstanding() != 0 && segment.op == SegmentOp::ReadResponse)
         requester_.onReadResponse(segment);
-    else if (requester_.outstanding() != 0 && segment.op == RdmapOp::AtomicResponse)
+    else if (requester_.outstanding() != 0 && segment.op == SegmentOp::AtomicResponse)
         requester_.onAtomicResponse(segment);
     finishWindUp();
     return Placement{};
@@ -312,10 +312,10 @@ void QueuePair::onTimer(uint64_t nowNs) {
 }
 
 Placement QueuePair::inbound(const Segment& segment) {
-    const Placement gone{Placement::Kind::Failed, TerminateCode{2, 0, 1}, Syndrome::Flushed};
+    constexpr Placement gone{Placement::Kind::Gone, {}, Syndrome::Flushed};
     if (!active())
         return gone;
-    if (segment.op == RdmapOp::Terminate) {
+    if (segment.op == SegmentOp::Terminate) {
         peerTerminated(segment.terminate);
         return Placement{};
     }
@@ -324,31 +324,31 @@ Placement QueuePair::inbound(const Segment& segment) {
     if (responder_.refusing())
         return Placement{Placement::Kind::Hold, {}, {}};
 
-    const Verdict verdict = segment.op == RdmapOp::ReadResponse     ? requester_.onReadResponse(segment)
-                            : segment.op == RdmapOp::AtomicResponse ? requester_.onAtomicResponse(segment)
-                                                                    : responder_.place(segment);
+    const Reception reception = segment.op == SegmentOp::ReadResponse     ? requester_.onReadResponse(segment)
+                                : segment.op == SegmentOp::AtomicResponse ? requester_.onAtomicResponse(segment)
+                                                                          : responder_.place(segment);
     Counters& counters = device_.counters();
-    switch (verdict.kind) {
-    case Verdict::Kind::Accepted:
+    switch (reception.kind) {
+    case Reception::Kind::Accepted:
         ++counters[Counter::RxPackets];
         counters[Counter::RxBytes] += segment.payload.size();
         ++packetsIn_;
         return active() ? Placement{} : gone;
-    case Verdict::Kind::Hold:
+    case Reception::Kind::Hold:
         return Placement{Placement::Kind::Hold, {}, {}};
-    case Verdict::Kind::Failed:
+    case Reception::Kind::Failed:
         break;
     }
     ++counters[Counter::RxDrops];
     ++drops_;
-    const TerminateInfo terminate = aboutSegment(segment, verdict.failure);
+    const TerminateInfo terminate = aboutSegment(segment, reception.failure);
     // What was asked for before is still answered, so that the peer's work requests complete in order.
-    if (!responder_.idle() && !verdict.failure.own) {
-        responder_.refuseLater(verdict.failure, terminate);
+    if (!responder_.idle() && !reception.failure.own) {
+        responder_.refuseLater(reception.failure, terminate);
         return Placement{Placement::Kind::Hold, {}, {}};
     }
-    inboundFailed(verdict.failure, terminate);
-    return Placement{Placement::Kind::Failed, verdict.failure.code, verdict.failure.requester};
+    inboundFailed(reception.failure, terminate);
+    return Placement{Placement::Kind::Failed, reception.failure.code, reception.failure.requester};
 }
 
 uint32_t QueuePair::ord() const { return std::min(transport_->ord(), device_.config().ord); }
@@ -397,12 +397,16 @@ void QueuePair::peerTerminated(const TerminateInfo& info) {
         ending.culprit = Blame{*index, info.syndrome};
     ending.halfReceived = Syndrome::General;
     ending.event = AsyncEvent::QpFatal;
-    ending.detail = info.code.detail();
+    ending.detail = info.code.number;
     ending.why = "terminated by the peer";
     end(ending);
 }
 
-void QueuePair::peerRefused(std::optional<Blame> culprit, TerminateCode code) {
+Reception QueuePair::refuse(Refusal reason, const char* why) const {
+    return {Reception::Kind::Failed, Failure{.code = transport_->codeOf(reason), .why = why}};
+}
+
+void QueuePair::peerRefused(std::optional<Blame> culprit, RefusalCode code) {
     Ending ending;
     ending.culprit = culprit;
     if (!culprit) {
@@ -411,7 +415,7 @@ void QueuePair::peerRefused(std::optional<Blame> culprit, TerminateCode code) {
     }
     ending.halfReceived = Syndrome::General;
     ending.event = AsyncEvent::QpFatal;
-    ending.detail = code.detail();
+    ending.detail = code.number;
     ending.why = "refused by the peer";
     end(ending);
 }
@@ -431,7 +435,7 @@ void QueuePair::inboundFailed(const Failure& failure, const TerminateInfo& termi
     ending.culprit = failure.own;
     ending.halfReceived = failure.rqe;
     ending.event = failure.event;
-    ending.detail = failure.code.detail();
+    ending.detail = failure.code.number;
     ending.goodbye = Goodbye::Terminate;
     ending.terminate = terminate;
     ending.why = failure.why;
@@ -467,9 +471,9 @@ void QueuePair::end(const Ending& ending) {
         return;
     if (ending.goodbye == Goodbye::Terminate) {
         Segment segment;
-        segment.op = RdmapOp::Terminate;
-        segment.msn = 1;
-        segment.terminate = ending.terminate;
+        segment.op = SegmentOp::Terminate;
+        segment.message = 1;
+        segment.terminate = ending.terminate.value_or(TerminateInfo{.code = transport->codeOf(Refusal::Local)});
         transport->deliver(segment);
     }
     transport->close(ending.goodbye == Goodbye::Graceful);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Queue pairs: states, doorbells, flush, and the seam to the transport
+// Queue pairs: states, doorbells, flush, and what joins them to the transport
 // (adapter.md chapters 7 and 9, wire.md chapters 4, 5 and 7).
 // The send queue is in requester.h, the receive queue and the requests of the peer in responder.h.
 #pragma once
@@ -15,6 +15,7 @@
 #include "segment.h"
 #include "requester.h"
 #include "responder.h"
+#include "transport.h"
 
 namespace erdma {
 
@@ -32,64 +33,11 @@ struct QpConfig {
     RingView rq;
 };
 
-// MODIFY_QP after decoding (4.9); only qpn and state are meaningful unless state is Rts.
+// MODIFY_QP after decoding (4.9).
 struct QpModify {
     uint32_t qpn = 0;
     QpState state = QpState::Error;
-    uint8_t congestionControl = 0;
-    uint32_t cookie = 0;
-    uint32_t ownIp = 0, peerIp = 0; // host order
-    uint16_t ownPort = 0, peerPort = 0;
-    uint32_t sendNxt = 0, recvNxt = 0;
-};
-
-// What the receiving queue pair says to a segment.
-struct Placement {
-    enum class Kind : uint8_t {
-        Accepted, // placed; for requests: queued
-        Hold,     // no receive buffer, or the queue pair is about to fail: offer the same segment again after resume()
-        Failed,   // the connection is dead; `code` is what the Terminate says, `requester` what the culprit's CQE says
-    };
-    Kind kind = Kind::Accepted;
-    TerminateCode code{};
-    Syndrome requester = Syndrome::General;
-};
-
-// The way to the peer, owned by the queue pair.  Loopback (loopback.h) hands segments over by call; a TCP endpoint
-// (../iwarp/endpoint.h) encodes them.
-//
-// A transport may call back into its queue pair (inbound, resume, acknowledged, peerClosed, fail) at any time except
-// from inside deliver() and close().  Each of these calls may end the connection and with it destroy the transport.
-class Transport {
-public:
-    virtual ~Transport() = default;
-    // One segment of the current message, or a Terminate.  Hold: nothing was taken, call again with the same segment
-    // after QueuePair::resume().  The payload is consumed (copied or placed) when Accepted is returned.  Failed only
-    // from a transport that learns at once what the peer says; others report through inbound(Terminate).
-    virtual Placement deliver(const Segment& segment) = 0;
-    // Largest payload of one segment, at most kMaxSegmentPayload.
-    virtual size_t maxPayload(bool tagged) const = 0;
-    // Position behind the last accepted segment, and up to where the peer has confirmed reception: two values of one
-    // ever growing count (any unit).  A Send or Write is complete when what sent() was after its last segment is
-    // acknowledged; when that is later than deliver(), QueuePair::acknowledged() must be called.
-    virtual uint64_t sent() const = 0;
-    virtual uint64_t acknowledged() const = 0;
-    // acknowledged() may lag behind: CLOSING waits for it (wire.md 7.2).
-    virtual bool confirmsLater() const { return false; }
-    // Agreed with the peer (2.7): own and foreign requests outstanding, and whether the dialect has the operation.
-    virtual uint32_t ord() const { return kMaxOrd; }
-    virtual uint32_t ird() const { return kMaxIrd; }
-    virtual bool carries(RdmapOp) const { return true; }
-    // Expired retransmission timers, for QUERY_QPC; none where nothing can be lost.
-    virtual uint64_t timeouts() const { return 0; }
-    // The own queue pair takes segments again that it held back: offer them again to inbound().
-    virtual void readyToReceive() = 0;
-    // Lets the peer work on what it owes this end, if that is possible without waiting; at most `budget` units.
-    // Returns the units done.
-    virtual unsigned runPeer(unsigned budget) = 0;
-    // The own queue pair ended; last call.  Graceful: everything accepted was delivered, the peer may finish what it
-    // already has.
-    virtual void close(bool graceful) = 0;
+    Handover handover{}; // meaningful when state is Rts
 };
 
 class QueuePair {
@@ -103,7 +51,7 @@ public:
     const QpConfig& config() const { return config_; }
     QpState state() const { return state_; }
     Device& device() { return device_; }
-    const QpModify& connection() const { return connection_; }
+    const Handover& handover() const { return handover_; }
 
     // MODIFY_QP.  Completes within the call (bounded work); repeated stops succeed (9.2, wire.md 7.1).
     // Invalid: a transition that does not exist, or a tuple that cannot be connected.
@@ -143,8 +91,10 @@ public:
     uint32_t ird() const;
     // The send queue met an error of its own; `culprit` may be absent (ring unreadable).  Tells the peer.
     void requesterFailed(std::optional<Blame> culprit, const char* why);
+    // Refuses an inbound segment, with defaults for whatever the caller knows better.
+    Reception refuse(Refusal reason, const char* why) const;
     // The peer refused a segment.
-    void peerRefused(std::optional<Blame> culprit, TerminateCode code);
+    void peerRefused(std::optional<Blame> culprit, RefusalCode code);
     // Something inbound was wrong, and what the peer must be told about it.
     void inboundFailed(const Failure& failure, const TerminateInfo& terminate);
 
@@ -166,7 +116,7 @@ private:
         std::optional<AsyncEvent> event;
         uint32_t detail = 0;
         Goodbye goodbye = Goodbye::Abort;
-        TerminateInfo terminate{};
+        std::optional<TerminateInfo> terminate{}; // what the peer is told; nothing: Refusal::Local
         const char* why = "";
     };
     Status connect(const QpModify& request);
@@ -187,7 +137,7 @@ private:
     Device& device_;
     QpConfig config_;
     QpState state_ = QpState::Idle;
-    QpModify connection_{};
+    Handover handover_{};
     std::unique_ptr<Transport> transport_;
     Requester requester_;
     Responder responder_;

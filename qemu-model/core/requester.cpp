@@ -15,10 +15,6 @@ bool isAnswered(SqeKind kind) { return kind == SqeKind::Read || kind == SqeKind:
 
 bool isWrite(Op op) { return op == Op::Write || op == Op::WriteImm; }
 
-Verdict refused(uint8_t layer, uint8_t type, uint8_t code, const char* why) {
-    return Verdict{Verdict::Kind::Failed, Failure{.code = {layer, type, code}, .why = why}};
-}
-
 } // namespace
 
 Syndrome localSyndrome(MrFault fault) {
@@ -38,29 +34,6 @@ Syndrome localSyndrome(MrFault fault) {
         break;
     }
     return Syndrome::General;
-}
-
-Syndrome culpritSyndrome(TerminateCode code) {
-    const bool rdmap = code.layer == 0 && code.type == 1;
-    const bool tagged = code.layer == 1 && code.type == 1;
-    if (!rdmap && !tagged)
-        return Syndrome::General;
-    switch (code.code) {
-    case 0:
-        return Syndrome::RecvStag;
-    case 1:
-        return Syndrome::RecvBounds;
-    case 2:
-        return rdmap ? Syndrome::RecvRights : Syndrome::RecvPd;
-    case 3:
-        return rdmap ? Syndrome::RecvPd : Syndrome::RecvWrap;
-    case 4:
-        return rdmap ? Syndrome::RecvWrap : Syndrome::General;
-    case 9:
-        return rdmap ? Syndrome::RecvStag : Syndrome::General;
-    default:
-        return Syndrome::General;
-    }
 }
 
 uint32_t Requester::depth() const { return 1u << qp_.config().sqDepthLog; }
@@ -217,16 +190,16 @@ bool Requester::step(SqWindow& window) {
 }
 
 // What the request becomes on the wire.
-RdmapOp Requester::messageKind() const {
+SegmentOp Requester::messageKind() const {
     switch (sqe_.kind) {
     case SqeKind::Read:
-        return RdmapOp::ReadRequest;
+        return SegmentOp::ReadRequest;
     case SqeKind::Atomic:
-        return RdmapOp::AtomicRequest;
+        return SegmentOp::AtomicRequest;
     case SqeKind::Send:
-        return sqe_.immediate ? RdmapOp::SendImm : RdmapOp::Send;
+        return sqe_.immediate ? SegmentOp::SendImm : SegmentOp::Send;
     default:
-        return sqe_.immediate ? RdmapOp::Immediate : RdmapOp::Write;
+        return sqe_.immediate ? SegmentOp::Immediate : SegmentOp::Write;
     }
 }
 
@@ -300,7 +273,7 @@ void Requester::executeLocal() {
         finishCurrent();
 }
 
-Requester::Sent Requester::offer(const Segment& segment) {
+Requester::Sent Requester::deliver(const Segment& segment) {
     const Placement placement = qp_.transport().deliver(segment);
     switch (placement.kind) {
     case Placement::Kind::Accepted: {
@@ -315,6 +288,7 @@ Requester::Sent Requester::offer(const Segment& segment) {
         held_ = true;
         return Sent::Later;
     case Placement::Kind::Failed:
+    case Placement::Kind::Gone:
         break;
     }
     qp_.peerRefused(Blame{sqe_.first, placement.requester}, placement.code);
@@ -323,19 +297,19 @@ Requester::Sent Requester::offer(const Segment& segment) {
 
 bool Requester::sendRequest() {
     Segment segment;
-    segment.msn = requestMsn_;
+    segment.message = nextRequest_;
     if (sqe_.kind == SqeKind::Read) {
-        segment.op = RdmapOp::ReadRequest;
+        segment.op = SegmentOp::ReadRequest;
         segment.read = {sqe_.sges[0].stag, sqe_.sges[0].addr, sqe_.length, sqe_.remoteStag, sqe_.remoteTo};
     } else {
-        segment.op = RdmapOp::AtomicRequest;
-        segment.atomic = {requestMsn_, sqe_.op() == Op::CompareSwap, sqe_.remoteStag, sqe_.remoteTo, sqe_.operand,
+        segment.op = SegmentOp::AtomicRequest;
+        segment.atomic = {nextRequest_, sqe_.op() == Op::CompareSwap, sqe_.remoteStag, sqe_.remoteTo, sqe_.operand,
                           sqe_.compare};
     }
-    const Sent sent = offer(segment);
+    const Sent sent = deliver(segment);
     if (sent == Sent::Yes) {
         pushCurrent(InFlight::Stage::Waiting);
-        ++requestMsn_;
+        ++nextRequest_;
         ++outstanding_;
         uint64_t& most = qp_.device().counters()[Counter::MostReads];
         most = std::max<uint64_t>(most, outstanding_);
@@ -355,21 +329,21 @@ bool Requester::sendData() {
     }
     segment.last = length == sqe_.length - sent_;
     if (tagged) {
-        segment.op = RdmapOp::Write;
+        segment.op = SegmentOp::Write;
         segment.stag = sqe_.remoteStag;
         segment.to = sqe_.remoteTo + sent_;
     } else {
         const bool solicited = sqe_.header.solicited();
-        segment.op = sqe_.immediate    ? (solicited ? RdmapOp::SendImmSe : RdmapOp::SendImm)
-                     : sqe_.invalidate ? (solicited ? RdmapOp::SendSeInv : RdmapOp::SendInv)
-                                       : (solicited ? RdmapOp::SendSe : RdmapOp::Send);
+        segment.op = sqe_.immediate    ? (solicited ? SegmentOp::SendImmSe : SegmentOp::SendImm)
+                     : sqe_.invalidate ? (solicited ? SegmentOp::SendSeInv : SegmentOp::SendInv)
+                                       : (solicited ? SegmentOp::SendSe : SegmentOp::Send);
         segment.stag = sqe_.invalidate ? sqe_.word8 : 0;
         segment.immediate = sqe_.immediate ? sqe_.word8 : 0;
-        segment.msn = sendMsn_;
-        segment.mo = sent_;
+        segment.message = nextSend_;
+        segment.offset = sent_;
     }
     const bool last = segment.last;
-    const Sent sent = offer(segment);
+    const Sent sent = deliver(segment);
     if (sent != Sent::Yes)
         return sent != Sent::Later;
     sent_ += static_cast<uint32_t>(length);
@@ -382,20 +356,20 @@ bool Requester::sendData() {
     }
     finishCurrent();
     if (!tagged)
-        ++sendMsn_;
+        ++nextSend_;
     return true;
 }
 
 bool Requester::sendImmediate() {
     Segment segment;
-    segment.op = sqe_.header.solicited() ? RdmapOp::ImmediateSe : RdmapOp::Immediate;
-    segment.msn = sendMsn_;
+    segment.op = sqe_.header.solicited() ? SegmentOp::ImmediateSe : SegmentOp::Immediate;
+    segment.message = nextSend_;
     segment.immediate = sqe_.word8;
     segment.writeLength = sqe_.length;
-    const Sent sent = offer(segment);
+    const Sent sent = deliver(segment);
     if (sent == Sent::Yes) {
         finishCurrent();
-        ++sendMsn_;
+        ++nextSend_;
     }
     return sent != Sent::Later;
 }
@@ -448,7 +422,7 @@ void Requester::pushCurrent(InFlight::Stage stage) {
     entry.stage = stage;
     entry.signalled = sqe_.header.signalled();
     entry.length = sqe_.length;
-    entry.msn = isAnswered(sqe_.kind) ? requestMsn_ : sendMsn_;
+    entry.message = isAnswered(sqe_.kind) ? nextRequest_ : nextSend_;
     if (stage == InFlight::Stage::Waiting) {
         entry.stag = sqe_.sges[0].stag;
         entry.to = sqe_.sges[0].addr;
@@ -530,16 +504,16 @@ void Requester::answered(InFlight& entry) {
         qp_.device().activate(qp_);
 }
 
-Verdict Requester::onReadResponse(const Segment& segment) {
+Reception Requester::onReadResponse(const Segment& segment) {
     InFlight* entry = oldestWaiting();
     if (entry == nullptr || (entry->op != Op::Read && entry->op != Op::ReadInv))
-        return refused(0, 2, 6, "read response without request");
+        return qp_.refuse(Refusal::Unexpected, "read response without request");
     if (segment.stag != entry->stag)
-        return refused(1, 1, 0, "read response with another STag");
+        return qp_.refuse(Refusal::TargetStag, "read response with another STag");
     const size_t length = segment.payload.size();
     if (segment.to != entry->to + entry->received || length > entry->length - entry->received ||
         (segment.last && length != entry->length - entry->received))
-        return refused(1, 1, 1, "read response does not fit the request");
+        return qp_.refuse(Refusal::TargetBounds, "read response does not fit the request");
 
     MrFault fault = MrFault::None;
     if (length != 0)
@@ -548,39 +522,39 @@ Verdict Requester::onReadResponse(const Segment& segment) {
     if (fault == MrFault::None) {
         entry->received += static_cast<uint32_t>(length);
         if (!segment.last)
-            return Verdict{};
+            return Reception{};
         if (entry->op == Op::ReadInv)
             fault = qp_.device().regions().remoteInvalidate(entry->invalidate, qp_.config().pd);
     }
     if (fault != MrFault::None) {
-        Verdict verdict = refused(0, 0, 0, "sink of a read");
-        verdict.failure.own = Blame{entry->first, localSyndrome(fault)};
-        return verdict;
+        Reception reception = qp_.refuse(Refusal::Local, "sink of a read");
+        reception.failure.own = Blame{entry->first, localSyndrome(fault)};
+        return reception;
     }
     answered(*entry);
-    return Verdict{};
+    return Reception{};
 }
 
-Verdict Requester::onAtomicResponse(const Segment& segment) {
+Reception Requester::onAtomicResponse(const Segment& segment) {
     InFlight* entry = oldestWaiting();
     if (entry == nullptr || (entry->op != Op::CompareSwap && entry->op != Op::FetchAdd) ||
-        segment.atomicResponse.id != entry->msn)
-        return refused(0, 2, 6, "atomic response without request");
-    if (segment.msn != atomicResponseMsn_)
-        return refused(1, 2, 3, "atomic response out of sequence");
-    ++atomicResponseMsn_;
+        segment.atomicResponse.id != entry->message)
+        return qp_.refuse(Refusal::Unexpected, "atomic response without request");
+    if (segment.message != nextAtomicResponse_)
+        return qp_.refuse(Refusal::Sequence, "atomic response out of sequence");
+    ++nextAtomicResponse_;
 
     std::array<std::byte, 8> value;
     storeLe64(value, 0, segment.atomicResponse.original);
     const MrFault fault = qp_.device().regions().write(
         {entry->stag, qp_.config().pd, entry->to, value.size(), access::kLocalWrite, Side::Local}, value);
     if (fault != MrFault::None) {
-        Verdict verdict = refused(0, 0, 0, "sink of an atomic operation");
-        verdict.failure.own = Blame{entry->first, localSyndrome(fault)};
-        return verdict;
+        Reception reception = qp_.refuse(Refusal::Local, "sink of an atomic operation");
+        reception.failure.own = Blame{entry->first, localSyndrome(fault)};
+        return reception;
     }
     answered(*entry);
-    return Verdict{};
+    return Reception{};
 }
 
 std::optional<uint16_t> Requester::oldest() const {
@@ -594,13 +568,13 @@ std::optional<uint16_t> Requester::culprit(const TerminateInfo& info) const {
     if (info.culprit == Kind::Unknown)
         return oldest();
 
-    const auto matches = [&](Op op, uint32_t msn, uint64_t to, uint32_t length) {
+    const auto matches = [&](Op op, uint32_t message, uint64_t to, uint32_t length) {
         const bool request = op == Op::Read || op == Op::ReadInv || op == Op::CompareSwap || op == Op::FetchAdd;
         switch (info.culprit) {
         case Kind::Request:
-            return request && msn == info.msn;
+            return request && message == info.message;
         case Kind::Send:
-            return !request && op != Op::Write && op != Op::RegMr && op != Op::LocalInv && msn == info.msn;
+            return !request && op != Op::Write && op != Op::RegMr && op != Op::LocalInv && message == info.message;
         case Kind::Tagged:
             return isWrite(op) && info.to - to < length;
         case Kind::Unknown:
@@ -610,11 +584,11 @@ std::optional<uint16_t> Requester::culprit(const TerminateInfo& info) const {
     };
     for (uint64_t s = inFlight_.begin(); s != inFlight_.end(); ++s) {
         const InFlight& entry = inFlight_.at(s);
-        if (entry.stage != InFlight::Stage::Done && matches(entry.op, entry.msn, entry.to, entry.length))
+        if (entry.stage != InFlight::Stage::Done && matches(entry.op, entry.message, entry.to, entry.length))
             return entry.first;
     }
     if (busy_ && started_ &&
-        matches(sqe_.op(), isAnswered(sqe_.kind) ? requestMsn_ : sendMsn_, sqe_.remoteTo, sqe_.length))
+        matches(sqe_.op(), isAnswered(sqe_.kind) ? nextRequest_ : nextSend_, sqe_.remoteTo, sqe_.length))
         return sqe_.first;
     return std::nullopt;
 }

@@ -20,7 +20,7 @@ namespace erdma {
 class Device;
 class QueuePair;
 struct Placement;
-struct Verdict;
+struct Reception;
 
 // A work request, named by its first WQEBB, and what its completion says.
 struct Blame {
@@ -58,8 +58,8 @@ public:
     void resume() { held_ = false; }
     void retire(); // completes, in order, what is finished
 
-    Verdict onReadResponse(const Segment& segment);
-    Verdict onAtomicResponse(const Segment& segment);
+    Reception onReadResponse(const Segment& segment);
+    Reception onAtomicResponse(const Segment& segment);
 
     // The work request a Terminate means; nothing when it completed already.
     std::optional<uint16_t> culprit(const TerminateInfo& info) const;
@@ -88,7 +88,7 @@ private:
         uint64_t mark = 0; // Sent: Transport::sent() after the last segment
         uint32_t length = 0;
         uint32_t received = 0; // of a read
-        uint32_t msn = 0;      // of the Send, or of the request
+        uint32_t message = 0;  // number of the Send, or of the request
         uint32_t stag = 0;     // Waiting: sink
         uint64_t to = 0;       // Waiting: sink.  Write: target
         uint32_t invalidate = 0;
@@ -99,14 +99,14 @@ private:
     bool fetch(SqWindow& window);
     bool takeDirect(SqeHeader ring);
     bool mustWait() const;
-    RdmapOp messageKind() const;
+    SegmentOp messageKind() const;
     bool begin();
     void executeLocal();
     bool sendRequest();
     bool sendData();
     bool sendImmediate();
     enum class Sent : uint8_t { Yes, Later, Dead };
-    Sent offer(const Segment& segment);
+    Sent deliver(const Segment& segment);
     std::optional<MrFault> checkSges() const;
     MrFault gather(size_t length, ConstBytes& payload);
     void skipSges(size_t length);
@@ -136,9 +136,9 @@ private:
     Fifo<InFlight> inFlight_;    // bounded by the ring depth
     uint64_t oldestWaiting_ = 0; // no entry before this sequence number is in stage Waiting
     uint32_t outstanding_ = 0;
-    uint32_t sendMsn_ = 1;
-    uint32_t requestMsn_ = 1;
-    uint32_t atomicResponseMsn_ = 1;
+    uint32_t nextSend_ = 1;
+    uint32_t nextRequest_ = 1;
+    uint32_t nextAtomicResponse_ = 1;
 
     struct Direct {
         DirectWqe wqe;

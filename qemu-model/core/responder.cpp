@@ -14,43 +14,9 @@ namespace {
 constexpr uint32_t kRqeBytes = 32;
 constexpr uint64_t kForever = ~uint64_t{0};
 
-Verdict failed(uint8_t layer, uint8_t type, uint8_t code, const char* why) {
-    return Verdict{Verdict::Kind::Failed, Failure{.code = {layer, type, code}, .why = why}};
-}
-
-// A fault at the target of a Write (5.6 rows 11 to 15), or at the source of a read or atomic (row 17).
-Verdict remoteFault(MrFault fault, bool write) {
-    if (fault == MrFault::Dma)
-        return failed(0, 0, 0, "guest memory unreachable");
-    Failure failure;
-    failure.requester = remoteSyndrome(fault);
-    failure.event = AsyncEvent::Access;
-    failure.why = write ? "remote write refused" : "remote read or atomic refused";
-    switch (fault) {
-    case MrFault::Stag:
-        failure.code = write ? TerminateCode{1, 1, 0} : TerminateCode{0, 1, 0};
-        break;
-    case MrFault::Bounds:
-        failure.code = write ? TerminateCode{1, 1, 1} : TerminateCode{0, 1, 1};
-        break;
-    case MrFault::Rights:
-        failure.code = TerminateCode{0, 1, 2};
-        break;
-    case MrFault::Pd:
-        failure.code = write ? TerminateCode{1, 1, 2} : TerminateCode{0, 1, 3};
-        break;
-    case MrFault::Wrap:
-        failure.code = write ? TerminateCode{1, 1, 3} : TerminateCode{0, 1, 4};
-        break;
-    case MrFault::None:
-    case MrFault::Dma:
-        break;
-    }
-    return Verdict{Verdict::Kind::Failed, failure};
-}
-
-bool isSolicited(RdmapOp op) {
-    return op == RdmapOp::SendSe || op == RdmapOp::SendSeInv || op == RdmapOp::SendImmSe || op == RdmapOp::ImmediateSe;
+bool isSolicited(SegmentOp op) {
+    return op == SegmentOp::SendSe || op == SegmentOp::SendSeInv || op == SegmentOp::SendImmSe ||
+           op == SegmentOp::ImmediateSe;
 }
 
 } // namespace
@@ -74,6 +40,35 @@ Syndrome remoteSyndrome(MrFault fault) {
     return Syndrome::General;
 }
 
+// A fault at the target of a Write (5.6 rows 11 to 15), or at the source of a read or atomic (row 17).
+Reception Responder::remoteFault(MrFault fault, bool write) const {
+    Refusal why = Refusal::Local;
+    switch (fault) {
+    case MrFault::None:
+    case MrFault::Dma:
+        return qp_.refuse(Refusal::Local, "guest memory unreachable");
+    case MrFault::Stag:
+        why = write ? Refusal::TargetStag : Refusal::SourceStag;
+        break;
+    case MrFault::Bounds:
+        why = write ? Refusal::TargetBounds : Refusal::SourceBounds;
+        break;
+    case MrFault::Rights:
+        why = Refusal::Rights;
+        break;
+    case MrFault::Pd:
+        why = write ? Refusal::TargetPd : Refusal::SourcePd;
+        break;
+    case MrFault::Wrap:
+        why = write ? Refusal::TargetWrap : Refusal::SourceWrap;
+        break;
+    }
+    Reception reception = qp_.refuse(why, write ? "remote write refused" : "remote read or atomic refused");
+    reception.failure.requester = remoteSyndrome(fault);
+    reception.failure.event = AsyncEvent::Access;
+    return reception;
+}
+
 uint32_t Responder::depth() const { return 1u << qp_.config().rqDepthLog; }
 
 bool Responder::doorbell(uint16_t pi) {
@@ -88,45 +83,45 @@ bool Responder::doorbell(uint16_t pi) {
     return true;
 }
 
-Verdict Responder::place(const Segment& segment) {
-    Verdict verdict;
+Reception Responder::place(const Segment& segment) {
+    Reception reception;
     switch (segment.op) {
-    case RdmapOp::Write:
-        verdict = placeWrite(segment);
+    case SegmentOp::Write:
+        reception = placeWrite(segment);
         break;
-    case RdmapOp::Send:
-    case RdmapOp::SendSe:
-    case RdmapOp::SendInv:
-    case RdmapOp::SendSeInv:
-    case RdmapOp::SendImm:
-    case RdmapOp::SendImmSe:
-        verdict = placeSend(segment);
+    case SegmentOp::Send:
+    case SegmentOp::SendSe:
+    case SegmentOp::SendInv:
+    case SegmentOp::SendSeInv:
+    case SegmentOp::SendImm:
+    case SegmentOp::SendImmSe:
+        reception = placeSend(segment);
         break;
-    case RdmapOp::Immediate:
-    case RdmapOp::ImmediateSe:
-        verdict = placeImmediate(segment);
+    case SegmentOp::Immediate:
+    case SegmentOp::ImmediateSe:
+        reception = placeImmediate(segment);
         break;
-    case RdmapOp::ReadRequest:
-        verdict = queueRead(segment);
+    case SegmentOp::ReadRequest:
+        reception = queueRead(segment);
         break;
-    case RdmapOp::AtomicRequest:
-        verdict = executeAtomic(segment);
+    case SegmentOp::AtomicRequest:
+        reception = executeAtomic(segment);
         break;
-    case RdmapOp::ReadResponse:
-    case RdmapOp::AtomicResponse:
-    case RdmapOp::Terminate:
-        verdict = failed(0, 2, 6, "unexpected message");
+    case SegmentOp::ReadResponse:
+    case SegmentOp::AtomicResponse:
+    case SegmentOp::Terminate:
+        reception = qp_.refuse(Refusal::Unexpected, "unexpected message");
         break;
     }
-    return verdict;
+    return reception;
 }
 
-Verdict Responder::placeWrite(const Segment& segment) {
+Reception Responder::placeWrite(const Segment& segment) {
     const size_t length = segment.payload.size();
     if (inWrite_ && segment.stag != writeStag_)
-        return failed(1, 1, 0, "write continues with another STag");
+        return qp_.refuse(Refusal::TargetStag, "write continues with another STag");
     if (inWrite_ && segment.to != writeNext_)
-        return failed(1, 1, 1, "write continues elsewhere");
+        return qp_.refuse(Refusal::TargetBounds, "write continues elsewhere");
     if (length != 0) {
         const MrAccess target{segment.stag, qp_.config().pd, segment.to, length, access::kRemoteWrite, Side::Remote};
         const MrFault fault =
@@ -139,14 +134,14 @@ Verdict Responder::placeWrite(const Segment& segment) {
     writeNext_ = segment.to + length;
     if (segment.last && length != 0)
         qp_.device().written(qp_.config().sendCqn);
-    return Verdict{};
+    return Reception{};
 }
 
-// Takes the next RQE for message `msn`.  A verdict when there is none, or a bad one.
-std::optional<Verdict> Responder::takeRqe(uint32_t msn) {
+// Takes the next RQE for a message.  A reception when there is none, or a bad one.
+std::optional<Reception> Responder::takeRqe(uint32_t message) {
     Device& device = qp_.device();
-    if (msn != expectedSend_)
-        return failed(1, 2, 3, "message out of sequence");
+    if (message != expectedSend_)
+        return qp_.refuse(Refusal::Sequence, "message out of sequence");
     if (ci_ == pi_) {
         if (holdDeadline_ == 0) {
             const uint64_t limit = uint64_t{device.config().rnr_hold_ms} * 1000000;
@@ -155,97 +150,97 @@ std::optional<Verdict> Responder::takeRqe(uint32_t msn) {
             if (limit != 0)
                 device.wakeAt(holdDeadline_, qp_.qpn());
         }
-        return Verdict{Verdict::Kind::Hold, {}};
+        return Reception{Reception::Kind::Hold, {}};
     }
     std::array<std::byte, kRqeBytes> rqe;
     const bool readable = qp_.config().rq.read(device.host(), uint64_t{ci_ & (depth() - 1)} * kRqeBytes, rqe);
     rqeIndex_ = ci_++;
     rqeInUse_ = true;
     if (!readable)
-        return failed(0, 0, 0, "receive queue unreadable");
+        return qp_.refuse(Refusal::Local, "receive queue unreadable");
     rqeAddr_ = loadLe64(rqe, 16);
     rqeLength_ = loadLe32(rqe, 24);
     rqeStag_ = loadLe32(rqe, 28);
     if (loadLe16(rqe, 0) == static_cast<uint16_t>(rqeIndex_ + 1) && (loadLe32(rqe, 4) & 0xFFFFF) == qp_.qpn())
         return std::nullopt;
-    Verdict verdict = failed(0, 0, 0, "malformed receive queue entry");
-    verdict.failure.rqe = Syndrome::RecvFormat;
-    verdict.failure.event = AsyncEvent::RecvQueue;
-    return verdict;
+    Reception reception = qp_.refuse(Refusal::Local, "malformed receive queue entry");
+    reception.failure.rqe = Syndrome::RecvFormat;
+    reception.failure.event = AsyncEvent::RecvQueue;
+    return reception;
 }
 
-Verdict Responder::placeSend(const Segment& segment) {
+Reception Responder::placeSend(const Segment& segment) {
     if (inSend_) {
-        if (segment.msn != expectedSend_)
-            return failed(1, 2, 3, "message out of sequence");
+        if (segment.message != expectedSend_)
+            return qp_.refuse(Refusal::Sequence, "message out of sequence");
         if (segment.op != sendOp_)
-            return failed(0, 2, 6, "message inside a message");
-        if (segment.mo != received_)
-            return failed(1, 2, 4, "gap in a message");
+            return qp_.refuse(Refusal::Unexpected, "message inside a message");
+        if (segment.offset != received_)
+            return qp_.refuse(Refusal::Offset, "gap in a message");
     } else {
-        if (segment.mo != 0 && segment.msn == expectedSend_)
-            return failed(1, 2, 4, "message does not start at its beginning");
-        if (const std::optional<Verdict> verdict = takeRqe(segment.msn))
-            return *verdict;
+        if (segment.offset != 0 && segment.message == expectedSend_)
+            return qp_.refuse(Refusal::Offset, "message does not start at its beginning");
+        if (const std::optional<Reception> reception = takeRqe(segment.message))
+            return *reception;
         inSend_ = true;
         sendOp_ = segment.op;
         received_ = 0;
     }
     const size_t length = segment.payload.size();
     if (length > rqeLength_ - received_) {
-        Verdict verdict = failed(1, 2, 5, "message longer than the receive buffer");
-        verdict.failure.rqe = Syndrome::RecvBounds;
-        verdict.failure.event = AsyncEvent::RecvQueue;
-        return verdict;
+        Reception reception = qp_.refuse(Refusal::TooLong, "message longer than the receive buffer");
+        reception.failure.rqe = Syndrome::RecvBounds;
+        reception.failure.event = AsyncEvent::RecvQueue;
+        return reception;
     }
     if (length != 0) {
         const MrFault fault = qp_.device().regions().write(
             {rqeStag_, qp_.config().pd, rqeAddr_ + received_, length, access::kLocalWrite, Side::Local},
             segment.payload);
         if (fault != MrFault::None) {
-            Verdict verdict = failed(0, 0, 0, "receive buffer");
-            verdict.failure.rqe = remoteSyndrome(fault);
+            Reception reception = qp_.refuse(Refusal::Local, "receive buffer");
+            reception.failure.rqe = remoteSyndrome(fault);
             if (fault != MrFault::Dma)
-                verdict.failure.event = AsyncEvent::RecvQueue;
-            return verdict;
+                reception.failure.event = AsyncEvent::RecvQueue;
+            return reception;
         }
     }
     received_ += static_cast<uint32_t>(length);
-    return segment.last ? finishSend(segment) : Verdict{};
+    return segment.last ? finishSend(segment) : Reception{};
 }
 
-Verdict Responder::finishSend(const Segment& segment) {
+Reception Responder::finishSend(const Segment& segment) {
     Op op = Op::RecvSend;
     uint32_t word12 = 0;
-    if (segment.op == RdmapOp::SendInv || segment.op == RdmapOp::SendSeInv) {
+    if (segment.op == SegmentOp::SendInv || segment.op == SegmentOp::SendSeInv) {
         const MrFault fault = qp_.device().regions().remoteInvalidate(segment.stag, qp_.config().pd);
         if (fault != MrFault::None) {
-            Verdict verdict = failed(0, 1, 9, "STag cannot be invalidated");
-            verdict.failure.requester = Syndrome::RecvStag;
-            verdict.failure.rqe = Syndrome::RecvStag;
-            verdict.failure.event = AsyncEvent::Access;
-            return verdict;
+            Reception reception = qp_.refuse(Refusal::Invalidate, "STag cannot be invalidated");
+            reception.failure.requester = Syndrome::RecvStag;
+            reception.failure.rqe = Syndrome::RecvStag;
+            reception.failure.event = AsyncEvent::Access;
+            return reception;
         }
         op = Op::RecvSendInv;
         word12 = segment.stag;
-    } else if (segment.op == RdmapOp::SendImm || segment.op == RdmapOp::SendImmSe) {
+    } else if (segment.op == SegmentOp::SendImm || segment.op == SegmentOp::SendImmSe) {
         op = Op::RecvSendImm;
         word12 = segment.immediate;
     }
     inSend_ = false;
     ++expectedSend_;
     report(op, word12, received_, isSolicited(segment.op));
-    return Verdict{};
+    return Reception{};
 }
 
-Verdict Responder::placeImmediate(const Segment& segment) {
+Reception Responder::placeImmediate(const Segment& segment) {
     if (inSend_)
-        return failed(0, 2, 6, "message inside a message");
-    if (const std::optional<Verdict> verdict = takeRqe(segment.msn))
-        return *verdict;
+        return qp_.refuse(Refusal::Unexpected, "message inside a message");
+    if (const std::optional<Reception> reception = takeRqe(segment.message))
+        return *reception;
     ++expectedSend_;
     report(Op::RecvWriteImm, segment.immediate, segment.writeLength, isSolicited(segment.op));
-    return Verdict{};
+    return Reception{};
 }
 
 void Responder::report(Op op, uint32_t word12, uint32_t bytes, bool solicited) {
@@ -272,32 +267,32 @@ MrFault Responder::checkSource(const ReadRequest& read) const {
 }
 
 // The source is checked on arrival, so that nothing behind a bad request is processed, and again when it is read.
-Verdict Responder::queueRead(const Segment& segment) {
-    if (segment.msn != expectedRequest_)
-        return failed(1, 2, 3, "request out of sequence");
+Reception Responder::queueRead(const Segment& segment) {
+    if (segment.message != expectedRequest_)
+        return qp_.refuse(Refusal::Sequence, "request out of sequence");
     if (owed_.size() >= qp_.ird())
-        return failed(1, 2, 2, "too many requests at once");
+        return qp_.refuse(Refusal::NoBuffer, "too many requests at once");
     if (const MrFault fault = checkSource(segment.read); fault != MrFault::None)
         return remoteFault(fault, false);
     ++expectedRequest_;
-    owed_.push(Owed{.msn = segment.msn, .read = segment.read});
+    owed_.push(Owed{.message = segment.message, .read = segment.read});
     qp_.device().activate(qp_);
-    return Verdict{};
+    return Reception{};
 }
 
 // Executed on arrival, so that it is ordered with the Writes around it; only the answer queues (wire.md 5.1).
-Verdict Responder::executeAtomic(const Segment& segment) {
-    if (segment.msn != expectedRequest_)
-        return failed(1, 2, 3, "request out of sequence");
+Reception Responder::executeAtomic(const Segment& segment) {
+    if (segment.message != expectedRequest_)
+        return qp_.refuse(Refusal::Sequence, "request out of sequence");
     if (owed_.size() >= qp_.ird())
-        return failed(1, 2, 2, "too many requests at once");
+        return qp_.refuse(Refusal::NoBuffer, "too many requests at once");
     if (!qp_.device().config().atomic)
-        return failed(0, 2, 6, "atomic request to a device without");
+        return qp_.refuse(Refusal::Unexpected, "atomic request to a device without");
     const AtomicRequest& request = segment.atomic;
     if ((request.to & 7) != 0) {
-        Verdict verdict = failed(0, 2, 0xFF, "misaligned atomic request");
-        verdict.failure.requester = Syndrome::RecvBounds;
-        return verdict;
+        Reception reception = qp_.refuse(Refusal::Misaligned, "misaligned atomic request");
+        reception.failure.requester = Syndrome::RecvBounds;
+        return reception;
     }
     uint64_t original = 0;
     MrFault fault = MrFault::Rights;
@@ -309,13 +304,13 @@ Verdict Responder::executeAtomic(const Segment& segment) {
     if (fault != MrFault::None)
         return remoteFault(fault, false);
     ++expectedRequest_;
-    owed_.push(Owed{.atomic = true, .msn = segment.msn, .answer = {request.id, original}});
+    owed_.push(Owed{.atomic = true, .message = segment.message, .answer = {request.id, original}});
     qp_.device().activate(qp_);
-    return Verdict{};
+    return Reception{};
 }
 
 void Responder::refuseLater(const Failure& failure, const TerminateInfo& terminate) {
-    refusal_ = Refusal{failure, terminate};
+    refusal_ = Refused{failure, terminate};
     qp_.device().activate(qp_);
 }
 
@@ -328,7 +323,7 @@ bool Responder::step() {
     }
     if (!refusal_)
         return false;
-    const Refusal refusal = *refusal_;
+    const Refused refusal = *refusal_;
     qp_.inboundFailed(refusal.failure, refusal.terminate);
     return true;
 }
@@ -349,6 +344,7 @@ bool Responder::accepted(const Segment& segment) {
         held_ = true;
         return false;
     case Placement::Kind::Failed:
+    case Placement::Kind::Gone:
         break;
     }
     qp_.peerRefused(std::nullopt, placement.code);
@@ -357,12 +353,12 @@ bool Responder::accepted(const Segment& segment) {
 
 bool Responder::sendAtomicResponse(const Owed& owed) {
     Segment segment;
-    segment.op = RdmapOp::AtomicResponse;
-    segment.msn = atomicMsn_;
+    segment.op = SegmentOp::AtomicResponse;
+    segment.message = nextAtomicResponse_;
     segment.atomicResponse = owed.answer;
     if (!accepted(segment))
         return !held_;
-    ++atomicMsn_;
+    ++nextAtomicResponse_;
     owed_.pop();
     return true;
 }
@@ -373,7 +369,7 @@ bool Responder::sendReadResponse(const Owed& owed) {
     const auto length =
         static_cast<size_t>(std::min<uint64_t>(left, std::min(qp_.transport().maxPayload(true), kMaxSegmentPayload)));
     Segment segment;
-    segment.op = RdmapOp::ReadResponse;
+    segment.op = SegmentOp::ReadResponse;
     segment.last = length == left;
     segment.stag = read.sinkStag;
     segment.to = read.sinkTo + sent_;
@@ -399,25 +395,25 @@ bool Responder::sendReadResponse(const Owed& owed) {
 }
 
 void Responder::refuse(const Owed& owed, MrFault fault) {
-    const Verdict verdict = remoteFault(fault, false);
+    const Reception reception = remoteFault(fault, false);
     TerminateInfo terminate;
-    terminate.code = verdict.failure.code;
+    terminate.code = reception.failure.code;
     terminate.culprit = TerminateInfo::Culprit::Request;
-    terminate.msn = owed.msn;
-    terminate.syndrome = verdict.failure.requester;
-    qp_.inboundFailed(verdict.failure, terminate);
+    terminate.message = owed.message;
+    terminate.syndrome = reception.failure.requester;
+    qp_.inboundFailed(reception.failure, terminate);
 }
 
 void Responder::holdExpired() {
     ++qp_.device().counters()[Counter::RnrTimeouts];
     Failure failure;
-    failure.code = {1, 2, 2};
+    failure.code = qp_.transport().codeOf(Refusal::NoBuffer);
     failure.event = AsyncEvent::RecvQueue;
     failure.why = "no receive buffer in time";
     TerminateInfo terminate;
     terminate.code = failure.code;
     terminate.culprit = TerminateInfo::Culprit::Send;
-    terminate.msn = expectedSend_;
+    terminate.message = expectedSend_;
     qp_.inboundFailed(failure, terminate);
 }
 

@@ -18,7 +18,7 @@ class QueuePair;
 
 // Why a connection ends because of something inbound: one row of wire.md 5.6.
 struct Failure {
-    TerminateCode code{};
+    RefusalCode code{};
     Syndrome requester = Syndrome::General; // for the peer's work request
     Syndrome rqe = Syndrome::General;       // for the RQE in use, if any
     AsyncEvent event = AsyncEvent::QpFatal;
@@ -26,7 +26,8 @@ struct Failure {
     const char* why = "";
 };
 
-struct Verdict {
+// What became of an inbound segment.
+struct Reception {
     enum class Kind : uint8_t { Accepted, Hold, Failed };
     Kind kind = Kind::Accepted;
     Failure failure{};
@@ -40,7 +41,7 @@ public:
     bool doorbell(uint16_t pi);
 
     // Any segment except responses and Terminate.
-    Verdict place(const Segment& segment);
+    Reception place(const Segment& segment);
     // Remembers a failure that is announced when everything owed to the peer is sent.
     void refuseLater(const Failure& failure, const TerminateInfo& terminate);
     bool refusing() const { return refusal_.has_value(); }
@@ -71,24 +72,25 @@ public:
 private:
     struct Owed { // a response
         bool atomic = false;
-        uint32_t msn = 0; // of the request
+        uint32_t message = 0; // number of the request
         ReadRequest read{};
         AtomicResponse answer{};
     };
-    struct Refusal {
+    struct Refused {
         Failure failure;
         TerminateInfo terminate;
     };
 
     uint32_t depth() const;
-    Verdict placeWrite(const Segment& segment);
-    Verdict placeSend(const Segment& segment);
-    Verdict placeImmediate(const Segment& segment);
+    Reception remoteFault(MrFault fault, bool write) const;
+    Reception placeWrite(const Segment& segment);
+    Reception placeSend(const Segment& segment);
+    Reception placeImmediate(const Segment& segment);
     MrFault checkSource(const ReadRequest& read) const;
-    Verdict queueRead(const Segment& segment);
-    Verdict executeAtomic(const Segment& segment);
-    std::optional<Verdict> takeRqe(uint32_t msn);
-    Verdict finishSend(const Segment& segment);
+    Reception queueRead(const Segment& segment);
+    Reception executeAtomic(const Segment& segment);
+    std::optional<Reception> takeRqe(uint32_t message);
+    Reception finishSend(const Segment& segment);
     void report(Op op, uint32_t word12, uint32_t bytes, bool solicited);
     bool sendAtomicResponse(const Owed& owed);
     bool sendReadResponse(const Owed& owed);
@@ -106,10 +108,10 @@ private:
     uint64_t rqeAddr_ = 0;
     uint32_t rqeLength_ = 0;
     uint32_t rqeStag_ = 0;
-    RdmapOp sendOp_ = RdmapOp::Send;
+    SegmentOp sendOp_ = SegmentOp::Send;
     uint32_t received_ = 0;
-    uint32_t expectedSend_ = 1;    // MSN of QN 0
-    uint32_t expectedRequest_ = 1; // MSN of QN 1
+    uint32_t expectedSend_ = 1;    // number of the next Send
+    uint32_t expectedRequest_ = 1; // of the next request
 
     bool inWrite_ = false; // an unfinished Write
     uint32_t writeStag_ = 0;
@@ -119,8 +121,8 @@ private:
     Fifo<Owed> owed_;   // at most Transport::ird()
     uint64_t sent_ = 0; // payload of the front response
     bool held_ = false;
-    uint32_t atomicMsn_ = 1;
-    std::optional<Refusal> refusal_;
+    uint32_t nextAtomicResponse_ = 1;
+    std::optional<Refused> refusal_;
 
     uint32_t completions_ = 0;
     uint32_t packets_ = 0;

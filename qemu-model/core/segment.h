@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// RDMAP/DDP segments as values: what one queue pair says to another, whatever carries it (wire.md chapters 3 to 5).
+// Segments as values: what one queue pair says to another, whatever carries it (wire.md chapters 4 and 5).
 #pragma once
 
 #include <cstdint>
@@ -9,24 +9,23 @@
 
 namespace erdma {
 
-enum class RdmapOp : uint8_t {
-    Write = 0x0,
-    ReadRequest = 0x1,
-    ReadResponse = 0x2,
-    Send = 0x3,
-    SendInv = 0x4,
-    SendSe = 0x5,
-    SendSeInv = 0x6,
-    Terminate = 0x7,
-    Immediate = 0x8,
-    ImmediateSe = 0x9,
-    AtomicRequest = 0xA,
-    AtomicResponse = 0xB,
-    SendImm = 0xC,
-    SendImmSe = 0xD,
+enum class SegmentOp : uint8_t {
+    Write,
+    ReadRequest,
+    ReadResponse,
+    Send,
+    SendInv,
+    SendSe,
+    SendSeInv,
+    Terminate,
+    Immediate,
+    ImmediateSe,
+    AtomicRequest,
+    AtomicResponse,
+    SendImm,
+    SendImmSe,
 };
 
-// 4.5, behind the untagged DDP header.
 struct ReadRequest {
     uint32_t sinkStag;
     uint64_t sinkTo;
@@ -35,7 +34,6 @@ struct ReadRequest {
     uint64_t sourceTo;
 };
 
-// 4.7; masks are those of the plain operations.
 struct AtomicRequest {
     uint32_t id;
     bool compareSwap; // otherwise fetch-and-add
@@ -50,12 +48,32 @@ struct AtomicResponse {
     uint64_t original;
 };
 
-// Terminate layer/type/code of 4.8, and the AEQE detail of 5.6 (layer << 12 | type << 8 | code).
-struct TerminateCode {
-    uint8_t layer = 0;
-    uint8_t type = 0;
-    uint8_t code = 0;
-    uint32_t detail() const { return uint32_t{layer} << 12 | uint32_t{type} << 8 | code; }
+// Why a receiver refuses a segment.
+enum class Refusal : uint8_t {
+    Local, // trouble at this end; also: no reason is told
+    TargetStag,
+    TargetBounds,
+    TargetPd,
+    TargetWrap, // of a Write or of a response
+    SourceStag,
+    SourceBounds,
+    SourcePd,
+    SourceWrap, // of a read or atomic request
+    Rights,     // of either
+    Invalidate, // a STag that cannot be invalidated
+    Unexpected, // not now, or not at all
+    Misaligned, // atomic request
+    NoBuffer,   // to receive, or for one more request
+    Sequence,   // message number
+    Offset,     // within a message
+    TooLong,
+    Gone, // there is no connection any more
+};
+
+// A reason as the connection's protocol numbers it, and as an AEQE shows it (detail).  Only the transport knows more.
+struct RefusalCode {
+    uint16_t number = 0;
+    bool operator==(const RefusalCode&) const = default;
 };
 
 // What a Terminate says: why, and which message of the receiver of the Terminate caused it (5.7).
@@ -63,28 +81,26 @@ struct TerminateInfo {
     enum class Culprit : uint8_t {
         Unknown, // no header copied: the oldest incomplete work request
         Tagged,  // the Write that covers `to`
-        Send,    // QN 0 message `msn`
-        Request, // QN 1 message `msn`
+        Send,    // number `message`
+        Request, // number `message`
     };
-    TerminateCode code{};
+    RefusalCode code{};
     Culprit culprit = Culprit::Unknown;
-    uint32_t msn = 0;
+    uint32_t message = 0;
     uint64_t to = 0;
-    // For the culprit's completion.  A transport that carries only the code uses culpritSyndrome().
+    // For the culprit's completion.  A transport that carries only the code concludes it from there.
     Syndrome syndrome = Syndrome::General;
 };
 
-// 5.7: completion status of a work request that the peer answered with this Terminate.
-Syndrome culpritSyndrome(TerminateCode code);
-
-// One DDP segment.  Fields that the opcode does not use are 0.
+// Sends (with Immediate), requests (reads and atomics) and atomic responses are numbered, each kind for itself, from 1.
+// Writes and read responses name where each of their segments goes.  Fields that the opcode does not use are 0.
 struct Segment {
-    RdmapOp op = RdmapOp::Write;
+    SegmentOp op = SegmentOp::Write;
     bool last = true;
-    uint32_t stag = 0;        // tagged: sink.  Send with invalidate: STag to invalidate
-    uint64_t to = 0;          // tagged
-    uint32_t msn = 0;         // untagged
-    uint32_t mo = 0;          // untagged: payload bytes of the message already sent
+    uint32_t stag = 0;        // Write, ReadResponse: sink.  Send with invalidate: STag to invalidate
+    uint64_t to = 0;          // Write, ReadResponse
+    uint32_t message = 0;     // number of a numbered message
+    uint32_t offset = 0;      // of a Send: payload bytes already sent
     uint32_t immediate = 0;   // Immediate, SendImm: numeric value
     uint32_t writeLength = 0; // Immediate: length of the Write it belongs to
     ReadRequest read{};

@@ -12,8 +12,8 @@ namespace erdma {
 
 namespace {
 
-constexpr TerminateCode kTcpLost{2, 0, 1};
-constexpr size_t kMostHeaders = 128; // of an FPDU, CRC included
+constexpr TerminateCode kTcpLost{2, 0, 1}; // Refusal::Gone
+constexpr size_t kMostHeaders = 128;       // of an FPDU, CRC included
 constexpr unsigned kTimeoutsBeforeMacSwitch = 3;
 constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.9
 
@@ -41,7 +41,7 @@ public:
 
     Placement deliver(const Segment& segment) override {
         const Entry entry(*endpoint_);
-        return segment.op == RdmapOp::Terminate ? endpoint_->deliverTerminate(segment) : endpoint_->deliver(segment);
+        return segment.op == SegmentOp::Terminate ? endpoint_->deliverTerminate(segment) : endpoint_->deliver(segment);
     }
     size_t maxPayload(bool tagged) const override {
         return std::min(fpduPayload(endpoint_->tcp_.segmentBytes(), tagged), size_t{64} * 1024);
@@ -53,7 +53,8 @@ public:
     bool confirmsLater() const override { return true; }
     uint32_t ord() const override { return endpoint_->setup_.ord; }
     uint32_t ird() const override { return endpoint_->setup_.ird; }
-    bool carries(RdmapOp op) const override { return opcodeAllowed(endpoint_->setup_.format, op); }
+    bool carries(SegmentOp op) const override { return opcodeAllowed(endpoint_->setup_.format, op); }
+    RefusalCode codeOf(Refusal why) const override { return terminateCode(why); }
     uint64_t timeouts() const override { return endpoint_->tcp_.counters().timeouts; }
     void readyToReceive() override {
         const Entry entry(*endpoint_);
@@ -126,10 +127,10 @@ Placement Endpoint::deliverTerminate(const Segment& segment) {
     const TerminateInfo& info = segment.terminate;
     if (info.culprit == TerminateInfo::Culprit::Request &&
         (quoted.ddpBytes != quoted.ddp.size() || loadBe32(quoted.ddp, 6) != 1 ||
-         loadBe32(quoted.ddp, 10) != info.msn)) {
+         loadBe32(quoted.ddp, 10) != info.message)) {
         quoted = quoteFrom(info);
         for (uint64_t i = reads_.begin(); i != reads_.end(); ++i)
-            if (reads_.at(i).msn == info.msn)
+            if (reads_.at(i).msn == info.message)
                 quoted = reads_.at(i).headers;
     }
     terminateSent_ = true;
@@ -212,8 +213,8 @@ size_t Endpoint::received(ConstBytes octets) {
 
 bool Endpoint::offer() {
     const Segment segment = decoder_.segment();
-    terminateSeen_ = terminateSeen_ || segment.op == RdmapOp::Terminate;
-    counters_.terminatesIn += segment.op == RdmapOp::Terminate ? 1 : 0;
+    terminateSeen_ = terminateSeen_ || segment.op == SegmentOp::Terminate;
+    counters_.terminatesIn += segment.op == SegmentOp::Terminate ? 1 : 0;
     const Placement placement = qp_->inbound(segment);
     if (qp_ == nullptr)
         return false;
@@ -228,14 +229,14 @@ bool Endpoint::offer() {
 
 void Endpoint::note(const Segment& segment) {
     switch (segment.op) {
-    case RdmapOp::Write:
+    case SegmentOp::Write:
         halfWrite_ = !segment.last;
         break;
-    case RdmapOp::ReadResponse:
+    case SegmentOp::ReadResponse:
         halfRead_ = !segment.last;
         break;
-    case RdmapOp::ReadRequest:
-        reads_.push({segment.msn, decoder_.quoted()});
+    case SegmentOp::ReadRequest:
+        reads_.push({segment.message, decoder_.quoted()});
         if (reads_.size() > kMaxIrd)
             reads_.pop();
         break;

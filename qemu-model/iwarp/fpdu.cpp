@@ -29,7 +29,10 @@ constexpr uint16_t kLengthValid = 0x8000; // Terminate header bits
 constexpr uint16_t kDdpFollows = 0x4000;
 constexpr uint16_t kRdmapFollows = 0x2000;
 
-// 4.1
+// 4.1: SegmentOp has the numbers of the wire.
+static_assert(static_cast<int>(SegmentOp::Write) == 0 && static_cast<int>(SegmentOp::Terminate) == 7 &&
+              static_cast<int>(SegmentOp::AtomicRequest) == 0xA && static_cast<int>(SegmentOp::SendImmSe) == 0xD);
+
 struct OpcodeRow {
     bool valid;
     bool tagged;
@@ -40,34 +43,34 @@ struct OpcodeRow {
 };
 
 constexpr OpcodeRow row(uint8_t op) {
-    switch (static_cast<RdmapOp>(op)) {
-    case RdmapOp::Write:
-    case RdmapOp::ReadResponse:
+    switch (static_cast<SegmentOp>(op)) {
+    case SegmentOp::Write:
+    case SegmentOp::ReadResponse:
         return {true, true, false, 0, kTaggedBytes, false};
-    case RdmapOp::ReadRequest:
+    case SegmentOp::ReadRequest:
         return {true, false, false, 1, kUntaggedBytes + kReadHeader, true};
-    case RdmapOp::Send:
-    case RdmapOp::SendInv:
-    case RdmapOp::SendSe:
-    case RdmapOp::SendSeInv:
+    case SegmentOp::Send:
+    case SegmentOp::SendInv:
+    case SegmentOp::SendSe:
+    case SegmentOp::SendSeInv:
         return {true, false, false, 0, kUntaggedBytes, false};
-    case RdmapOp::Terminate:
+    case SegmentOp::Terminate:
         return {true, false, false, 2, kUntaggedBytes + 4, false};
-    case RdmapOp::Immediate:
-    case RdmapOp::ImmediateSe:
+    case SegmentOp::Immediate:
+    case SegmentOp::ImmediateSe:
         return {true, false, true, 0, kUntaggedBytes + 8, true};
-    case RdmapOp::AtomicRequest:
+    case SegmentOp::AtomicRequest:
         return {true, false, true, 1, kUntaggedBytes + 52, true};
-    case RdmapOp::AtomicResponse:
+    case SegmentOp::AtomicResponse:
         return {true, false, true, 3, kUntaggedBytes + 12, true};
-    case RdmapOp::SendImm:
-    case RdmapOp::SendImmSe:
+    case SegmentOp::SendImm:
+    case SegmentOp::SendImmSe:
         return {true, false, true, 0, kUntaggedBytes, false};
     }
     return {false, false, false, 0, 0, false};
 }
 
-bool isPrivate(RdmapOp op) { return op == RdmapOp::SendImm || op == RdmapOp::SendImmSe; }
+bool isPrivate(SegmentOp op) { return op == SegmentOp::SendImm || op == SegmentOp::SendImmSe; }
 
 uint64_t loadBe64(ConstBytes from, size_t offset) { return loadAs<uint64_t>(from, offset, std::endian::big); }
 
@@ -121,7 +124,7 @@ void putAtomicRequest(Appender& to, const AtomicRequest& request) {
 
 } // namespace
 
-bool opcodeAllowed(const FpduFormat& format, RdmapOp op) {
+bool opcodeAllowed(const FpduFormat& format, SegmentOp op) {
     const OpcodeRow known = row(static_cast<uint8_t>(op));
     if (!known.valid)
         return false;
@@ -136,7 +139,7 @@ QuotedHeaders quoteFrom(const TerminateInfo& info) {
         return quoted;
     const bool tagged = info.culprit == TerminateInfo::Culprit::Tagged;
     const bool request = info.culprit == TerminateInfo::Culprit::Request;
-    const RdmapOp op = tagged ? RdmapOp::Write : request ? RdmapOp::ReadRequest : RdmapOp::Send;
+    const SegmentOp op = tagged ? SegmentOp::Write : request ? SegmentOp::ReadRequest : SegmentOp::Send;
     const Bytes ddp = quoted.ddp;
     store8(ddp, 0, static_cast<uint8_t>((tagged ? kTagged : 0) | kLast | kDdpVersion));
     store8(ddp, 1, static_cast<uint8_t>(kRdmapVersion | static_cast<uint8_t>(op)));
@@ -147,7 +150,7 @@ QuotedHeaders quoteFrom(const TerminateInfo& info) {
     } else {
         quoted.ddpBytes = kUntaggedBytes;
         storeBe32(ddp, 6, request ? 1 : 0);
-        storeBe32(ddp, 10, info.msn);
+        storeBe32(ddp, 10, info.message);
     }
     return quoted;
 }
@@ -163,50 +166,51 @@ void encodeFpdu(const Segment& segment, const FpduFormat& format, std::vector<st
     to.put(static_cast<uint8_t>((known.tagged ? kTagged : 0) | (segment.last ? kLast : 0) | kDdpVersion));
     to.put(static_cast<uint8_t>(kRdmapVersion | opcode));
     switch (segment.op) {
-    case RdmapOp::Write:
-    case RdmapOp::ReadResponse:
+    case SegmentOp::Write:
+    case SegmentOp::ReadResponse:
         to.put(segment.stag);
         to.put(segment.to);
         to.put(segment.payload);
         break;
-    case RdmapOp::Send:
-    case RdmapOp::SendSe:
-    case RdmapOp::SendInv:
-    case RdmapOp::SendSeInv:
-        putUntagged(to, segment, segment.stag, segment.msn, segment.mo);
+    case SegmentOp::Send:
+    case SegmentOp::SendSe:
+    case SegmentOp::SendInv:
+    case SegmentOp::SendSeInv:
+        putUntagged(to, segment, segment.stag, segment.message, segment.offset);
         to.put(segment.payload);
         break;
-    case RdmapOp::SendImm:
-    case RdmapOp::SendImmSe:
-        putUntagged(to, segment, segment.immediate, segment.msn, segment.mo);
+    case SegmentOp::SendImm:
+    case SegmentOp::SendImmSe:
+        putUntagged(to, segment, segment.immediate, segment.message, segment.offset);
         to.put(segment.payload);
         break;
-    case RdmapOp::Immediate:
-    case RdmapOp::ImmediateSe:
-        putUntagged(to, segment, 0, segment.msn, 0);
+    case SegmentOp::Immediate:
+    case SegmentOp::ImmediateSe:
+        putUntagged(to, segment, 0, segment.message, 0);
         to.put(segment.immediate);
         to.put(format.dialect == FpduFormat::Dialect::Vendor ? segment.writeLength : uint32_t{0});
         break;
-    case RdmapOp::ReadRequest:
-        putUntagged(to, segment, 0, segment.msn, 0);
+    case SegmentOp::ReadRequest:
+        putUntagged(to, segment, 0, segment.message, 0);
         to.put(segment.read.sinkStag);
         to.put(segment.read.sinkTo);
         to.put(segment.read.size);
         to.put(segment.read.sourceStag);
         to.put(segment.read.sourceTo);
         break;
-    case RdmapOp::AtomicRequest:
-        putUntagged(to, segment, 0, segment.msn, 0);
+    case SegmentOp::AtomicRequest:
+        putUntagged(to, segment, 0, segment.message, 0);
         putAtomicRequest(to, segment.atomic);
         break;
-    case RdmapOp::AtomicResponse:
-        putUntagged(to, segment, 0, segment.msn, 0);
+    case SegmentOp::AtomicResponse:
+        putUntagged(to, segment, 0, segment.message, 0);
         to.put(segment.atomicResponse.id);
         to.put(segment.atomicResponse.original);
         break;
-    case RdmapOp::Terminate:
+    case SegmentOp::Terminate:
         putUntagged(to, segment, 0, 1, 0);
-        putTerminate(to, segment.terminate.code, quoted != nullptr ? *quoted : quoteFrom(segment.terminate));
+        putTerminate(to, TerminateCode::of(segment.terminate.code),
+                     quoted != nullptr ? *quoted : quoteFrom(segment.terminate));
         break;
     }
     storeAs<uint16_t>(Bytes(out).subspan(start), 0, static_cast<uint16_t>(out.size() - start - 2), std::endian::big);
@@ -276,7 +280,7 @@ void FpduDecoder::quote(ConstBytes ulpdu, bool tagged) {
         return;
     quoted_.ddpBytes = static_cast<uint8_t>(bytes);
     std::copy_n(ulpdu.begin(), bytes, quoted_.ddp.begin());
-    if (segment_.op != RdmapOp::ReadRequest || tagged || ulpdu.size() < kUntaggedBytes + kReadHeader)
+    if (segment_.op != SegmentOp::ReadRequest || tagged || ulpdu.size() < kUntaggedBytes + kReadHeader)
         return;
     quoted_.readRequest = true;
     std::copy_n(ulpdu.begin() + kUntaggedBytes, kReadHeader, quoted_.read.begin());
@@ -302,9 +306,9 @@ FpduDecoder::Result FpduDecoder::parse(ConstBytes fpdu, size_t ulpduBytes) {
     if ((load8(ulpdu, 1) & 0xC0) != kRdmapVersion)
         return fail(0, 2, 5);
     const OpcodeRow known = row(opcode);
-    if (!known.valid || known.tagged != tagged || !opcodeAllowed(format_, static_cast<RdmapOp>(opcode)))
+    if (!known.valid || known.tagged != tagged || !opcodeAllowed(format_, static_cast<SegmentOp>(opcode)))
         return fail(0, 2, 6);
-    segment_.op = static_cast<RdmapOp>(opcode);
+    segment_.op = static_cast<SegmentOp>(opcode);
     segment_.last = (control & kLast) != 0;
     quote(ulpdu, tagged);
     if (ulpdu.size() < known.fixed)
@@ -324,38 +328,38 @@ FpduDecoder::Result FpduDecoder::parseUntagged(ConstBytes ulpdu) {
     const uint32_t reserved = loadBe32(ulpdu, 2);
     if (loadBe32(ulpdu, 6) != known.queue)
         return fail(1, 2, 1);
-    segment_.msn = loadBe32(ulpdu, 10);
-    segment_.mo = loadBe32(ulpdu, 14);
+    segment_.message = loadBe32(ulpdu, 10);
+    segment_.offset = loadBe32(ulpdu, 14);
     // Messages that are one segment by definition.
     if (known.exact && (ulpdu.size() != known.fixed || !segment_.last))
         return fail(0, 2, 0xFF);
-    if (known.exact && segment_.mo != 0)
+    if (known.exact && segment_.offset != 0)
         return fail(1, 2, 4);
     switch (segment_.op) {
-    case RdmapOp::SendInv:
-    case RdmapOp::SendSeInv:
+    case SegmentOp::SendInv:
+    case SegmentOp::SendSeInv:
         segment_.stag = reserved;
         break;
-    case RdmapOp::SendImm:
-    case RdmapOp::SendImmSe:
+    case SegmentOp::SendImm:
+    case SegmentOp::SendImmSe:
         segment_.immediate = reserved;
         break;
-    case RdmapOp::Immediate:
-    case RdmapOp::ImmediateSe:
+    case SegmentOp::Immediate:
+    case SegmentOp::ImmediateSe:
         segment_.immediate = loadBe32(ulpdu, 18);
         if (format_.dialect == FpduFormat::Dialect::Vendor)
             segment_.writeLength = loadBe32(ulpdu, 22);
         return Result::Segment;
-    case RdmapOp::ReadRequest:
+    case SegmentOp::ReadRequest:
         segment_.read = {loadBe32(ulpdu, 18), loadBe64(ulpdu, 22), loadBe32(ulpdu, 30), loadBe32(ulpdu, 34),
                          loadBe64(ulpdu, 38)};
         return Result::Segment;
-    case RdmapOp::AtomicRequest:
+    case SegmentOp::AtomicRequest:
         return parseAtomic(ulpdu);
-    case RdmapOp::AtomicResponse:
+    case SegmentOp::AtomicResponse:
         segment_.atomicResponse = {loadBe32(ulpdu, 18), loadBe64(ulpdu, 22)};
         return Result::Segment;
-    case RdmapOp::Terminate:
+    case SegmentOp::Terminate:
         parseTerminate(ulpdu.subspan(kUntaggedBytes));
         return Result::Segment;
     default:
@@ -382,14 +386,16 @@ FpduDecoder::Result FpduDecoder::parseAtomic(ConstBytes ulpdu) {
 // Announced headers that are not all there are treated as absent (4.8).
 void FpduDecoder::parseTerminate(ConstBytes body) {
     TerminateInfo& info = segment_.terminate;
-    info.code = {static_cast<uint8_t>(load8(body, 0) >> 4), static_cast<uint8_t>(load8(body, 0) & 0xF), load8(body, 1)};
-    info.syndrome = culpritSyndrome(info.code);
+    const TerminateCode code{static_cast<uint8_t>(load8(body, 0) >> 4), static_cast<uint8_t>(load8(body, 0) & 0xF),
+                             load8(body, 1)};
+    info.code = code;
+    info.syndrome = culpritSyndrome(code);
     if ((loadBe16(body, 2) & kDdpFollows) == 0 || body.size() < 6 + kTaggedBytes)
         return;
     const ConstBytes ddp = body.subspan(6);
-    const auto op = static_cast<RdmapOp>(load8(ddp, 1) & 0xF);
+    const auto op = static_cast<SegmentOp>(load8(ddp, 1) & 0xF);
     if ((load8(ddp, 0) & kTagged) != 0) {
-        if (op != RdmapOp::Write)
+        if (op != SegmentOp::Write)
             return;
         info.culprit = TerminateInfo::Culprit::Tagged;
         info.to = loadBe64(ddp, 6);
@@ -398,7 +404,7 @@ void FpduDecoder::parseTerminate(ConstBytes body) {
     if (ddp.size() < kUntaggedBytes)
         return;
     const uint32_t queue = loadBe32(ddp, 6);
-    info.msn = loadBe32(ddp, 10);
+    info.message = loadBe32(ddp, 10);
     if (queue == 0)
         info.culprit = TerminateInfo::Culprit::Send;
     else if (queue == 1)

@@ -8,6 +8,7 @@
 
 #include "host.h"
 #include "segment.h"
+#include "terminate.h"
 
 namespace erdma {
 
@@ -22,7 +23,7 @@ struct FpduFormat {
 };
 
 // Whether the opcode may appear on a connection of this format.
-bool opcodeAllowed(const FpduFormat& format, RdmapOp op);
+bool opcodeAllowed(const FpduFormat& format, SegmentOp op);
 
 // Headers of a segment that was refused, as a Terminate quotes them (4.8).
 struct QuotedHeaders {

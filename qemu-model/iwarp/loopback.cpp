@@ -5,6 +5,7 @@
 
 #include "device.h"
 #include "queue_pair.h"
+#include "terminate.h"
 
 namespace erdma {
 
@@ -31,13 +32,13 @@ public:
         Link::End& own = link->ends[self_];
         Link::End& peer = link->ends[1 - self_];
         if (peer.qp == nullptr || peer.delivering || own.delivering)
-            return Placement{Placement::Kind::Failed, TerminateCode{2, 0, 1}, Syndrome::Flushed};
+            return lost();
         own.delivering = true;
         const Placement placement = peer.qp->inbound(segment);
         own.delivering = false;
         if (placement.kind == Placement::Kind::Accepted)
             ++sent_;
-        return placement;
+        return placement.kind == Placement::Kind::Gone ? lost() : placement;
     }
 
     size_t maxPayload(bool) const override { return kMaxSegmentPayload; }
@@ -61,7 +62,11 @@ public:
             peer.qp->peerClosed(graceful);
     }
 
+    RefusalCode codeOf(Refusal why) const override { return terminateCode(why); }
+
 private:
+    Placement lost() const { return {Placement::Kind::Failed, codeOf(Refusal::Gone), Syndrome::Flushed}; }
+
     std::shared_ptr<Link> link_;
     unsigned self_;
     uint64_t sent_ = 0; // segments
@@ -79,7 +84,7 @@ void pairByLoopback(QueuePair& first, QueuePair& second) {
 } // namespace
 
 LoopbackFabric::Tuple LoopbackFabric::tupleOf(const QueuePair& qp) {
-    const QpModify& c = qp.connection();
+    const Handover& c = qp.handover();
     return Tuple{uint64_t{c.ownIp} << 16 | c.ownPort, uint64_t{c.peerIp} << 16 | c.peerPort};
 }
 
@@ -94,9 +99,9 @@ Status LoopbackFabric::connect(QueuePair& qp) {
         return Status::Ok;
     }
     QueuePair& other = *mirror->second;
-    const QpModify& a = qp.connection();
-    const QpModify& b = other.connection();
-    if (a.sendNxt != b.recvNxt || a.recvNxt != b.sendNxt)
+    const Handover& a = qp.handover();
+    const Handover& b = other.handover();
+    if (a.sendStart != b.recvStart || a.recvStart != b.sendStart)
         return Status::Invalid;
     owners_.emplace(tuple, &qp);
     ++qp.device().counters()[Counter::Pairings];

@@ -205,7 +205,7 @@ EndpointSetup Nic::setupFor(const QueuePair& qp, const FlowHandover& flow) {
     EndpointSetup setup;
     setup.tcp = flow.tcp;
     setup.tcp.congestion = static_cast<CongestionControl>(
-        std::min<uint8_t>(qp.connection().congestionControl, static_cast<uint8_t>(CongestionControl::HpccInt)));
+        std::min<uint8_t>(qp.handover().congestionControl, static_cast<uint8_t>(CongestionControl::HpccInt)));
     if (setup.tcp.congestion >= CongestionControl::HpccRtt)
         ++counters()[Counter::HpccFallbacks];
     setup.format = flow.format;
@@ -237,7 +237,7 @@ EndpointSetup Nic::setupFor(const QueuePair& qp, const FlowHandover& flow) {
 }
 
 PairedNic::Claim Nic::connect(QueuePair& qp) {
-    const QpModify& c = qp.connection();
+    const Handover& c = qp.handover();
     for (const uint16_t vlan : vlans_) {
         const FlowKey key{c.ownIp, c.peerIp, c.ownPort, c.peerPort, vlan};
         if (Connection* old = find(key)) {
@@ -246,7 +246,7 @@ PairedNic::Claim Nic::connect(QueuePair& qp) {
             continue; // its handshake would have replaced it
         }
         FlowHandover flow;
-        const FlowTracker::Outcome outcome = tracker_.handOver(key, c.sendNxt, c.recvNxt, nowNs(), flow);
+        const FlowTracker::Outcome outcome = tracker_.handOver(key, c.sendStart, c.recvStart, nowNs(), flow);
         countTracker();
         if (outcome == FlowTracker::Outcome::Untracked)
             continue;
@@ -255,7 +255,7 @@ PairedNic::Claim Nic::connect(QueuePair& qp) {
             return Claim::Refused;
         }
         ConnectionHost& host = *this;
-        auto connection = std::make_unique<Connection>(key, flow, c.sendNxt, host);
+        auto connection = std::make_unique<Connection>(key, flow, c.sendStart, host);
         Connection& opened = *connection;
         owned_.emplace(key, std::move(connection));
         counters()[Counter::ConnectionsNow] = owned_.size();

@@ -117,14 +117,14 @@ private:
         segment(false, port, kSyn | kAck, 200, 101);
         segment(true, port, kAck, 101, 201);
         segment(true, port, kAck, 101, 201, request);
-        QpModify link;
+        Handover link;
         link.congestionControl = 1;
         link.ownIp = 0x0A000002;
         link.peerIp = 0x0A000001;
         link.ownPort = 2000;
         link.peerPort = static_cast<uint16_t>(port);
-        link.sendNxt = 201 + 28;
-        link.recvNxt = 101 + 28;
+        link.sendStart = 201 + 28;
+        link.recvStart = 101 + 28;
         for (unsigned i = 0; i < 2; ++i)
             guest(i).createQp(qpn, 1, 1, kSqLog, 4);
         guest(1).connectQp(qpn, link);
@@ -133,7 +133,7 @@ private:
         }
         std::swap(link.ownIp, link.peerIp);
         std::swap(link.ownPort, link.peerPort);
-        std::swap(link.sendNxt, link.recvNxt);
+        std::swap(link.sendStart, link.recvStart);
         guest(0).connectQp(qpn, link);
         while (pump()) {
         }

@@ -433,25 +433,25 @@ TEST(Command, ModifyToRtsIsDecoded) {
     Ready m;
     ASSERT_TRUE(m.guest.createCq(1).ok());
     ASSERT_TRUE(m.guest.createQp(1, 1, 1).ok());
-    QpModify link;
+    Handover link;
     link.congestionControl = 3;
     link.cookie = 0x80000ABC;
     link.ownIp = 0x0A000001;
     link.peerIp = 0x0A000002;
     link.ownPort = 1000;
     link.peerPort = 2000;
-    link.sendNxt = 0x11111111;
-    link.recvNxt = 0x22222222;
+    link.sendStart = 0x11111111;
+    link.recvStart = 0x22222222;
     ASSERT_TRUE(m.guest.connectQp(1, link).ok());
-    const QpModify& seen = m.device.findQp(1)->connection();
+    const Handover& seen = m.device.findQp(1)->handover();
     EXPECT_EQ(seen.congestionControl, 3u);
     EXPECT_EQ(seen.cookie, link.cookie);
     EXPECT_EQ(seen.ownIp, link.ownIp);
     EXPECT_EQ(seen.peerIp, link.peerIp);
     EXPECT_EQ(seen.ownPort, 1000u);
     EXPECT_EQ(seen.peerPort, 2000u);
-    EXPECT_EQ(seen.sendNxt, link.sendNxt);
-    EXPECT_EQ(seen.recvNxt, link.recvNxt);
+    EXPECT_EQ(seen.sendStart, link.sendStart);
+    EXPECT_EQ(seen.recvStart, link.recvStart);
     EXPECT_NE(m.host.timerAt, ERDMA_TIMER_OFF); // waits for its pair
     m.guest.advance(16'000'000'000);
     EXPECT_EQ(m.device.findQp(1)->state(), QpState::Error);
@@ -461,7 +461,7 @@ TEST(Command, ModifyToRtsIsDecoded) {
 TEST(Command, DestroyWhileWaitingForThePair) {
     Ready m;
     ASSERT_TRUE(m.guest.createCq(1).ok());
-    QpModify link;
+    Handover link;
     for (const uint32_t qpn : {1u, 2u}) {
         ASSERT_TRUE(m.guest.createQp(qpn, 1, 1).ok());
         link.ownPort = static_cast<uint16_t>(qpn);

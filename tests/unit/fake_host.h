@@ -464,7 +464,7 @@ public:
     Reply stopQp(uint32_t qpn, QpState state = QpState::Error) {
         return command(0, 3, Request().u32(8, static_cast<uint32_t>(state) << 24 | qpn));
     }
-    Reply connectQp(uint32_t qpn, const QpModify& link) {
+    Reply connectQp(uint32_t qpn, const Handover& link) {
         return command(0, 3,
                        Request()
                            .u32(8, 2u << 24 | uint32_t{link.congestionControl} << 20 | qpn)
@@ -473,8 +473,8 @@ public:
                            .be32(20, link.ownIp)
                            .be16(24, link.ownPort)
                            .be16(26, link.peerPort)
-                           .u32(28, link.sendNxt)
-                           .u32(32, link.recvNxt));
+                           .u32(28, link.sendStart)
+                           .u32(32, link.recvStart));
     }
     Reply reflushQp(uint32_t qpn, uint16_t sqPi, uint16_t rqPi) {
         return command(0, 6, Request().u32(8, qpn).u32(12, sqPi).u32(16, rqPi));

@@ -503,15 +503,15 @@ TEST(HwLayout, QueuePairs) {
     modify.recv_nxt = 0x22222222;
     ASSERT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, modify), 0u);
     EXPECT_EQ(user->state(), QpState::Rts);
-    const QpModify& link = user->connection();
+    const Handover& link = user->handover();
     EXPECT_EQ(link.congestionControl, 2);
     EXPECT_EQ(link.cookie, 0x01020304u);
     EXPECT_EQ(link.peerIp, 0x0a4d0001u);
     EXPECT_EQ(link.ownIp, 0x0a4d0002u);
     EXPECT_EQ(link.peerPort, 0x1234);
     EXPECT_EQ(link.ownPort, 0x5678);
-    EXPECT_EQ(link.sendNxt, 0x11111111u);
-    EXPECT_EQ(link.recvNxt, 0x22222222u);
+    EXPECT_EQ(link.sendStart, 0x11111111u);
+    EXPECT_EQ(link.recvStart, 0x22222222u);
 
     modify = {};
     modify.cfg = in32(ERDMA_MODIFY_STATE, ERDMA_QP_ERROR) | in32(ERDMA_MODIFY_QPN, 7);

@@ -214,12 +214,10 @@ TEST(Loopback, ManyPairsComeAndGo) {
             const End b{machines[pick(2)], next++};
             for (const End& e : {a, b})
                 ASSERT_TRUE(e.machine->guest.createQp(e.qpn, 1, 1, 6, 4).ok());
-            QpModify link{
-                .qpn = a.qpn, .ownIp = 1, .peerIp = 2, .ownPort = static_cast<uint16_t>(a.qpn), .peerPort = 7};
+            Handover link{.ownIp = 1, .peerIp = 2, .ownPort = static_cast<uint16_t>(a.qpn), .peerPort = 7};
             ASSERT_TRUE(a.machine->guest.connectQp(a.qpn, link).ok());
             if (pick(10) != 0) {
-                QpModify mirror{
-                    .qpn = b.qpn, .ownIp = 2, .peerIp = 1, .ownPort = 7, .peerPort = static_cast<uint16_t>(a.qpn)};
+                Handover mirror{.ownIp = 2, .peerIp = 1, .ownPort = 7, .peerPort = static_cast<uint16_t>(a.qpn)};
                 ASSERT_TRUE(b.machine->guest.connectQp(b.qpn, mirror).ok());
             }
             pairs.emplace_back(a, b);

@@ -270,18 +270,18 @@ private:
         const size_t bytes = options_.revision == 129 ? 28 : 20;
         if (stepB_ == 0 && !foreignPeer && kernelB.received.size() >= bytes && b.alive()) {
             stepB_ = 1;
-            QpModify link = b.link;
-            link.sendNxt = kernelB.sndNxt + static_cast<uint32_t>(bytes) + wrongSequence;
-            link.recvNxt = kernelB.rcvNxt;
+            Handover link = b.link;
+            link.sendStart = kernelB.sndNxt + static_cast<uint32_t>(bytes) + wrongSequence;
+            link.recvStart = kernelB.rcvNxt;
             acceptStatus = b.guest->connectQp(b.qpn, link).status;
             if (acceptStatus == 0 && sendReply)
                 kernelB.send(mpaFrame(true, options_.revision, options_.replyFlags));
         }
         if (stepA_ == 1 && kernelA.received.size() >= bytes && a.alive()) {
             stepA_ = 2;
-            QpModify link = a.link;
-            link.sendNxt = kernelA.sndNxt;
-            link.recvNxt = kernelA.rcvNxt;
+            Handover link = a.link;
+            link.sendStart = kernelA.sndNxt;
+            link.recvStart = kernelA.rcvNxt;
             connectStatus = a.guest->connectQp(a.qpn, link).status;
         }
         for (unsigned i = 0; options_.managers && i < 2; ++i) {

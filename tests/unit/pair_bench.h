@@ -169,7 +169,7 @@ struct Side {
     uint32_t stag = 0;
     uint64_t iova = 0;
     uint64_t bus = 0;
-    QpModify link{};
+    Handover link{};
 
     QueuePair& qp() const { return *device->findQp(qpn); }
     bool alive() const { return device->findQp(qpn) != nullptr; }
@@ -194,24 +194,20 @@ public:
         }
         makeSide(a, *machines_.front(), 1);
         makeSide(b, *machines_.back(), 2);
-        a.link = {.qpn = a.qpn,
-                  .state = QpState::Rts,
-                  .cookie = b.qpn,
+        a.link = {.cookie = b.qpn,
                   .ownIp = 0x0A000001,
                   .peerIp = 0x0A000002,
                   .ownPort = 1000,
                   .peerPort = 2000,
-                  .sendNxt = 77,
-                  .recvNxt = 99};
-        b.link = {.qpn = b.qpn,
-                  .state = QpState::Rts,
-                  .cookie = a.qpn,
+                  .sendStart = 77,
+                  .recvStart = 99};
+        b.link = {.cookie = a.qpn,
                   .ownIp = 0x0A000002,
                   .peerIp = 0x0A000001,
                   .ownPort = 2000,
                   .peerPort = 1000,
-                  .sendNxt = 99,
-                  .recvNxt = 77};
+                  .sendStart = 99,
+                  .recvStart = 77};
         if (options.connect)
             connect();
     }

@@ -16,7 +16,7 @@ BenchOptions apart() {
 
 Status modify(const Side& side, QpState state) { return side.qp().modify({.qpn = side.qpn, .state = state}); }
 
-uint32_t connectStatus(const Side& side, const QpModify& link) { return side.guest->connectQp(side.qpn, link).status; }
+uint32_t connectStatus(const Side& side, const Handover& link) { return side.guest->connectQp(side.qpn, link).status; }
 
 constexpr auto kInvalid = static_cast<uint32_t>(Status::Invalid);
 
@@ -146,8 +146,8 @@ TEST(QueuePairTest, SequenceNumbersMustFit) {
     for (int field = 0; field < 2; ++field) {
         Bench t(apart());
         EXPECT_EQ(connectStatus(t.b, t.b.link), 0u);
-        QpModify wrong = t.a.link;
-        ++(field == 0 ? wrong.sendNxt : wrong.recvNxt);
+        Handover wrong = t.a.link;
+        ++(field == 0 ? wrong.sendStart : wrong.recvStart);
         EXPECT_EQ(connectStatus(t.a, wrong), kInvalid);
         EXPECT_EQ(t.a.state(), QpState::Idle);
         EXPECT_TRUE(t.b.qp().waiting());
@@ -165,17 +165,15 @@ TEST(QueuePairTest, TupleBelongsToOne) {
     EXPECT_EQ(t.a.guest->connectQp(7, t.b.link).status, kInvalid) << "paired";
     EXPECT_EQ(t.a.guest->connectQp(7, t.a.link).status, kInvalid) << "paired";
     t.stop(t.a);
-    QpModify again = t.a.link;
-    again.qpn = 7;
-    EXPECT_EQ(t.a.guest->connectQp(7, again).status, 0u) << "free at once after the end";
+    EXPECT_EQ(t.a.guest->connectQp(7, t.a.link).status, 0u) << "free at once after the end";
 }
 
 TEST(QueuePairTest, TupleThatMirrorsItself) {
     Bench t(apart());
-    QpModify self = t.a.link;
+    Handover self = t.a.link;
     self.peerIp = self.ownIp;
     self.peerPort = self.ownPort;
-    self.recvNxt = self.sendNxt;
+    self.recvStart = self.sendStart;
     EXPECT_EQ(connectStatus(t.a, self), 0u);
     EXPECT_TRUE(t.a.qp().waiting());
     EXPECT_EQ(connectStatus(t.b, self), kInvalid);

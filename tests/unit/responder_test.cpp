@@ -2,6 +2,7 @@
 // Receive queue, inbound messages and requests (adapter.md 7.3; wire.md 4, 5.5, 5.6), by way of a peer and, for what
 // a well-behaved peer never does, by handing segments in.
 #include "pair_bench.h"
+#include "terminate.h"
 
 namespace erdma::test {
 namespace {
@@ -38,6 +39,7 @@ public:
     uint64_t sent() const override { return wire_.sent; }
     uint64_t acknowledged() const override { return wire_.autoAck ? wire_.sent : wire_.acked; }
     void readyToReceive() override { ++wire_.ready; }
+    RefusalCode codeOf(Refusal why) const override { return terminateCode(why); }
     unsigned runPeer(unsigned) override { return 0; }
     void close(bool graceful) override {
         wire_.closed = true;
@@ -66,23 +68,23 @@ struct WireBench : Bench {
         return placement;
     }
     Segment write(uint64_t offset, bool last = true) const {
-        return {.op = RdmapOp::Write, .last = last, .stag = a.stag, .to = a.iova + offset};
+        return {.op = SegmentOp::Write, .last = last, .stag = a.stag, .to = a.iova + offset};
     }
     static Segment send(uint32_t msn, uint32_t mo = 0, bool last = true) {
-        return {.op = RdmapOp::Send, .last = last, .msn = msn, .mo = mo};
+        return {.op = SegmentOp::Send, .last = last, .message = msn, .offset = mo};
     }
     Segment readRequest(uint32_t msn, uint32_t size) const {
-        return {.op = RdmapOp::ReadRequest, .msn = msn, .read = {0x99, 0x1234, size, a.stag, a.iova}};
+        return {.op = SegmentOp::ReadRequest, .message = msn, .read = {0x99, 0x1234, size, a.stag, a.iova}};
     }
     void expectFailed(const Placement& p, TerminateCode code, const Events& want) {
         EXPECT_EQ(p.kind, Placement::Kind::Failed);
-        EXPECT_EQ(p.code.detail(), code.detail());
+        EXPECT_EQ(p.code.number, code.detail());
         EXPECT_EQ(events(a), want);
         EXPECT_EQ(a.state(), QpState::Error);
         EXPECT_TRUE(wire.closed);
         ASSERT_FALSE(wire.segments.empty());
-        EXPECT_EQ(wire.segments.back().op, RdmapOp::Terminate);
-        EXPECT_EQ(wire.segments.back().terminate.code.detail(), code.detail());
+        EXPECT_EQ(wire.segments.back().op, SegmentOp::Terminate);
+        EXPECT_EQ(wire.segments.back().terminate.code.number, code.detail());
     }
     Wire wire;
 };
@@ -337,7 +339,7 @@ TEST(Responder, SegmentedResponsesOnASmallWire) {
     uint64_t to = 0x1234;
     std::vector<std::byte> all;
     for (size_t i = 0; i < 4; ++i) {
-        EXPECT_EQ(t.wire.segments[i].op, RdmapOp::ReadResponse);
+        EXPECT_EQ(t.wire.segments[i].op, SegmentOp::ReadResponse);
         EXPECT_EQ(t.wire.segments[i].stag, 0x99u);
         EXPECT_EQ(t.wire.segments[i].to, i == 3 ? 0x1234 : to);
         EXPECT_EQ(t.wire.segments[i].last, i >= 2);
@@ -352,7 +354,7 @@ TEST(Responder, HeldTransportResumesResponsesAndRequests) {
     WireBench t;
     t.wire.answer.kind = Placement::Kind::Hold;
     t.in(t.readRequest(1, 100));
-    t.in({.op = RdmapOp::AtomicRequest, .msn = 2, .atomic = {7, false, t.a.stag, t.a.iova, 1, 0}});
+    t.in({.op = SegmentOp::AtomicRequest, .message = 2, .atomic = {7, false, t.a.stag, t.a.iova, 1, 0}});
     t.post(t.a, writeSqe(Op::Write, kSignal, {t.a.sge(0, 2000)}, 1, 2));
     EXPECT_FALSE(t.a.sent());
     EXPECT_TRUE(t.wire.segments.empty());
@@ -366,14 +368,14 @@ TEST(Responder, HeldTransportResumesResponsesAndRequests) {
 TEST(Responder, AtomicResponseCarriesIdAndValue) {
     WireBench t;
     t.a.memory().put64(t.a.bus + 0x10, 41);
-    t.in({.op = RdmapOp::AtomicRequest, .msn = 1, .atomic = {7, false, t.a.stag, t.a.iova + 0x10, 1, 0}});
-    t.in({.op = RdmapOp::AtomicRequest, .msn = 2, .atomic = {8, true, t.a.stag, t.a.iova + 0x10, 5, 42}});
+    t.in({.op = SegmentOp::AtomicRequest, .message = 1, .atomic = {7, false, t.a.stag, t.a.iova + 0x10, 1, 0}});
+    t.in({.op = SegmentOp::AtomicRequest, .message = 2, .atomic = {8, true, t.a.stag, t.a.iova + 0x10, 5, 42}});
     ASSERT_EQ(t.wire.segments.size(), 2u);
-    EXPECT_EQ(t.wire.segments[0].op, RdmapOp::AtomicResponse);
-    EXPECT_EQ(t.wire.segments[0].msn, 1u);
+    EXPECT_EQ(t.wire.segments[0].op, SegmentOp::AtomicResponse);
+    EXPECT_EQ(t.wire.segments[0].message, 1u);
     EXPECT_EQ(t.wire.segments[0].atomicResponse.id, 7u);
     EXPECT_EQ(t.wire.segments[0].atomicResponse.original, 41u);
-    EXPECT_EQ(t.wire.segments[1].msn, 2u);
+    EXPECT_EQ(t.wire.segments[1].message, 2u);
     EXPECT_EQ(t.wire.segments[1].atomicResponse.id, 8u);
     EXPECT_EQ(t.wire.segments[1].atomicResponse.original, 42u);
     EXPECT_EQ(t.a.memory().get64(t.a.bus + 0x10), 5u);
@@ -395,10 +397,10 @@ TEST_P(TooManyRequests, EndTheConnection) {
     t.a.qp().resume();
     t.settle();
     EXPECT_EQ(t.wire.segments.size(), GetParam() + 1);
-    EXPECT_EQ(t.wire.segments.back().op, RdmapOp::Terminate);
-    EXPECT_EQ(t.wire.segments.back().terminate.code.detail(), 0x1202u);
+    EXPECT_EQ(t.wire.segments.back().op, SegmentOp::Terminate);
+    EXPECT_EQ(t.wire.segments.back().terminate.code.number, 0x1202u);
     EXPECT_EQ(t.wire.segments.back().terminate.culprit, TerminateInfo::Culprit::Request);
-    EXPECT_EQ(t.wire.segments.back().terminate.msn, GetParam() + 1);
+    EXPECT_EQ(t.wire.segments.back().terminate.message, GetParam() + 1);
     EXPECT_EQ(t.events(t.a), fatal(0x1202));
 }
 
@@ -408,7 +410,7 @@ TEST(Responder, AtomicsToADeviceWithout) {
     BenchOptions options;
     options.config.atomic = false;
     WireBench t(options);
-    t.expectFailed(t.in({.op = RdmapOp::AtomicRequest, .msn = 1, .atomic = {7, false, t.a.stag, t.a.iova, 1, 0}}),
+    t.expectFailed(t.in({.op = SegmentOp::AtomicRequest, .message = 1, .atomic = {7, false, t.a.stag, t.a.iova, 1, 0}}),
                    {0, 2, 6}, fatal(0x0206));
 }
 
@@ -435,7 +437,7 @@ TEST(Responder, MessageNumbers) {
     }
     {
         WireBench t;
-        t.expectFailed(t.in({.op = RdmapOp::Immediate, .msn = 2}), {1, 2, 3}, fatal(0x1203));
+        t.expectFailed(t.in({.op = SegmentOp::Immediate, .message = 2}), {1, 2, 3}, fatal(0x1203));
     }
     {
         WireBench t;
@@ -443,7 +445,7 @@ TEST(Responder, MessageNumbers) {
     }
     {
         WireBench t;
-        t.expectFailed(t.in({.op = RdmapOp::AtomicRequest, .msn = 9}), {1, 2, 3}, fatal(0x1203));
+        t.expectFailed(t.in({.op = SegmentOp::AtomicRequest, .message = 9}), {1, 2, 3}, fatal(0x1203));
     }
     WireBench t;
     t.recv(t.a, 0, 200);
@@ -471,14 +473,14 @@ TEST(Responder, MessageInsideAMessage) {
         t.recv(t.a, 0, 200);
         t.in(t.send(1, 0, false), kData);
         Segment other = t.send(1, 64);
-        other.op = RdmapOp::SendSe;
+        other.op = SegmentOp::SendSe;
         t.expectFailed(t.in(other, kData), {0, 2, 6}, fatal(0x0206));
         expectCqe(t.a.received(), {Op::RecvSend, QueueType::Receive, Syndrome::General, 0, 0});
     }
     WireBench t;
     t.recv(t.a, 0, 200);
     t.in(t.send(1, 0, false), kData);
-    t.expectFailed(t.in({.op = RdmapOp::ImmediateSe, .msn = 1}), {0, 2, 6}, fatal(0x0206));
+    t.expectFailed(t.in({.op = SegmentOp::ImmediateSe, .message = 1}), {0, 2, 6}, fatal(0x0206));
 }
 
 TEST(Responder, WriteContinuations) {
@@ -501,28 +503,29 @@ TEST(Responder, WriteContinuations) {
 TEST(Responder, ResponsesNobodyAskedFor) {
     {
         WireBench t;
-        t.expectFailed(t.in({.op = RdmapOp::ReadResponse, .stag = t.a.stag, .to = t.a.iova}, kData), {0, 2, 6},
+        t.expectFailed(t.in({.op = SegmentOp::ReadResponse, .stag = t.a.stag, .to = t.a.iova}, kData), {0, 2, 6},
                        fatal(0x0206));
     }
     {
         WireBench t;
-        t.expectFailed(t.in({.op = RdmapOp::AtomicResponse, .msn = 1}), {0, 2, 6}, fatal(0x0206));
+        t.expectFailed(t.in({.op = SegmentOp::AtomicResponse, .message = 1}), {0, 2, 6}, fatal(0x0206));
     }
     {
         WireBench t; // an atomic response to a read
         t.post(t.a, readSqe(0, t.a.sge(0, 64), 1, 2));
-        t.expectFailed(t.in({.op = RdmapOp::AtomicResponse, .msn = 1, .atomicResponse = {1, 2}}), {0, 2, 6},
+        t.expectFailed(t.in({.op = SegmentOp::AtomicResponse, .message = 1, .atomicResponse = {1, 2}}), {0, 2, 6},
                        fatal(0x0206));
         expectCqe(t.a.sent(), {Op::Read, QueueType::Send, Syndrome::Flushed, 0, 0});
     }
     {
         WireBench t; // and the reverse
         t.post(t.a, atomicSqe(Op::FetchAdd, 0, 1, 0, 1, 8, t.a.sge(0, 8)));
-        t.expectFailed(t.in({.op = RdmapOp::ReadResponse}), {0, 2, 6}, fatal(0x0206));
+        t.expectFailed(t.in({.op = SegmentOp::ReadResponse}), {0, 2, 6}, fatal(0x0206));
     }
     WireBench t; // out of sequence
     t.post(t.a, atomicSqe(Op::FetchAdd, 0, 1, 0, 1, 8, t.a.sge(0, 8)));
-    t.expectFailed(t.in({.op = RdmapOp::AtomicResponse, .msn = 2, .atomicResponse = {1, 2}}), {1, 2, 3}, fatal(0x1203));
+    t.expectFailed(t.in({.op = SegmentOp::AtomicResponse, .message = 2, .atomicResponse = {1, 2}}), {1, 2, 3},
+                   fatal(0x1203));
 }
 
 TEST(Responder, ReadResponsesThatDoNotFit) {
@@ -544,7 +547,7 @@ TEST(Responder, ReadResponsesThatDoNotFit) {
         WireBench t;
         t.post(t.a, readSqe(0, t.a.sge(0, 64), 1, 2));
         const std::vector<std::byte> data(bad.size, std::byte{1});
-        t.expectFailed(t.in({.op = RdmapOp::ReadResponse,
+        t.expectFailed(t.in({.op = SegmentOp::ReadResponse,
                              .last = bad.last,
                              .stag = t.a.stag + bad.stagDelta,
                              .to = t.a.iova + bad.toDelta},
@@ -561,10 +564,10 @@ TEST(Responder, ReadResponseInParts) {
     ASSERT_EQ(t.wire.segments.size(), 1u);
     EXPECT_EQ(t.wire.segments[0].read.sinkTo, t.a.iova);
     EXPECT_EQ(t.wire.segments[0].read.size, 100u);
-    EXPECT_EQ(t.wire.segments[0].msn, 1u);
-    t.in({.op = RdmapOp::ReadResponse, .last = false, .stag = t.a.stag, .to = t.a.iova}, kData);
+    EXPECT_EQ(t.wire.segments[0].message, 1u);
+    t.in({.op = SegmentOp::ReadResponse, .last = false, .stag = t.a.stag, .to = t.a.iova}, kData);
     EXPECT_FALSE(t.a.sent());
-    t.in({.op = RdmapOp::ReadResponse, .stag = t.a.stag, .to = t.a.iova + 64}, ConstBytes(kData).first(36));
+    t.in({.op = SegmentOp::ReadResponse, .stag = t.a.stag, .to = t.a.iova + 64}, ConstBytes(kData).first(36));
     expectCqe(t.a.sent(), {Op::Read, QueueType::Send, Syndrome::Success, 0, 100});
 }
 
@@ -620,8 +623,8 @@ TEST(Responder, TerminateFindsItsCulprit) {
             t.a.put(atomicSqe(Op::FetchAdd, 0, 1, 0, 1, 8, t.a.sge(0, 8))),
         };
         t.ring(t.a);
-        Segment segment{.op = RdmapOp::Terminate, .msn = 1};
-        segment.terminate = {{0, 1, 2}, c.kind, c.msn, c.to, culpritSyndrome({0, 1, 2})};
+        Segment segment{.op = SegmentOp::Terminate, .message = 1};
+        segment.terminate = {TerminateCode{0, 1, 2}, c.kind, c.msn, c.to, culpritSyndrome({0, 1, 2})};
         t.in(segment);
         for (int i = 0; i < 5; ++i) {
             const auto cqe = t.a.sent();
@@ -632,7 +635,7 @@ TEST(Responder, TerminateFindsItsCulprit) {
         EXPECT_EQ(t.events(t.a), fatal(0x0102));
         EXPECT_TRUE(t.wire.closed);
         for (const Segment& s : t.wire.segments)
-            EXPECT_NE(s.op, RdmapOp::Terminate) << "never answered by another";
+            EXPECT_NE(s.op, SegmentOp::Terminate) << "never answered by another";
     }
 }
 
@@ -690,7 +693,7 @@ TEST(Responder, ResponderRefusedByThePeer) {
     t.wire.answer.kind = Placement::Kind::Hold;
     t.in(t.readRequest(1, 8));
     t.post(t.a, sendSqe(Op::Send, 0, {}));
-    t.wire.answer = {Placement::Kind::Failed, {0, 0, 0}, Syndrome::RecvStag};
+    t.wire.answer = {Placement::Kind::Failed, {}, Syndrome::RecvStag};
     t.a.qp().resume();
     t.settle();
     EXPECT_NE(t.a.sent()->syndrome, 0);

@@ -296,7 +296,7 @@ TEST(WireEndpoint, BadFpdusAreTerminatedAndNotPlaced) {
     const auto before = t.b.data(0, 4096);
     Octets octets;
     const Octets payload(100, std::byte{0xEE});
-    encodeFpdu({.op = RdmapOp::Write, .stag = t.b.stag, .to = t.b.iova, .payload = payload}, {.crc = true}, octets);
+    encodeFpdu({.op = SegmentOp::Write, .stag = t.b.stag, .to = t.b.iova, .payload = payload}, {.crc = true}, octets);
     octets.back() ^= std::byte{1};
     t.inject(t.endB, octets);
     EXPECT_EQ(t.b.state(), QpState::Error);
@@ -394,7 +394,7 @@ TEST(WireEndpoint, FinInsideAnFpduIsNoOrderlyEnd) {
         t.runFor(100 * kMs);
         Octets octets;
         const Octets payload(100);
-        encodeFpdu({.op = RdmapOp::Send, .last = false, .msn = 1, .payload = payload}, {.crc = true}, octets);
+        encodeFpdu({.op = SegmentOp::Send, .last = false, .message = 1, .payload = payload}, {.crc = true}, octets);
         if (insideFpdu)
             octets.resize(60);
         t.inject(t.endB, octets, tcp_flag::kAck | tcp_flag::kFin);

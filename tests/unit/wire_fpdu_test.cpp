@@ -51,10 +51,10 @@ Octets encode(const Segment& segment, const FpduFormat& format = kVendorCrc, con
 }
 
 bool same(const Segment& a, const Segment& b) {
-    return a.op == b.op && a.last == b.last && a.stag == b.stag && a.to == b.to && a.msn == b.msn && a.mo == b.mo &&
-           a.immediate == b.immediate && a.writeLength == b.writeLength && a.read.sinkStag == b.read.sinkStag &&
-           a.read.sinkTo == b.read.sinkTo && a.read.size == b.read.size && a.read.sourceStag == b.read.sourceStag &&
-           a.read.sourceTo == b.read.sourceTo && a.atomic.id == b.atomic.id &&
+    return a.op == b.op && a.last == b.last && a.stag == b.stag && a.to == b.to && a.message == b.message &&
+           a.offset == b.offset && a.immediate == b.immediate && a.writeLength == b.writeLength &&
+           a.read.sinkStag == b.read.sinkStag && a.read.sinkTo == b.read.sinkTo && a.read.size == b.read.size &&
+           a.read.sourceStag == b.read.sourceStag && a.read.sourceTo == b.read.sourceTo && a.atomic.id == b.atomic.id &&
            a.atomic.compareSwap == b.atomic.compareSwap && a.atomic.stag == b.atomic.stag &&
            a.atomic.to == b.atomic.to && a.atomic.operand == b.atomic.operand && a.atomic.compare == b.atomic.compare &&
            a.atomicResponse.id == b.atomicResponse.id && a.atomicResponse.original == b.atomicResponse.original &&
@@ -74,35 +74,37 @@ const std::vector<Dump>& dumps() {
     static const std::vector<Dump> list{
         {"send",
          hex("00 17 41 43 00 00 00 00 00 00 00 00 00 00 00 01 00 00 00 00 68 65 6c 6c 6f 00 00 00 b9 90 b1 0c"),
-         {.op = RdmapOp::Send, .msn = 1, .payload = hello}},
-        {"rtr", hex("00 0e c1 40 00 00 00 01 00 00 00 00 00 00 00 00 eb d3 4c 5f"), {.op = RdmapOp::Write, .stag = 1}},
+         {.op = SegmentOp::Send, .message = 1, .payload = hello}},
+        {"rtr",
+         hex("00 0e c1 40 00 00 00 01 00 00 00 00 00 00 00 00 eb d3 4c 5f"),
+         {.op = SegmentOp::Write, .stag = 1}},
         {"send se",
          hex("00 16 41 45 00 00 00 00 00 00 00 00 00 00 00 02 00 00 00 00 41 42 43 44 75 e6 88 cc"),
-         {.op = RdmapOp::SendSe, .msn = 2, .payload = abcd}},
+         {.op = SegmentOp::SendSe, .message = 2, .payload = abcd}},
         {"send invalidate",
          hex("00 15 41 44 00 01 23 45 00 00 00 00 00 00 00 03 00 00 00 00 69 6e 76 00 6b b0 47 8d"),
-         {.op = RdmapOp::SendInv, .stag = 0x12345, .msn = 3, .payload = inv}},
+         {.op = SegmentOp::SendInv, .stag = 0x12345, .message = 3, .payload = inv}},
         {"send immediate",
          hex("00 16 41 4c de ad be ef 00 00 00 00 00 00 00 05 00 00 00 00 64 61 74 61 14 c0 bb 89"),
-         {.op = RdmapOp::SendImm, .msn = 5, .immediate = 0xDEADBEEF, .payload = data}},
+         {.op = SegmentOp::SendImm, .message = 5, .immediate = 0xDEADBEEF, .payload = data}},
         {"write",
          hex("00 16 c1 40 00 00 0a 01 00 00 7f 00 00 00 10 00 00 01 02 03 04 05 06 07 21 62 52 27"),
-         {.op = RdmapOp::Write, .stag = 0xA01, .to = 0x7F0000001000, .payload = count}},
+         {.op = SegmentOp::Write, .stag = 0xA01, .to = 0x7F0000001000, .payload = count}},
         {"read request",
          hex("00 2e 41 41 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00 00 00 00 0b 02 00 00 7f 00 00 00 20 00"
              "00 00 00 40 00 00 0c 03 00 00 7f 00 00 00 30 00 12 8d 88 42"),
-         {.op = RdmapOp::ReadRequest, .msn = 1, .read = {0xB02, 0x7F0000002000, 64, 0xC03, 0x7F0000003000}}},
+         {.op = SegmentOp::ReadRequest, .message = 1, .read = {0xB02, 0x7F0000002000, 64, 0xC03, 0x7F0000003000}}},
         {"read response",
          hex("00 16 c1 42 00 00 0b 02 00 00 7f 00 00 00 20 00 5a 5a 5a 5a 5a 5a 5a 5a fb 9d 2e 82"),
-         {.op = RdmapOp::ReadResponse, .stag = 0xB02, .to = 0x7F0000002000, .payload = zs}},
+         {.op = SegmentOp::ReadResponse, .stag = 0xB02, .to = 0x7F0000002000, .payload = zs}},
         {"immediate",
          hex("00 1a 41 48 00 00 00 00 00 00 00 00 00 00 00 04 00 00 00 00 de ad be ef 00 00 00 08 95 4e dd d9"),
-         {.op = RdmapOp::Immediate, .msn = 4, .immediate = 0xDEADBEEF, .writeLength = 8}},
+         {.op = SegmentOp::Immediate, .message = 4, .immediate = 0xDEADBEEF, .writeLength = 8}},
         {"compare and swap",
          hex("00 46 41 4a 00 00 00 00 00 00 00 01 00 00 00 02 00 00 00 00 00 00 00 02 00 00 00 07 00 00 0d 04"
              "00 00 7f 00 00 00 40 00 00 00 00 00 00 00 11 11 ff ff ff ff ff ff ff ff 00 00 00 00 00 00 22 22"
              "ff ff ff ff ff ff ff ff d5 bb 4d c7"),
-         {.op = RdmapOp::AtomicRequest, .msn = 2, .atomic = {7, true, 0xD04, 0x7F0000004000, 0x1111, 0x2222}}},
+         {.op = SegmentOp::AtomicRequest, .message = 2, .atomic = {7, true, 0xD04, 0x7F0000004000, 0x1111, 0x2222}}},
     };
     return list;
 }
@@ -133,32 +135,32 @@ TEST(WireFpdu, WithoutCrcTheFieldIsZeroAndIgnored) {
 
 TEST(WireFpdu, TerminateDumps) {
     const Octets offending =
-        encode({.op = RdmapOp::Write, .stag = 0xDEAD0001, .to = 0x1000, .payload = dumps()[5].segment.payload});
+        encode({.op = SegmentOp::Write, .stag = 0xDEAD0001, .to = 0x1000, .payload = dumps()[5].segment.payload});
     FpduDecoder decoder(kVendorCrc);
     ConstBytes input = offending;
     ASSERT_EQ(decoder.take(input), Result::Segment);
-    Segment terminate{.op = RdmapOp::Terminate};
-    terminate.terminate.code = {1, 1, 0};
+    Segment terminate{.op = SegmentOp::Terminate};
+    terminate.terminate.code = TerminateCode{1, 1, 0};
     const Octets tagged =
         hex("00 26 41 47 00 00 00 00 00 00 00 02 00 00 00 01 00 00 00 00 11 00 c0 00 00 16 c1 40 de ad "
             "00 01 00 00 00 00 00 00 10 00 7a ca 5a be");
     EXPECT_EQ(encode(terminate, kVendorCrc, &decoder.quoted()), tagged);
 
-    terminate.terminate.code = {2, 0, 2};
+    terminate.terminate.code = TerminateCode{2, 0, 2};
     const Octets plain = hex("00 16 41 47 00 00 00 00 00 00 00 02 00 00 00 01 00 00 00 00 20 02 00 00 7f e4 25 85");
     EXPECT_EQ(encode(terminate, kVendorCrc, &decoder.quoted()), plain); // nothing is quoted for this code
 
     input = tagged;
     ASSERT_EQ(decoder.take(input), Result::Segment);
-    EXPECT_EQ(decoder.segment().op, RdmapOp::Terminate);
+    EXPECT_EQ(decoder.segment().op, SegmentOp::Terminate);
     const TerminateInfo info = decoder.segment().terminate;
-    EXPECT_EQ(info.code.detail(), 0x1100u);
+    EXPECT_EQ(info.code.number, 0x1100u);
     EXPECT_EQ(info.culprit, TerminateInfo::Culprit::Tagged);
     EXPECT_EQ(info.to, 0x1000u);
     EXPECT_EQ(info.syndrome, Syndrome::RecvStag);
     input = plain;
     ASSERT_EQ(decoder.take(input), Result::Segment);
-    EXPECT_EQ(decoder.segment().terminate.code.detail(), 0x2002u);
+    EXPECT_EQ(decoder.segment().terminate.code.number, 0x2002u);
     EXPECT_EQ(decoder.segment().terminate.culprit, TerminateInfo::Culprit::Unknown);
     EXPECT_EQ(decoder.segment().terminate.syndrome, Syndrome::General);
 }
@@ -169,7 +171,7 @@ TEST(WireFpdu, TerminateQuotesWhatTheCodeAsksFor) {
         FpduDecoder decoder(kVendor);
         ConstBytes input = offending;
         decoder.take(input);
-        Segment terminate{.op = RdmapOp::Terminate};
+        Segment terminate{.op = SegmentOp::Terminate};
         terminate.terminate.code = code;
         const Octets octets = encode(terminate, kVendor, &decoder.quoted());
         return std::pair<uint16_t, size_t>(loadBe16(octets, 22), loadBe16(octets, 0));
@@ -191,10 +193,10 @@ TEST(WireFpdu, TerminateQuotesWhatTheCodeAsksFor) {
 TEST(WireFpdu, TerminateNamesTheCulpritWithoutTheSegment) {
     using Culprit = TerminateInfo::Culprit;
     for (const Culprit culprit : {Culprit::Unknown, Culprit::Tagged, Culprit::Send, Culprit::Request}) {
-        Segment terminate{.op = RdmapOp::Terminate};
-        terminate.terminate.code = {0, 1, 2};
+        Segment terminate{.op = SegmentOp::Terminate};
+        terminate.terminate.code = TerminateCode{0, 1, 2};
         terminate.terminate.culprit = culprit;
-        terminate.terminate.msn = 77;
+        terminate.terminate.message = 77;
         terminate.terminate.to = 0x123456789AB;
         FpduDecoder decoder(kVendorCrc);
         const Octets octets = encode(terminate);
@@ -202,7 +204,7 @@ TEST(WireFpdu, TerminateNamesTheCulpritWithoutTheSegment) {
         ASSERT_EQ(decoder.take(input), Result::Segment);
         const TerminateInfo& info = decoder.segment().terminate;
         EXPECT_EQ(info.culprit, culprit);
-        EXPECT_EQ(info.msn, culprit == Culprit::Send || culprit == Culprit::Request ? 77u : 0u);
+        EXPECT_EQ(info.message, culprit == Culprit::Send || culprit == Culprit::Request ? 77u : 0u);
         EXPECT_EQ(info.to, culprit == Culprit::Tagged ? 0x123456789ABu : 0u);
         EXPECT_EQ(info.syndrome, Syndrome::RecvRights);
     }
@@ -212,43 +214,44 @@ TEST(WireFpdu, EveryOpcodeSurvivesBothWays) {
     const Octets payload = text("0123456789");
     for (const FpduFormat& format : {kVendorCrc, kVendor, FpduFormat{Dialect::Standard, true, true}}) {
         for (uint8_t op = 0; op < 16; ++op) {
-            if (!opcodeAllowed(format, static_cast<RdmapOp>(op)) || static_cast<RdmapOp>(op) == RdmapOp::Terminate)
+            if (!opcodeAllowed(format, static_cast<SegmentOp>(op)) ||
+                static_cast<SegmentOp>(op) == SegmentOp::Terminate)
                 continue;
-            Segment segment{.op = static_cast<RdmapOp>(op)};
+            Segment segment{.op = static_cast<SegmentOp>(op)};
             switch (segment.op) {
-            case RdmapOp::Write:
-            case RdmapOp::ReadResponse:
+            case SegmentOp::Write:
+            case SegmentOp::ReadResponse:
                 segment.last = false;
                 segment.stag = 0xFFFFFFFF;
                 segment.to = 0xFEDCBA9876543210;
                 segment.payload = payload;
                 break;
-            case RdmapOp::ReadRequest:
-                segment.msn = 0xFFFFFFFF;
+            case SegmentOp::ReadRequest:
+                segment.message = 0xFFFFFFFF;
                 segment.read = {1, 2, 0xFFFFFFFF, 4, 5};
                 break;
-            case RdmapOp::AtomicRequest:
-                segment.msn = 9;
+            case SegmentOp::AtomicRequest:
+                segment.message = 9;
                 segment.atomic = {0x80000001, false, 3, 8, ~uint64_t{0}, 0};
                 break;
-            case RdmapOp::AtomicResponse:
-                segment.msn = 10;
+            case SegmentOp::AtomicResponse:
+                segment.message = 10;
                 segment.atomicResponse = {0x80000001, 0x8000000000000001};
                 break;
-            case RdmapOp::Immediate:
-            case RdmapOp::ImmediateSe:
-                segment.msn = 11;
+            case SegmentOp::Immediate:
+            case SegmentOp::ImmediateSe:
+                segment.message = 11;
                 segment.immediate = 0x01020304;
                 segment.writeLength = format.dialect == Dialect::Vendor ? 0x05060708 : 0;
                 break;
             default:
                 segment.last = false;
-                segment.msn = 12;
-                segment.mo = 4096;
+                segment.message = 12;
+                segment.offset = 4096;
                 segment.payload = payload;
-                if (segment.op == RdmapOp::SendImm || segment.op == RdmapOp::SendImmSe)
+                if (segment.op == SegmentOp::SendImm || segment.op == SegmentOp::SendImmSe)
                     segment.immediate = 0xA1B2C3D4;
-                else if (segment.op != RdmapOp::Send && segment.op != RdmapOp::SendSe)
+                else if (segment.op != SegmentOp::Send && segment.op != SegmentOp::SendSe)
                     segment.stag = 0x0A0B0C0D;
                 break;
             }
@@ -263,7 +266,7 @@ TEST(WireFpdu, EveryOpcodeSurvivesBothWays) {
 }
 
 TEST(WireFpdu, ImmediateOfDialectSCarriesNoLength) {
-    const Octets octets = encode({.op = RdmapOp::Immediate, .msn = 1, .immediate = 5, .writeLength = 8},
+    const Octets octets = encode({.op = SegmentOp::Immediate, .message = 1, .immediate = 5, .writeLength = 8},
                                  FpduFormat{Dialect::Standard, false, true});
     EXPECT_EQ(loadBe32(octets, 24), 0u);
 }
@@ -316,7 +319,7 @@ TEST(WireFpdu, KeptSegmentOutlivesItsInput) {
 
 TEST(WireFpdu, LongestFpdu) {
     const Octets payload(65535 - 18, std::byte{0x77});
-    const Octets octets = encode({.op = RdmapOp::Send, .msn = 1, .payload = payload});
+    const Octets octets = encode({.op = SegmentOp::Send, .message = 1, .payload = payload});
     EXPECT_EQ(octets.size(), kMaxFpduBytes);
     for (const size_t cut : {size_t{0}, size_t{1}, size_t{2}, size_t{65543}, octets.size()}) {
         FpduDecoder decoder(kVendorCrc);
@@ -346,7 +349,7 @@ TEST(WireFpdu, PayloadOfASegment) {
     for (size_t emss = 128; emss < 2000; ++emss) { // full segments fit and need no pad
         for (const bool tagged : {true, false}) {
             const Octets payload(fpduPayload(emss, tagged));
-            const Octets octets = encode({.op = tagged ? RdmapOp::Write : RdmapOp::Send, .payload = payload});
+            const Octets octets = encode({.op = tagged ? SegmentOp::Write : SegmentOp::Send, .payload = payload});
             ASSERT_LE(octets.size(), emss);
             ASSERT_GT(octets.size() + 4, emss);
             ASSERT_EQ(payload.size() % 4, 0u);
@@ -375,8 +378,8 @@ TEST(WireFpdu, RefusedFpdus) {
         return octets;
     };
     enum { kSend = 0, kWrite = 5, kRead = 6, kImmediate = 8, kAtomic = 9 };
-    const Octets terminate = encode({.op = RdmapOp::Terminate}, kVendor);
-    const Octets atomicResponse = encode({.op = RdmapOp::AtomicResponse, .msn = 1}, kVendor);
+    const Octets terminate = encode({.op = SegmentOp::Terminate}, kVendor);
+    const Octets atomicResponse = encode({.op = SegmentOp::AtomicResponse, .message = 1}, kVendor);
     Octets shortTerminate = terminate, longAtomicResponse = atomicResponse;
     storeAs<uint16_t>(shortTerminate, 0, 21, std::endian::big);
     longAtomicResponse.resize(36 + 4);
@@ -465,8 +468,8 @@ TEST(WireFpdu, ReservedBitsAndPadAreIgnored) {
 
 // 9.7 number 107: announced headers that are not there.
 TEST(WireFpdu, ShortTerminateIsNotReadBeyond) {
-    Segment terminate{.op = RdmapOp::Terminate};
-    terminate.terminate = {.code = {1, 1, 1}, .culprit = TerminateInfo::Culprit::Tagged, .to = 9};
+    Segment terminate{.op = SegmentOp::Terminate};
+    terminate.terminate = {.code = TerminateCode{1, 1, 1}, .culprit = TerminateInfo::Culprit::Tagged, .to = 9};
     const Octets whole = encode(terminate, kVendor);
     for (unsigned length = 22; length <= 38; ++length) {
         for (const uint8_t bits : {uint8_t{0x80}, uint8_t{0x40}, uint8_t{0xC0}, uint8_t{0xE0}, uint8_t{0xFF}}) {
@@ -477,7 +480,7 @@ TEST(WireFpdu, ShortTerminateIsNotReadBeyond) {
             FpduDecoder decoder(kVendor);
             ConstBytes input = octets;
             ASSERT_EQ(decoder.take(input), Result::Segment);
-            EXPECT_EQ(decoder.segment().terminate.code.detail(), 0x1101u);
+            EXPECT_EQ(decoder.segment().terminate.code.number, 0x1101u);
             EXPECT_EQ(decoder.segment().terminate.culprit == TerminateInfo::Culprit::Tagged,
                       length == 38 && (bits & 0x40) != 0);
         }

@@ -34,13 +34,13 @@ struct Row {
 TEST(WireHostile, WhatIsRefused) {
     using E = AsyncEvent;
     const auto write = [](uint32_t stag, uint64_t to, bool last = true) {
-        return fpdu({.op = RdmapOp::Write, .last = last, .stag = stag, .to = to, .payload = kPayload});
+        return fpdu({.op = SegmentOp::Write, .last = last, .stag = stag, .to = to, .payload = kPayload});
     };
     const auto send = [](uint32_t msn, uint32_t mo, bool last = true) {
-        return fpdu({.op = RdmapOp::Send, .last = last, .msn = msn, .mo = mo, .payload = kPayload});
+        return fpdu({.op = SegmentOp::Send, .last = last, .message = msn, .offset = mo, .payload = kPayload});
     };
     const auto read = [](uint32_t msn, uint32_t stag, uint64_t to, uint32_t size = 8) {
-        return fpdu({.op = RdmapOp::ReadRequest, .msn = msn, .read = {1, 2, size, stag, to}});
+        return fpdu({.op = SegmentOp::ReadRequest, .message = msn, .read = {1, 2, size, stag, to}});
     };
     constexpr uint64_t kEnd = 1u << 20;
     const std::vector<Row> rows{
@@ -98,28 +98,29 @@ TEST(WireHostile, WhatIsRefused) {
         {"send longer than the buffer",
          [&](WireBench&) {
              const Octets longPayload(4000, std::byte{0xEE});
-             return fpdu({.op = RdmapOp::Send, .msn = 1, .payload = longPayload});
+             return fpdu({.op = SegmentOp::Send, .message = 1, .payload = longPayload});
          },
          0x1205, E::RecvQueue},
         {"unsolicited read response",
          [&](WireBench& t) {
-             return fpdu({.op = RdmapOp::ReadResponse, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload});
+             return fpdu({.op = SegmentOp::ReadResponse, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload});
          },
          0x0206, E::QpFatal},
         {"unsolicited atomic response",
          [&](WireBench&) {
-             return fpdu({.op = RdmapOp::AtomicResponse, .msn = 1, .atomicResponse = {1, 2}});
+             return fpdu({.op = SegmentOp::AtomicResponse, .message = 1, .atomicResponse = {1, 2}});
          },
          0x0206, E::QpFatal},
         {"misaligned atomic",
          [&](WireBench& t) {
-             return fpdu({.op = RdmapOp::AtomicRequest, .msn = 1, .atomic = {1, false, t.b.stag, t.b.iova + 1, 1, 0}});
+             return fpdu(
+                 {.op = SegmentOp::AtomicRequest, .message = 1, .atomic = {1, false, t.b.stag, t.b.iova + 1, 1, 0}});
          },
          0x02FF, E::QpFatal},
         {"invalidate of a foreign STag",
          [&](WireBench& t) {
              t.b.guest->registerFast(62, t.b.memory().allocate(64), 1, 7);
-             return fpdu({.op = RdmapOp::SendInv, .stag = 62 << 8, .msn = 1, .payload = kPayload});
+             return fpdu({.op = SegmentOp::SendInv, .stag = 62 << 8, .message = 1, .payload = kPayload});
          },
          0x0109, E::Access},
     };
@@ -142,7 +143,7 @@ TEST(WireHostile, WhatIsRefused) {
         // Both receive buffers are accounted for, once.
         EXPECT_EQ(t.b.guest->drainCq(t.b.rcq).size(), 2u) << row.name;
         // Number 108: whatever comes now is ignored.
-        t.inject(t.endB, fpdu({.op = RdmapOp::Write, .stag = t.b.stag, .to = t.b.iova + 16384, .payload = kPayload}));
+        t.inject(t.endB, fpdu({.op = SegmentOp::Write, .stag = t.b.stag, .to = t.b.iova + 16384, .payload = kPayload}));
         EXPECT_EQ(t.b.data(16384, 100000), outside) << row.name;
     }
 }
@@ -153,7 +154,7 @@ TEST(WireHostile, MoreReadsThanAgreed) {
     t.runFor(100 * kMs);
     Octets all;
     for (uint32_t msn = 1; msn <= kMaxIrd + 1; ++msn) {
-        const Octets one = fpdu({.op = RdmapOp::ReadRequest, .msn = msn, .read = {1, 2, 8, t.b.stag, t.b.iova}});
+        const Octets one = fpdu({.op = SegmentOp::ReadRequest, .message = msn, .read = {1, 2, 8, t.b.stag, t.b.iova}});
         all.insert(all.end(), one.begin(), one.end());
     }
     t.inject(t.endB, all);
@@ -170,7 +171,7 @@ TEST(WireHostile, StreamEndsInsideAnFpdu) {
         t.runFor(100 * kMs);
         t.bench.recv(t.b, 4096, 3000);
         const auto before = t.b.data(0, 4096);
-        const Octets whole = fpdu({.op = RdmapOp::Write, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload});
+        const Octets whole = fpdu({.op = SegmentOp::Write, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload});
         for (size_t cut = 1; cut < whole.size(); cut = cut * 2 + 1) {
             WireBench again;
             again.runFor(100 * kMs);

@@ -226,7 +226,7 @@ TEST(WireNic, WhatComesBehindTheReplyIsHeld) {
     ASSERT_TRUE(t.run([&] { return t.kernelB.received.size() >= 28; }, 5000 * kMs));
     Octets both = mpaFrame(true, 129, 0x40);
     const Octets payload(64, std::byte{0x77});
-    encodeFpdu({.op = RdmapOp::Send, .msn = 1, .payload = payload}, {.crc = true}, both);
+    encodeFpdu({.op = SegmentOp::Send, .message = 1, .payload = payload}, {.crc = true}, both);
     t.kernelB.send(both);
     EXPECT_EQ(t.received(t.a)->bytes, 64u);
     EXPECT_EQ(t.a.data(0, 64), payload);
