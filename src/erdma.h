@@ -13,7 +13,7 @@
  *   7. erdma_cq.lock          spin irq  completion ring of a kernel CQ
  *   8. xarray locks of erdma_adapter.{qps,cqs}, erdma_cmdq.lock (spin, irq safe)
  *
- * Diagnostics have a mutex for their commands, erdma_adapter.block_lock, in place 4 above the waits, and
+ * Diagnostics have a mutex for their commands, erdma_dev.block_lock, in place 4 above the waits, and
  * erdma_tracker.lock (spin, process context), inside which only erdma_cm.qp_lock is taken.
  *
  * A QP or CQ that an interrupt handler looks up is referenced under the xarray lock or RCU and released with
@@ -42,137 +42,27 @@
 #include <rdma/iw_cm.h>
 
 #include "erdma-abi.h"
-#include "erdma_debug.h"
-#include "erdma_hw.h"
-#include "erdma_stats.h"
+#include "erdma_dev.h"
 #include "erdma_track.h"
-#include "kcompat.h"
 
 #define ERDMA_NAME "erdma"
-#define ERDMA_CC_FROM_DEVICE 255
 
 struct erdma_adapter;
 struct erdma_cm;
 struct erdma_ep;
 
-/* What QUERY_DEVICE and QUERY_FW_INFO said, checked and converted (adapter.md 4.2, 4.15, chapter 11). */
-struct erdma_caps {
-	u32 max_qps;		/* QPNs are 1 .. max_qps - 1 */
-	u32 max_cqs;		/* CQNs are 1 .. max_cqs - 1 */
-	u32 max_mrs;		/* MR indices are 1 .. max_mrs - 1 */
-	u32 max_cqe;
-	u32 max_recv_wr;
-	u32 max_send_wr;
-	u64 max_mr_size;
-	u32 max_mw;
-	u32 local_dma_key;
-	u8 default_cc;
-	u8 flags;		/* ERDMA_CAP_* bits */
-	u32 firmware;
-	u32 direct_wqe_groups;	/* register GRP_NUM */
-};
-
-/* An 8-byte doorbell record in coherent memory. */
-struct erdma_dbrec {
-	__le64 *cpu;
-	dma_addr_t dma;
-};
-
-/* Event queue of 16-byte entries in coherent memory. */
-struct erdma_eq {
-	struct erdma_adapter *ad;
-	void *ring;
-	dma_addr_t ring_dma;
-	u32 depth;		/* entries, power of two */
-	u32 ci;			/* free running; only the handler of its vector changes it */
-	u32 number;		/* EQN; the AEQ has none */
-	void __iomem *db;
-	struct erdma_dbrec rec;
-	u64 events;		/* entries consumed, for statistics */
-	u64 bad_events;		/* entries that named nothing we know */
-	bool waiting;		/* at the last erdma_eqs_look() there was an event, */
-	u32 waiting_ci;		/* at this position */
-};
-
-struct erdma_ceq {
-	struct erdma_eq eq;
-	bool ready;
-	unsigned int vector;	/* MSI-X vector, = EQN */
-	char irq_name[48];
-	cpumask_t affinity;
-};
-
-enum erdma_slot_state {
-	ERDMA_SLOT_FREE,
-	ERDMA_SLOT_WAITING,	/* the device has the command, a caller sleeps */
-	ERDMA_SLOT_DONE,	/* results are here */
-	ERDMA_SLOT_ABANDONED,	/* its caller gave up; a late completion frees it */
-};
-
-/* One entry position of the command SQ: the slot number is the command's cookie. */
-struct erdma_cmd_slot {
-	enum erdma_slot_state state;
-	struct completion done;
-	u8 status;
-	u8 sub;
-	u8 opcode;
-	u64 resp0, resp1;
-};
-
-struct erdma_cmdq {
-	void *sq;
-	dma_addr_t sq_dma;
-	struct erdma_dbrec sq_rec;
-	u32 sq_depth;		/* WQEBBs */
-	u16 sq_pi;
-
-	void *cq;
-	dma_addr_t cq_dma;
-	struct erdma_dbrec cq_rec;
-	u32 cq_ci;
-	u32 events;		/* feeds IDX and CMDSN of the arm doorbell */
-
-	struct erdma_eq eq;
-
-	spinlock_t lock;	/* everything here but the EQ ring; irq safe */
-	wait_queue_head_t room;	/* callers that wait for the next SQ entry */
-	struct erdma_cmd_slot slots[ERDMA_CMDQ_OUTSTANDING];
-	bool event_mode;
-
-	/* statistics */
-	u64 submitted, completed, failed, timeouts;
-	u64 bad;		/* completions that fit no command */
-	u64 late;		/* completions of abandoned commands */
-	u64 rescued;		/* completions found without an event */
-};
-
 enum erdma_adapter_flags {
-	ERDMA_AD_BROKEN,	/* a command timed out or the device died: no command is sent any more */
 	ERDMA_AD_REGISTERED,	/* with ib_core */
 	ERDMA_AD_REMOVING,	/* remove or shutdown runs: ib_core gets no events any more */
 };
 
 struct erdma_adapter {
 	struct ib_device ib;
-	struct pci_dev *pdev;
+	struct erdma_dev dev;
 	struct net_device *netdev;	/* paired NIC or NULL; changes under rtnl, readers hold rtnl or RCU */
 	struct notifier_block netdev_nb;
 	unsigned long flags;		/* enum erdma_adapter_flags bits */
-	u8 mac[ETH_ALEN];		/* permanent address of the paired NIC, from the registers */
 	u32 mtu;
-
-	void __iomem *bar;
-	resource_size_t bar_phys;
-	resource_size_t bar_len;
-	u32 vectors;			/* granted MSI-X vectors */
-	char common_irq_name[48];
-
-	struct erdma_caps caps;
-	struct erdma_cmdq cmdq;
-	struct erdma_eq aeq;
-	struct erdma_ceq ceqs[ERDMA_MAX_CEQS];
-	u32 num_ceqs;
-	struct dma_pool *dbrec_pool;
 
 	struct xarray qps;		/* QPN -> struct erdma_qp */
 	struct xarray cqs;		/* CQN -> struct erdma_cq */
@@ -195,19 +85,10 @@ struct erdma_adapter {
 	struct work_struct port_work;	/* port events and CONF_MTU, out of notifier context */
 	bool port_active;		/* what consumers were told last; port_work only */
 	u32 device_mtu;			/* what the device was told last; port_work only */
-	struct work_struct fatal_work;	/* distributes fatal events after ERDMA_AD_BROKEN */
-	struct delayed_work health_work; /* looks whether the device is still there */
 
-	/* diagnostics and settings */
-	u32 number;			/* in the diagnostics device, never used again */
+	/* diagnostics */
 	struct list_head diag_node;	/* erdma_ioctl.c */
 	struct erdma_tracker tracker;
-	atomic64_t counters[ERDMA_OWN_COUNTER_COUNT];
-	struct mutex block_lock;	/* guards block; outside of erdma_cmdq waits */
-	void *block;			/* where the device writes its statistics and contexts */
-	dma_addr_t block_dma;
-	u8 default_cc;			/* of new QPs */
-	u8 retransmits;			/* what the device was told last */
 	struct dentry *debugfs;
 };
 
@@ -396,59 +277,21 @@ static inline struct erdma_qp *to_erdma_qp(struct ib_qp *ib)
 	return container_of(ib, struct erdma_qp, ib);
 }
 
-static inline bool erdma_is_broken(const struct erdma_adapter *ad)
+static inline struct erdma_adapter *erdma_of_dev(struct erdma_dev *dev)
 {
-	return test_bit(ERDMA_AD_BROKEN, &ad->flags);
+	return container_of(dev, struct erdma_adapter, dev);
 }
 
-/* Is the entry at free-running index `ci` of a ring of `depth` entries ours?  `owner` is its owner bit (3.5). */
-static inline bool erdma_owned(u32 owner, u32 ci, u32 depth)
-{
-	return (owner & 1) ^ !!(ci & depth);
-}
+/* ---- erdma_diag_conf.c, erdma_ioctl.c ---- */
 
-/* ---- erdma_main.c ---- */
-
-/*
- * Declares the device dead: new commands fail with -EIO, waiters wake, every QP and the device report fatal events.
- * Any context.
- */
-void erdma_mark_broken(struct erdma_adapter *ad, const char *why);
-/* Reads one register; a device that is gone or was reset is marked broken.  Does it still work?  Any context. */
-bool erdma_check_alive(struct erdma_adapter *ad);
-int erdma_dbrec_alloc(struct erdma_adapter *ad, struct erdma_dbrec *rec);
-void erdma_dbrec_free(struct erdma_adapter *ad, struct erdma_dbrec *rec);
-extern unsigned int erdma_max_reads;	/* module parameter "max_reads": 1..ERDMA_MAX_ORD */
-extern unsigned int erdma_max_vectors;	/* module parameter "vectors": 2..32 */
-
-static inline u32 erdma_reg_read(struct erdma_adapter *ad, u32 offset)
-{
-	return readl(ad->bar + offset);
-}
-
-static inline void erdma_reg_write(struct erdma_adapter *ad, u32 offset, u32 value)
-{
-	writel(value, ad->bar + offset);
-}
-
-/* A bus address in a pair of 32-bit registers; the high half goes first. */
-static inline void erdma_reg_write_addr(struct erdma_adapter *ad, u32 low, u32 high, dma_addr_t addr)
-{
-	erdma_reg_write(ad, high, upper_32_bits(addr));
-	erdma_reg_write(ad, low, lower_32_bits(addr));
-}
-
-static inline void erdma_reg_write64(struct erdma_adapter *ad, u32 offset, u64 value)
-{
-	writeq(value, ad->bar + offset);
-}
-
-/* Rings a doorbell: its record first, then the register (6.6). */
-static inline void erdma_ring_doorbell(const struct erdma_dbrec *rec, void __iomem *db, u64 value)
-{
-	WRITE_ONCE(*rec->cpu, cpu_to_le64(value));
-	writeq(value, db);
-}
+void erdma_debugfs_init(void);		/* module */
+void erdma_debugfs_exit(void);
+void erdma_debugfs_add(struct erdma_adapter *ad);
+void erdma_debugfs_remove(struct erdma_adapter *ad);
+int erdma_diag_init(void);		/* module */
+void erdma_diag_exit(void);
+void erdma_diag_add(struct erdma_adapter *ad);		/* after registration with ib_core */
+void erdma_diag_remove(struct erdma_adapter *ad);	/* before unregistration, which waits for requests under way */
 
 /* ---- erdma_netdev.c ---- */
 
@@ -459,41 +302,6 @@ int erdma_netdev_attach(struct erdma_adapter *ad);
 void erdma_netdev_detach(struct erdma_adapter *ad);	/* no port event is under way when it returns */
 /* Has port state and MTU looked at again, from a workqueue.  Any context. */
 void erdma_port_changed(struct erdma_adapter *ad);
-
-/* ---- erdma_cmdq.c ---- */
-
-void erdma_cmdq_init(struct erdma_adapter *ad);		/* locks and wait queues; nothing to undo */
-int erdma_cmdq_setup(struct erdma_adapter *ad);		/* rings and registers, before INIT; polling mode */
-void erdma_cmdq_enter_event_mode(struct erdma_adapter *ad);
-void erdma_cmdq_teardown(struct erdma_adapter *ad);	/* after RESET: the device no longer touches the rings */
-void erdma_cmdq_interrupt(struct erdma_adapter *ad);	/* vector 0; hard irq */
-void erdma_cmdq_wake_all(struct erdma_adapter *ad);	/* after ERDMA_AD_BROKEN */
-/*
- * Sends one command and sleeps until it completed (at most ERDMA_CMD_TIMEOUT_MS).  `request` begins with a header
- * that this function fills; `len` is its size, at most ERDMA_CMD_ENTRY_BYTES.  resp0/resp1 may be NULL.
- * Returns 0, -errno as the device's status says, -ETIMEDOUT (and the device is broken), -EIO when it is broken.
- */
-int erdma_cmd_exec(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode, void *request, size_t len,
-		   u64 *resp0, u64 *resp1);
-
-/* ---- erdma_eq.c ---- */
-
-int erdma_aeq_setup(struct erdma_adapter *ad);		/* ring and registers, before INIT */
-void erdma_aeq_teardown(struct erdma_adapter *ad);
-int erdma_eq_alloc(struct erdma_adapter *ad, struct erdma_eq *eq, u32 depth, u32 number, u32 db_offset);
-void erdma_eq_free(struct erdma_adapter *ad, struct erdma_eq *eq);
-/* Entry at the consumer index if valid (owner checked, dma_rmb done), else NULL; the caller advances eq->ci. */
-const void *erdma_eq_peek(struct erdma_eq *eq);
-void erdma_eq_rearm(struct erdma_eq *eq);
-/* Repairs lost interrupts of AEQ and CEQs from the second call on.  May sleep; one caller, interrupts requested. */
-void erdma_eqs_look(struct erdma_adapter *ad);
-int erdma_vectors_alloc(struct erdma_adapter *ad);	/* sets ad->vectors */
-void erdma_vectors_free(struct erdma_adapter *ad);
-int erdma_common_irq_request(struct erdma_adapter *ad);	/* vector 0; command queue and AEQ must be set up */
-void erdma_common_irq_release(struct erdma_adapter *ad);
-int erdma_ceqs_start(struct erdma_adapter *ad);		/* CREATE_EQ + handlers; command queue still polls */
-void erdma_ceqs_stop(struct erdma_adapter *ad);		/* handlers gone, DESTROY_EQ */
-void erdma_ceqs_free(struct erdma_adapter *ad);		/* memory; after RESET */
 
 /* ---- erdma_verbs.c, erdma_mr.c ---- */
 
@@ -520,17 +328,11 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h);
  * qp->state_lock.  May sleep.  Does not touch the connection: callers use erdma_cm_qp_stopped() after unlocking.
  */
 int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target);
-/* AEQE named this QP: event to the consumer, then connection teardown.  Hard irq; the QP is referenced. */
-void erdma_qp_async_event(struct erdma_qp *qp, unsigned int type);
 
 /* ---- erdma_cq.c ---- */
 
 struct erdma_cq *erdma_cq_find(struct erdma_adapter *ad, u32 cqn);	/* referenced, or NULL; any context */
 void erdma_cq_put(struct erdma_cq *cq);
-void erdma_cq_event(struct erdma_cq *cq);		/* a CEQE named it; hard irq */
-void erdma_cq_async_event(struct erdma_cq *cq);		/* AEQE type 3; hard irq */
-/* The device is broken: makes every CQ's consumer poll, and find its work flushed.  Process context. */
-void erdma_cqs_device_died(struct erdma_adapter *ad);
 
 /* ---- erdma_cm.c ---- */
 

@@ -44,12 +44,12 @@ void erdma_ep_enter(struct erdma_ep *ep, enum erdma_ep_state state)
 {
 	struct erdma_adapter *ad = ep->cm->ad;
 
-	trace_erdma_cm_state(ad->number, ep->handle, ep->qpn, ep->state, state);
-	erdma_dbg(ad, ERDMA_DBG_CM, "endpoint %u: state %d -> %d\n", ep->handle, ep->state, state);
+	trace_erdma_cm_state(ad->dev.number, ep->handle, ep->qpn, ep->state, state);
+	erdma_dbg(&ad->ib, ERDMA_DBG_CM, "endpoint %u: state %d -> %d\n", ep->handle, ep->state, state);
 	WRITE_ONCE(ep->state, state);
 	WRITE_ONCE(ep->state_since, ktime_get());
 	if (state == ERDMA_EP_RDMA)
-		erdma_count(ad, cm_established_cnt);
+		erdma_count(&ad->dev, cm_established_cnt);
 }
 
 void erdma_ep_post(struct erdma_ep *ep, enum erdma_ep_event event)
@@ -299,12 +299,12 @@ static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd,
 {
 	struct erdma_adapter *ad = ep->cm->ad;
 
-	erdma_dbg(ad, ERDMA_DBG_CM, "connect in state %d failed: %d\n", ep->state, status);
-	erdma_count(ad, cm_connect_failed_cnt);
+	erdma_dbg(&ad->ib, ERDMA_DBG_CM, "connect in state %d failed: %d\n", ep->state, status);
+	erdma_count(&ad->dev, cm_connect_failed_cnt);
 	if (status == -ECONNREFUSED)
-		erdma_count(ad, cm_refused_cnt);
+		erdma_count(&ad->dev, cm_refused_cnt);
 	else if (status == -ETIMEDOUT)
-		erdma_count(ad, cm_timeout_cnt);
+		erdma_count(&ad->dev, cm_timeout_cnt);
 	erdma_ep_release_socket(ep);
 	erdma_ep_unbind_qp(ep);
 	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, status, pd, pd_len);
@@ -372,7 +372,7 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 		return;
 	if (ret < 0) {
 		if (ret == -ECONNRESET)
-			erdma_count(ep->cm->ad, cm_reset_cnt);
+			erdma_count(&ep->cm->ad->dev, cm_reset_cnt);
 		erdma_ep_fail_connect(ep, ret == -ECONNRESET || ret == -ETIMEDOUT ? ret : -EPROTO, NULL, 0);
 		return;
 	}
@@ -382,7 +382,7 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 		bool rejected = ret == -ECONNRESET;
 
 		if (rejected)
-			erdma_count(ep->cm->ad, cm_rejected_cnt);
+			erdma_count(&ep->cm->ad->dev, cm_rejected_cnt);
 		erdma_ep_fail_connect(ep, ret, erdma_mpa_reader_pd(&ep->rx), rejected ? ep->rx.f.pd_len : 0);
 		return;
 	}
@@ -396,7 +396,7 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	mutex_unlock(&ep->qp->state_lock);
 	if (ret) {
 		if (ret != -ECONNRESET && ret != -EPROTO)
-			ret = erdma_is_broken(ep->cm->ad) ? -EIO : -EINVAL;
+			ret = erdma_is_broken(&ep->cm->ad->dev) ? -EIO : -EINVAL;
 		erdma_ep_fail_connect(ep, ret, NULL, 0);
 		return;
 	}
@@ -412,15 +412,15 @@ static void erdma_ep_on_connect_timeout(struct erdma_ep *ep)
 
 static void erdma_ep_on_connect_abort(struct erdma_ep *ep)
 {
-	erdma_ep_fail_connect(ep, erdma_is_broken(ep->cm->ad) ? -EIO : -ECONNABORTED, NULL, 0);
+	erdma_ep_fail_connect(ep, erdma_is_broken(&ep->cm->ad->dev) ? -EIO : -ECONNABORTED, NULL, 0);
 }
 
 static int erdma_cm_check_param(const struct erdma_adapter *ad, const struct iw_cm_conn_param *param)
 {
-	if (erdma_is_broken(ad))
+	if (erdma_is_broken(&ad->dev))
 		return -EIO;
-	if (param->private_data_len > ERDMA_MPA_OWN_PD || param->ird > erdma_max_reads ||
-	    param->ord > erdma_max_reads)
+	if (param->private_data_len > ERDMA_MPA_OWN_PD || param->ird > ad->dev.caps.max_reads ||
+	    param->ord > ad->dev.caps.max_reads)
 		return -EINVAL;
 	return 0;
 }
@@ -534,23 +534,23 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 		return;
 	if (ret < 0 || ep->rx.f.pd_len > ERDMA_MPA_OWN_PD || erdma_ep_sock_disturbed(ep) ||
 	    !erdma_ep_route_fits(ep)) {
-		erdma_count(ep->cm->ad, cm_bad_requests_cnt);
+		erdma_count(&ep->cm->ad->dev, cm_bad_requests_cnt);
 		erdma_ep_close(ep);
 		return;
 	}
 	if (erdma_mpa_check_request(&ep->rx.f)) {
-		erdma_count(ep->cm->ad, cm_bad_requests_cnt);
+		erdma_count(&ep->cm->ad->dev, cm_bad_requests_cnt);
 		erdma_ep_send_reject(ep, NULL, 0);
 		erdma_ep_close(ep);
 		return;
 	}
 
-	erdma_count(ep->cm->ad, cm_requests_cnt);
+	erdma_count(&ep->cm->ad->dev, cm_requests_cnt);
 	erdma_ep_disarm(ep);
 	erdma_ep_uncount(ep);
 	erdma_ep_enter(ep, ERDMA_EP_GOT_REQUEST);
-	ep->ird = erdma_max_reads;
-	ep->ord = erdma_max_reads;
+	ep->ird = ep->cm->ad->dev.caps.max_reads;
+	ep->ord = ep->cm->ad->dev.caps.max_reads;
 	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
 	if (ret) {
 		erdma_ep_send_reject(ep, NULL, 0);
@@ -634,7 +634,7 @@ int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 	int ret = -ECONNRESET;
 
 	if (!ep)
-		return erdma_is_broken(to_erdma(id->device)) ? -EIO : ret;
+		return erdma_is_broken(&to_erdma(id->device)->dev) ? -EIO : ret;
 	mutex_lock(&ep->lock);
 	if (ep->state == ERDMA_EP_GOT_REQUEST)
 		ret = erdma_ep_accept(ep, id, param);
@@ -669,7 +669,7 @@ static void erdma_ep_on_peer_closed(struct erdma_ep *ep)
 	/* Data here belongs to the device; only the end of the connection is for us. */
 	if (inet_sk_state_load(ep->sock->sk) == TCP_ESTABLISHED)
 		return;
-	erdma_count(ep->cm->ad, cm_disconnected_cnt);
+	erdma_count(&ep->cm->ad->dev, cm_disconnected_cnt);
 	erdma_ep_raise(ep, IW_CM_EVENT_DISCONNECT, 0, NULL, 0);
 	erdma_ep_end_rdma(ep);
 }
@@ -715,7 +715,7 @@ static void erdma_ep_step(struct erdma_ep *ep, enum erdma_ep_event event)
 	erdma_ep_action action = erdma_ep_actions[ep->state][event];
 
 	lockdep_assert_held(&ep->lock);
-	trace_erdma_cm_event(ep->cm->ad->number, ep->handle, ep->state, event);
+	trace_erdma_cm_event(ep->cm->ad->dev.number, ep->handle, ep->state, event);
 	if (action)
 		action(ep);
 }
@@ -770,7 +770,7 @@ int erdma_cm_setup(struct erdma_adapter *ad)
 	refcount_set(&cm->live, 1);
 	init_completion(&cm->idle);
 
-	cm->wq = alloc_ordered_workqueue("erdma-cm-%s", WQ_MEM_RECLAIM, pci_name(ad->pdev));
+	cm->wq = alloc_ordered_workqueue("erdma-cm-%s", WQ_MEM_RECLAIM, pci_name(ad->dev.pdev));
 	if (!cm->wq)
 		goto err_free;
 	ad->cm = cm;

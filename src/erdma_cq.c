@@ -38,45 +38,6 @@ void erdma_cq_put(struct erdma_cq *cq)
 	kref_put(&cq->ref, erdma_cq_last_ref);
 }
 
-/* ---- events ---- */
-
-void erdma_cq_event(struct erdma_cq *cq)
-{
-	WRITE_ONCE(cq->events, cq->events + 1);
-	if (cq->ib.comp_handler)
-		cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
-}
-
-void erdma_cq_async_event(struct erdma_cq *cq)
-{
-	struct ib_event event = {
-		.device = cq->ib.device,
-		.element.cq = &cq->ib,
-		.event = IB_EVENT_CQ_ERR,
-	};
-
-	if (cq->ib.event_handler)
-		cq->ib.event_handler(&event, cq->ib.cq_context);
-}
-
-void erdma_cqs_device_died(struct erdma_adapter *ad)
-{
-	unsigned long cqn;
-	struct erdma_cq *cq;
-
-	/* One look-up per number: consumers are called without the table's lock, and entries may go meanwhile. */
-	for (cqn = 1; cqn < ad->caps.max_cqs; cqn++) {
-		if (!xa_find(&ad->cqs, &cqn, ad->caps.max_cqs - 1, XA_PRESENT))
-			break;
-		cq = erdma_cq_find(ad, cqn);
-		if (!cq)
-			continue;
-		if (cq->ib.comp_handler)
-			cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
-		erdma_cq_put(cq);
-	}
-}
-
 /* ---- polling ---- */
 
 static const struct {
@@ -285,7 +246,7 @@ int erdma_poll_cq(struct ib_cq *ibcq, int max, struct ib_wc *wc)
 		else
 			done++;
 	}
-	if (done < max && erdma_is_broken(ad))
+	if (done < max && erdma_is_broken(&ad->dev))
 		done += erdma_flush_in_software(cq, max - done, wc + done);
 	spin_unlock_irqrestore(&cq->lock, flags);
 
@@ -310,10 +271,10 @@ int erdma_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
 		arm |= ERDMA_CQDB_SOL;
 	cq->arm_idx++;
 	WRITE_ONCE(*cq->rec.cpu, cpu_to_le64(arm));
-	writeq(arm, ad->bar + ERDMA_CQDB_OFFSET);
+	writeq(arm, ad->dev.bar + ERDMA_CQDB_OFFSET);
 
 	if (flags & IB_CQ_REPORT_MISSED_EVENTS)
-		missed = erdma_cq_fetch(cq, &cqe) || (erdma_is_broken(ad) && erdma_has_unflushed(cq));
+		missed = erdma_cq_fetch(cq, &cqe) || (erdma_is_broken(&ad->dev) && erdma_has_unflushed(cq));
 	spin_unlock_irqrestore(&cq->lock, irq);
 	return missed;
 }
@@ -383,11 +344,11 @@ static int erdma_cq_take_kernel(struct erdma_adapter *ad, struct erdma_cq *cq)
 {
 	int err;
 
-	cq->ring = dma_alloc_coherent(&ad->pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, &cq->ring_dma,
+	cq->ring = dma_alloc_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, &cq->ring_dma,
 				      GFP_KERNEL | __GFP_NOWARN);
 	if (!cq->ring)
 		return -ENOMEM;
-	err = erdma_dbrec_alloc(ad, &cq->rec);
+	err = erdma_dbrec_alloc(&ad->dev, &cq->rec);
 	if (err)
 		return err;
 	/* "Minus one", as the sequence counters of real hardware want it (adapter.md 14.2). */
@@ -403,9 +364,9 @@ static void erdma_cq_release(struct erdma_adapter *ad, struct erdma_cq *cq)
 	erdma_pgtable_release(ad, &cq->table);
 	ib_umem_release(cq->umem);
 	if (cq->rec.cpu)
-		erdma_dbrec_free(ad, &cq->rec);
+		erdma_dbrec_free(&ad->dev, &cq->rec);
 	if (cq->ring)
-		dma_free_coherent(&ad->pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, cq->ring, cq->ring_dma);
+		dma_free_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, cq->ring, cq->ring_dma);
 	xa_erase_irq(&ad->cqs, cq->cqn);
 }
 
@@ -440,7 +401,7 @@ static int erdma_cq_tell_device(struct erdma_adapter *ad, struct erdma_cq *cq, s
 	request.cfg1 = cpu_to_le32(cfg1);
 	request.buf_lo = cpu_to_le32(lower_32_bits(buffer));
 	request.buf_hi = cpu_to_le32(upper_32_bits(buffer));
-	return erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_CQ, &request, sizeof(request), NULL, NULL);
+	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_CQ, &request, sizeof(request), NULL, NULL);
 }
 
 int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, struct ib_udata *udata)
@@ -452,7 +413,7 @@ int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, stru
 
 	if (attr->flags)
 		return -EOPNOTSUPP;
-	if (!attr->cqe || attr->cqe > ad->caps.max_cqe || attr->comp_vector >= ad->num_ceqs)
+	if (!attr->cqe || attr->cqe > ad->dev.caps.max_cqe || attr->comp_vector >= ad->dev.num_ceqs)
 		return -EINVAL;
 
 	cq->depth = roundup_pow_of_two(udata ? attr->cqe : max(attr->cqe, ERDMA_KERNEL_CQ_LEAST));
@@ -464,7 +425,7 @@ int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, stru
 	INIT_LIST_HEAD(&cq->receivers);
 
 	/* The number is taken but finds nothing until the device knows the CQ. */
-	err = xa_alloc_cyclic_irq(&ad->cqs, &cq->cqn, NULL, XA_LIMIT(1, ad->caps.max_cqs - 1), &ad->next_cqn,
+	err = xa_alloc_cyclic_irq(&ad->cqs, &cq->cqn, NULL, XA_LIMIT(1, ad->dev.caps.max_cqs - 1), &ad->next_cqn,
 				  GFP_KERNEL);
 	if (err < 0)
 		return err == -EBUSY ? -ENOMEM : err;
@@ -497,12 +458,8 @@ int erdma_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibcq->device);
 	struct erdma_cq *cq = to_erdma_cq(ibcq);
-	struct erdma_cmd_word request = { .value = cpu_to_le32(cq->cqn) };
-	int err;
 
-	err = erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_DESTROY_CQ, &request, sizeof(request), NULL, NULL);
-	erdma_forgotten(ad, "DESTROY_CQ", err);
-
+	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DESTROY_CQ, "DESTROY_CQ", cq->cqn);
 	/* Events that are on their way hold references; afterwards the number finds nothing. */
 	erdma_cq_put(cq);
 	wait_for_completion(&cq->gone);

@@ -48,7 +48,7 @@ static u32 erdma_diag_last;
 void erdma_diag_add(struct erdma_adapter *ad)
 {
 	mutex_lock(&erdma_diag_lock);
-	ad->number = erdma_diag_last++;
+	ad->dev.number = erdma_diag_last++;
 	list_add_tail(&ad->diag_node, &erdma_diag_adapters);
 	mutex_unlock(&erdma_diag_lock);
 }
@@ -67,7 +67,7 @@ static struct erdma_adapter *erdma_diag_from(u32 number)
 
 	mutex_lock(&erdma_diag_lock);
 	list_for_each_entry(ad, &erdma_diag_adapters, diag_node) {
-		if (ad->number >= number && rdma_dev_access_netns(&ad->ib, current->nsproxy->net_ns) &&
+		if (ad->dev.number >= number && rdma_dev_access_netns(&ad->ib, current->nsproxy->net_ns) &&
 		    ib_device_try_get(&ad->ib)) {
 			found = ad;
 			break;
@@ -83,7 +83,7 @@ static struct erdma_adapter *erdma_diag_get(u32 number)
 
 	if (!ad)
 		return ERR_PTR(-ENODEV);
-	if (ad->number != number) {
+	if (ad->dev.number != number) {
 		ib_device_put(&ad->ib);
 		return ERR_PTR(-ENODEV);
 	}
@@ -105,7 +105,7 @@ static int erdma_diag_version(void *arg)
 	v->devices = 0;
 	while ((ad = erdma_diag_from(number))) {
 		v->devices++;
-		number = ad->number + 1;
+		number = ad->dev.number + 1;
 		ib_device_put(&ad->ib);
 	}
 	memset(v->driver, 0, sizeof(v->driver));
@@ -130,7 +130,7 @@ static int erdma_list_devices(struct erdma_listing *l)
 			l->end = false;
 		} else {
 			erdma_report_device(ad, &out[filled++]);
-			l->cursor = (u64)ad->number + 1;
+			l->cursor = (u64)ad->dev.number + 1;
 		}
 		ib_device_put(&ad->ib);
 		if (!l->end)

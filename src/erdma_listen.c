@@ -224,7 +224,7 @@ static int erdma_listener_drain(struct erdma_listen_sock *ls)
 		ret = kernel_accept(ls->sock, &sock, O_NONBLOCK);
 		if (ret)
 			return ret;
-		ep = atomic_read(&l->children) < ERDMA_CM_MAX_CHILDREN && !erdma_is_broken(l->cm->ad) ?
+		ep = atomic_read(&l->children) < ERDMA_CM_MAX_CHILDREN && !erdma_is_broken(&l->cm->ad->dev) ?
 			erdma_ep_alloc(l->cm) : NULL;
 		if (!ep) {
 			/* The clone still has the listener's callback and our pointer. */
@@ -310,7 +310,7 @@ int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
 		return 0;
 	if (id->local_addr.ss_family != AF_INET || sin->sin_family != AF_INET)
 		return -EAFNOSUPPORT;
-	if (erdma_is_broken(ad))
+	if (erdma_is_broken(&ad->dev))
 		return -EIO;
 
 	l = kzalloc(sizeof(*l), GFP_KERNEL);

@@ -38,7 +38,7 @@ static void erdma_tree_release(struct erdma_adapter *ad, struct erdma_pgtable *t
 		if (!page->entries)
 			break;
 		if (page->dma != DMA_MAPPING_ERROR)
-			dma_unmap_single(&ad->pdev->dev, page->dma, PAGE_SIZE, DMA_TO_DEVICE);
+			dma_unmap_single(&ad->dev.pdev->dev, page->dma, PAGE_SIZE, DMA_TO_DEVICE);
 		free_page((unsigned long)page->entries);
 	}
 	kvfree(t->pages);
@@ -47,7 +47,7 @@ static void erdma_tree_release(struct erdma_adapter *ad, struct erdma_pgtable *t
 void erdma_pgtable_release(struct erdma_adapter *ad, struct erdma_pgtable *t)
 {
 	if (t->array)
-		dma_free_coherent(&ad->pdev->dev, t->array_bytes, t->array, t->root);
+		dma_free_coherent(&ad->dev.pdev->dev, t->array_bytes, t->array, t->root);
 	if (t->pages)
 		erdma_tree_release(ad, t);
 	memset(t, 0, sizeof(*t));
@@ -78,8 +78,8 @@ static int erdma_tree_reserve(struct erdma_pgtable *t, u32 leaves)
 static int erdma_tree_map(struct erdma_adapter *ad, struct erdma_pgtable_page *page, u32 n)
 {
 	for (; n; n--, page++) {
-		page->dma = dma_map_single(&ad->pdev->dev, page->entries, PAGE_SIZE, DMA_TO_DEVICE);
-		if (dma_mapping_error(&ad->pdev->dev, page->dma)) {
+		page->dma = dma_map_single(&ad->dev.pdev->dev, page->entries, PAGE_SIZE, DMA_TO_DEVICE);
+		if (dma_mapping_error(&ad->dev.pdev->dev, page->dma)) {
 			page->dma = DMA_MAPPING_ERROR;
 			return -ENOMEM;
 		}
@@ -136,7 +136,7 @@ int erdma_pgtable_build(struct erdma_adapter *ad, struct erdma_pgtable *t, struc
 		if (bytes > ERDMA_ARRAY_MOST_BYTES)
 			return -EINVAL;
 		t->array_bytes = bytes;
-		t->array = dma_alloc_coherent(&ad->pdev->dev, bytes, &t->root, GFP_KERNEL | __GFP_NOWARN);
+		t->array = dma_alloc_coherent(&ad->dev.pdev->dev, bytes, &t->root, GFP_KERNEL | __GFP_NOWARN);
 		if (!t->array)
 			return -ENOMEM;
 		t->level = 1;
@@ -259,7 +259,7 @@ static int erdma_check_access(const struct erdma_adapter *ad, int access)
 		    IB_ACCESS_OPTIONAL;
 	int needs_local = IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC;
 
-	if (ad->caps.flags & ERDMA_CAP_ATOMIC)
+	if (ad->dev.caps.flags & ERDMA_CAP_ATOMIC)
 		known |= IB_ACCESS_REMOTE_ATOMIC;
 	if (access & ~known)
 		return -EOPNOTSUPP;
@@ -271,7 +271,7 @@ static int erdma_check_access(const struct erdma_adapter *ad, int access)
 /* Next free index after the one given last, so that a stale STag keeps failing for as long as possible. */
 static int erdma_take_index(struct erdma_adapter *ad, u32 *index)
 {
-	u32 last = ad->caps.max_mrs - 1;
+	u32 last = ad->dev.caps.max_mrs - 1;
 	u32 from = READ_ONCE(ad->next_mr);
 	int got;
 
@@ -348,7 +348,7 @@ static int erdma_mr_tell_device(struct erdma_adapter *ad, struct erdma_mr *mr, u
 		for (i = 0; i < t->count; i++)
 			request.pages[i] = cpu_to_le64(t->inline_pages[i]);
 	}
-	return erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_REG_MR, &request, sizeof(request), NULL, NULL);
+	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REG_MR, &request, sizeof(request), NULL, NULL);
 }
 
 struct ib_mr *erdma_get_dma_mr(struct ib_pd *ibpd, int access)
@@ -381,13 +381,13 @@ struct ib_mr *erdma_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 i
 		.page_sizes = ERDMA_MR_PAGE_SIZES,
 		.max_inline = ERDMA_MR_INLINE_PAGES,
 		.max_count = U32_MAX,
-		.tree = ad->caps.flags & ERDMA_CAP_MTT_VA,
+		.tree = ad->dev.caps.flags & ERDMA_CAP_MTT_VA,
 	};
 	struct erdma_mr *mr;
 	u64 end;
 	int err;
 
-	if (!length || length > ad->caps.max_mr_size || check_add_overflow(iova, length - 1, &end))
+	if (!length || length > ad->dev.caps.max_mr_size || check_add_overflow(iova, length - 1, &end))
 		return ERR_PTR(-EINVAL);
 	err = erdma_check_access(ad, access);
 	if (err)
@@ -434,7 +434,7 @@ struct ib_mr *erdma_alloc_mr(struct ib_pd *ibpd, enum ib_mr_type type, u32 max_n
 	t->count = max_num_sg;
 	t->page_shift = ERDMA_FAST_PAGE_SHIFT;
 	t->array_bytes = max_num_sg * sizeof(__le64);
-	t->array = dma_alloc_coherent(&ad->pdev->dev, t->array_bytes, &t->root, GFP_KERNEL);
+	t->array = dma_alloc_coherent(&ad->dev.pdev->dev, t->array_bytes, &t->root, GFP_KERNEL);
 	if (t->array)
 		err = erdma_mr_tell_device(ad, mr, to_erdma_pd(ibpd)->pdn, access, 0, 0);
 	if (!err)
@@ -468,14 +468,9 @@ int erdma_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibmr->device);
 	struct erdma_mr *mr = to_erdma_mr(ibmr);
-	struct erdma_cmd_word request = {
-		.value = cpu_to_le32(FIELD_PREP(ERDMA_MR0_INDEX, mr->index) |
-				     FIELD_PREP(ERDMA_MR0_KEY, mr->ib.lkey & 0xff)),
-	};
-	int err;
 
-	err = erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_DEREG_MR, &request, sizeof(request), NULL, NULL);
-	erdma_forgotten(ad, "DEREG_MR", err);
+	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DEREG_MR, "DEREG_MR",
+			  FIELD_PREP(ERDMA_MR0_INDEX, mr->index) | FIELD_PREP(ERDMA_MR0_KEY, mr->ib.lkey & 0xff));
 	erdma_mr_free(ad, mr);
 	return 0;
 }

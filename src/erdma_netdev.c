@@ -15,11 +15,12 @@
 #include <net/net_namespace.h>
 
 #include "erdma.h"
+#include "erdma_dev_cmdq.h"
 
 static bool erdma_is_our_nic(const struct erdma_adapter *ad, const struct net_device *nic)
 {
 	return net_eq(dev_net(nic), &init_net) && nic->type == ARPHRD_ETHER && nic->addr_len == ETH_ALEN &&
-	       ether_addr_equal(nic->perm_addr, ad->mac);
+	       ether_addr_equal(nic->perm_addr, ad->dev.mac);
 }
 
 static void erdma_pair(struct erdma_adapter *ad, struct net_device *nic)
@@ -27,7 +28,7 @@ static void erdma_pair(struct erdma_adapter *ad, struct net_device *nic)
 	int err = ib_device_set_netdev(&ad->ib, nic, 1);
 
 	if (err) {
-		netdev_err(nic, "could not become the network interface of %s: error %d\n", pci_name(ad->pdev),
+		netdev_err(nic, "could not become the network interface of %s: error %d\n", pci_name(ad->dev.pdev),
 			   err);
 		return;
 	}
@@ -95,17 +96,17 @@ static void erdma_port_work(struct work_struct *work)
 	bool active = false;
 	u32 mtu = READ_ONCE(ad->mtu);
 
-	if (mtu && mtu != ad->device_mtu && !erdma_is_broken(ad)) {
+	if (mtu && mtu != ad->device_mtu && !erdma_is_broken(&ad->dev)) {
 		request.value = cpu_to_le32(mtu);
 		/* The device may not care for it (4.13); it is asked once per value. */
-		erdma_cmd_exec(ad, ERDMA_SUB_COMMON, ERDMA_CMD_CONF_MTU, &request, sizeof(request), NULL, NULL);
+		erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_CONF_MTU, &request, sizeof(request), NULL, NULL);
 		ad->device_mtu = mtu;
 	}
 
 	rcu_read_lock();
 	nic = READ_ONCE(ad->netdev);
 	if (nic)
-		active = netif_running(nic) && netif_carrier_ok(nic) && !erdma_is_broken(ad);
+		active = netif_running(nic) && netif_carrier_ok(nic) && !erdma_is_broken(&ad->dev);
 	rcu_read_unlock();
 
 	if (active == ad->port_active || test_bit(ERDMA_AD_REMOVING, &ad->flags))
@@ -117,7 +118,7 @@ static void erdma_port_work(struct work_struct *work)
 
 int erdma_netdev_attach(struct erdma_adapter *ad)
 {
-	struct device *dev = &ad->pdev->dev;
+	struct device *dev = &ad->dev.pdev->dev;
 	int err;
 
 	INIT_WORK(&ad->port_work, erdma_port_work);

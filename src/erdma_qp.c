@@ -68,8 +68,8 @@ static void erdma_qp_enter(struct erdma_qp *qp, enum erdma_hw_qp_state state)
 {
 	if (qp->state == state)
 		return;
-	trace_erdma_qp_state(qp->ad->number, qp->ib.qp_num, qp->state, state);
-	erdma_dbg(qp->ad, ERDMA_DBG_QP, "QP %u: state %d -> %d\n", qp->ib.qp_num, qp->state, state);
+	trace_erdma_qp_state(qp->ad->dev.number, qp->ib.qp_num, qp->state, state);
+	erdma_dbg(&qp->ad->ib, ERDMA_DBG_QP, "QP %u: state %d -> %d\n", qp->ib.qp_num, qp->state, state);
 	WRITE_ONCE(qp->state, state);
 }
 
@@ -94,8 +94,8 @@ static void erdma_qp_reflush(struct work_struct *work)
 	};
 
 	/* Devices without the command flush by themselves, so its answer does not matter while they live. */
-	erdma_cmd_exec(qp->ad, ERDMA_SUB_RDMA, ERDMA_CMD_REFLUSH, &request, sizeof(request), NULL, NULL);
-	if (erdma_is_broken(qp->ad)) {
+	erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REFLUSH, &request, sizeof(request), NULL, NULL);
+	if (erdma_is_broken(&qp->ad->dev)) {
 		/* Polling will find flushed work that nobody announces. */
 		erdma_kick_cq(qp->scq);
 		if (qp->rcq != qp->scq)
@@ -121,7 +121,7 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 	lockdep_assert_held(&qp->state_lock);
 	if ((qp->state != ERDMA_QP_IDLE && qp->state != ERDMA_QP_RTR) || READ_ONCE(qp->failed))
 		return -EINVAL;
-	err = erdma_cmd_exec(qp->ad, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request, sizeof(request), NULL, NULL);
+	err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request, sizeof(request), NULL, NULL);
 	if (err)
 		return err;
 	qp->link = (struct erdma_link) {
@@ -191,10 +191,10 @@ int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 	if (action == ERDMA_STOP_NOTHING)
 		return 0;
 	if (action == ERDMA_STOP_COMMAND) {
-		err = erdma_cmd_exec(qp->ad, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request, sizeof(request), NULL,
+		err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request, sizeof(request), NULL,
 				     NULL);
 		/* On a dead device every QP has stopped, whatever the command says. */
-		if (err && !erdma_is_broken(qp->ad))
+		if (err && !erdma_is_broken(&qp->ad->dev))
 			return err;
 		if (err)
 			target = ERDMA_QP_ERROR;
@@ -204,22 +204,6 @@ int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 	if (qp->sent)
 		erdma_qp_reflush_later(qp);
 	return 0;
-}
-
-void erdma_qp_async_event(struct erdma_qp *qp, unsigned int type)
-{
-	struct ib_event event = {
-		.device = qp->ib.device,
-		.element.qp = &qp->ib,
-		.event = IB_EVENT_QP_FATAL,
-	};
-
-	/* The device flushed and will not run it again; the state follows when the connection is torn down. */
-	WRITE_ONCE(qp->failed, true);
-	erdma_count(qp->ad, qp_fatal_events_cnt);
-	if (qp->ib.event_handler)
-		qp->ib.event_handler(&event, qp->ib.qp_context);
-	erdma_cm_qp_stopped(qp);
 }
 
 /* ---- creation ---- */
@@ -232,7 +216,7 @@ static int erdma_qp_check(const struct erdma_adapter *ad, const struct ib_qp_ini
 		return -EOPNOTSUPP;
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
-	if (cap->max_send_wr > ad->caps.max_send_wr || cap->max_recv_wr > ad->caps.max_recv_wr ||
+	if (cap->max_send_wr > ad->dev.caps.max_send_wr || cap->max_recv_wr > ad->dev.caps.max_recv_wr ||
 	    cap->max_send_sge > ERDMA_MAX_SEND_SGE || cap->max_recv_sge > ERDMA_MAX_RECV_SGE ||
 	    cap->max_inline_data > ERDMA_MAX_INLINE)
 		return -EINVAL;
@@ -259,8 +243,8 @@ static void erdma_qp_size(struct erdma_qp *qp, const struct ib_qp_cap *wanted)
 static int erdma_ring_alloc(struct erdma_adapter *ad, size_t bytes, void **ring, dma_addr_t *dma,
 			    struct erdma_dbrec *rec)
 {
-	*ring = dma_alloc_coherent(&ad->pdev->dev, bytes, dma, GFP_KERNEL | __GFP_NOWARN);
-	return *ring ? erdma_dbrec_alloc(ad, rec) : -ENOMEM;
+	*ring = dma_alloc_coherent(&ad->dev.pdev->dev, bytes, dma, GFP_KERNEL | __GFP_NOWARN);
+	return *ring ? erdma_dbrec_alloc(&ad->dev, rec) : -ENOMEM;
 }
 
 static int erdma_qp_take_kernel(struct erdma_adapter *ad, struct erdma_qp *qp)
@@ -390,7 +374,7 @@ static int erdma_qp_tell_device(struct erdma_adapter *ad, struct erdma_qp *qp, c
 	request.sq_cfg = cpu_to_le32(sq_cfg);
 	request.rq_cfg = cpu_to_le32(rq_cfg);
 
-	err = erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_QP, &request, sizeof(request), &resp, NULL);
+	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_QP, &request, sizeof(request), &resp, NULL);
 	qp->cookie = FIELD_GET(ERDMA_QP_COOKIE, resp);
 	return err;
 }
@@ -398,7 +382,7 @@ static int erdma_qp_tell_device(struct erdma_adapter *ad, struct erdma_qp *qp, c
 /* Gives back everything of a QP that the device does not know (any more); fields not reached yet are zero. */
 static void erdma_qp_release(struct erdma_adapter *ad, struct erdma_qp *qp)
 {
-	struct device *dma = &ad->pdev->dev;
+	struct device *dma = &ad->dev.pdev->dev;
 
 	erdma_user_dbrec_put(qp->user_rec);
 	erdma_pgtable_release(ad, &qp->sq_table);
@@ -409,9 +393,9 @@ static void erdma_qp_release(struct erdma_adapter *ad, struct erdma_qp *qp)
 	kvfree(qp->sent);
 	kvfree(qp->rq_wrids);
 	if (qp->sq_rec.cpu)
-		erdma_dbrec_free(ad, &qp->sq_rec);
+		erdma_dbrec_free(&ad->dev, &qp->sq_rec);
 	if (qp->rq_rec.cpu)
-		erdma_dbrec_free(ad, &qp->rq_rec);
+		erdma_dbrec_free(&ad->dev, &qp->rq_rec);
 	if (qp->sq)
 		dma_free_coherent(dma, qp->sq_bytes, qp->sq, qp->sq_dma);
 	if (qp->rq)
@@ -435,7 +419,7 @@ int erdma_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_
 	qp->ad = ad;
 	qp->state = ERDMA_QP_IDLE;
 	qp->in_reset = true;
-	qp->cc = READ_ONCE(ad->default_cc);
+	qp->cc = READ_ONCE(ad->dev.default_cc);
 	qp->scq = to_erdma_cq(init->send_cq);
 	qp->rcq = to_erdma_cq(init->recv_cq);
 	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
@@ -448,7 +432,7 @@ int erdma_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_
 	erdma_qp_size(qp, &init->cap);
 
 	/* The number is taken but finds nothing until the device knows the QP. */
-	err = xa_alloc_cyclic_irq(&ad->qps, &ibqp->qp_num, NULL, XA_LIMIT(1, ad->caps.max_qps - 1), &ad->next_qpn,
+	err = xa_alloc_cyclic_irq(&ad->qps, &ibqp->qp_num, NULL, XA_LIMIT(1, ad->dev.caps.max_qps - 1), &ad->next_qpn,
 				  GFP_KERNEL);
 	if (err < 0)
 		return err == -EBUSY ? -ENOMEM : err;
@@ -480,8 +464,6 @@ int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibqp->device);
 	struct erdma_qp *qp = to_erdma_qp(ibqp);
-	struct erdma_cmd_word request = { .value = cpu_to_le32(ibqp->qp_num) };
-	int err;
 
 	mutex_lock(&qp->state_lock);
 	erdma_qp_stop(qp, ERDMA_QP_ERROR);
@@ -491,8 +473,7 @@ int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	erdma_cm_qp_destroyed(qp);
 	cancel_delayed_work_sync(&qp->reflush);
 
-	err = erdma_cmd_exec(ad, ERDMA_SUB_RDMA, ERDMA_CMD_DESTROY_QP, &request, sizeof(request), NULL, NULL);
-	erdma_forgotten(ad, "DESTROY_QP", err);
+	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DESTROY_QP, "DESTROY_QP", ibqp->qp_num);
 
 	/* The CM and events on their way may hold references; all of them end by themselves. */
 	erdma_qp_put(qp);
@@ -521,7 +502,7 @@ static enum ib_qp_state erdma_verbs_state(const struct erdma_qp *qp)
 		[ERDMA_QP_ERROR] = IB_QPS_ERR,
 	};
 
-	if (READ_ONCE(qp->failed) || erdma_is_broken(qp->ad))
+	if (READ_ONCE(qp->failed) || erdma_is_broken(&qp->ad->dev))
 		return IB_QPS_ERR;
 	if (qp->state == ERDMA_QP_IDLE && qp->in_reset)
 		return IB_QPS_RESET;
@@ -577,8 +558,8 @@ static int erdma_check_modify(const struct erdma_qp *qp, const struct ib_qp_attr
 	    ((mask & IB_QP_PORT) && attr->port_num != 1) ||
 	    ((mask & IB_QP_PKEY_INDEX) && attr->pkey_index) ||
 	    ((mask & IB_QP_ACCESS_FLAGS) && (attr->qp_access_flags & ~rights)) ||
-	    ((mask & IB_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > erdma_max_reads) ||
-	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) && attr->max_dest_rd_atomic > erdma_max_reads))
+	    ((mask & IB_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > qp->ad->dev.caps.max_reads) ||
+	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) && attr->max_dest_rd_atomic > qp->ad->dev.caps.max_reads))
 		return -EINVAL;
 	return 0;
 }

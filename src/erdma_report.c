@@ -14,6 +14,7 @@
 #include <uapi/rdma/rdma_netlink.h>
 
 #include "erdma_cm.h"
+#include "erdma_dev_query.h"
 #include "erdma_report.h"
 #include "erdma_verbs.h"
 
@@ -127,44 +128,44 @@ void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_device *out
 	unsigned long index;
 	void *entry;
 
-	out->device = ad->number;
-	out->flags = (erdma_is_broken(ad) ? ERDMA_DEVICE_BROKEN : 0) | (erdma_sees_others(ad) ? ERDMA_DEVICE_OTHERS : 0);
+	out->device = ad->dev.number;
+	out->flags = (erdma_is_broken(&ad->dev) ? ERDMA_DEVICE_BROKEN : 0) | (erdma_sees_others(ad) ? ERDMA_DEVICE_OTHERS : 0);
 	strscpy(out->name, dev_name(&ad->ib.dev), sizeof(out->name));
-	strscpy(out->pci, pci_name(ad->pdev), sizeof(out->pci));
+	strscpy(out->pci, pci_name(ad->dev.pdev), sizeof(out->pci));
 	rcu_read_lock();
 	nic = READ_ONCE(ad->netdev);
 	if (nic) {
 		strscpy(out->netdev, nic->name, sizeof(out->netdev));
-		if (netif_running(nic) && netif_carrier_ok(nic) && !erdma_is_broken(ad))
+		if (netif_running(nic) && netif_carrier_ok(nic) && !erdma_is_broken(&ad->dev))
 			out->flags |= ERDMA_DEVICE_UP;
 	}
 	rcu_read_unlock();
-	ether_addr_copy(out->mac, ad->mac);
+	ether_addr_copy(out->mac, ad->dev.mac);
 	out->mtu = READ_ONCE(ad->mtu);
-	out->pci_vendor = ad->pdev->vendor;
-	out->pci_device = ad->pdev->device;
-	out->pci_revision = ad->pdev->revision;
-	out->firmware = ad->caps.firmware;
+	out->pci_vendor = ad->dev.pdev->vendor;
+	out->pci_device = ad->dev.pdev->device;
+	out->pci_revision = ad->dev.pdev->revision;
+	out->firmware = ad->dev.caps.firmware;
 	out->guid = (__force u64)ad->ib.node_guid;
 	out->protocol = ERDMA_PROTO_IWARP;
-	out->capabilities = ad->caps.flags;
-	out->direct_groups = ad->caps.direct_wqe_groups;
+	out->capabilities = ad->dev.caps.flags;
+	out->direct_groups = ad->dev.caps.direct_wqe_groups;
 	out->exclusive_pages = ad->db_exclusive;
 	out->divided_slots = ad->db_entries;
-	out->vectors = ad->vectors;
-	out->completion_vectors = ad->num_ceqs;
-	out->default_cc = READ_ONCE(ad->default_cc);
-	out->device_cc = ad->caps.default_cc;
+	out->vectors = ad->dev.vectors;
+	out->completion_vectors = ad->dev.num_ceqs;
+	out->default_cc = READ_ONCE(ad->dev.default_cc);
+	out->device_cc = ad->dev.caps.default_cc;
 
-	out->max_qp = ad->caps.max_qps - 1;
-	out->max_cq = ad->caps.max_cqs - 1;
-	out->max_mr = ad->caps.max_mrs - 1;
+	out->max_qp = ad->dev.caps.max_qps - 1;
+	out->max_cq = ad->dev.caps.max_cqs - 1;
+	out->max_mr = ad->dev.caps.max_mrs - 1;
 	out->max_pd = ERDMA_MAX_PD;
 	out->max_ctx = ERDMA_MAX_CONTEXTS;
-	out->max_cqe = ad->caps.max_cqe;
-	out->max_send_wr = ad->caps.max_send_wr;
-	out->max_recv_wr = ad->caps.max_recv_wr;
-	out->max_mr_size = ad->caps.max_mr_size;
+	out->max_cqe = ad->dev.caps.max_cqe;
+	out->max_send_wr = ad->dev.caps.max_send_wr;
+	out->max_recv_wr = ad->dev.caps.max_recv_wr;
+	out->max_mr_size = ad->dev.caps.max_mr_size;
 
 	spin_lock(&ad->tracker.lock);
 	out->qps = ad->tracker.counts[ERDMA_TRACK_QP];
@@ -263,7 +264,7 @@ static int erdma_ask_qp(struct erdma_listing *l, u32 which)
 	struct erdma_qpc c;
 	int err;
 
-	err = erdma_query_block(l->ad, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_QPC, out->number, &c, sizeof(c));
+	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_QPC, out->number, &c, sizeof(c));
 	if (err || !erdma_still_tracked(l, ERDMA_TRACK_QP, out->number, l->born[which]))
 		return erdma_only_interrupts(err);
 
@@ -335,7 +336,7 @@ static int erdma_ask_cq(struct erdma_listing *l, u32 which)
 	struct erdma_cqc c;
 	int err;
 
-	err = erdma_query_block(l->ad, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_CQC, out->number, &c, sizeof(c));
+	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_CQC, out->number, &c, sizeof(c));
 	if (err || !erdma_still_tracked(l, ERDMA_TRACK_CQ, out->number, l->born[which]))
 		return erdma_only_interrupts(err);
 
@@ -356,31 +357,31 @@ static int erdma_ask_cq(struct erdma_listing *l, u32 which)
 static const struct erdma_eq *erdma_eq_by_number(const struct erdma_adapter *ad, u32 number)
 {
 	if (number == 0)
-		return &ad->aeq;
-	return number == 1 ? &ad->cmdq.eq : &ad->ceqs[number - 2].eq;
+		return &ad->dev.aeq;
+	return number == 1 ? &ad->dev.cmdq.eq : &ad->dev.ceqs[number - 2].eq;
 }
 
 static int erdma_list_eqs(struct erdma_listing *l)
 {
 	struct erdma_adapter *ad = l->ad;
 	struct erdma_info_eq *out = l->entries;
-	u32 total = ad->num_ceqs + 2, filled = 0;
+	u32 total = ad->dev.num_ceqs + 2, filled = 0;
 
 	for (; l->cursor < total && filled < l->room; l->cursor++, filled++, out++) {
 		u32 number = l->cursor;
 		const struct erdma_eq *eq = erdma_eq_by_number(ad, number);
-		const struct erdma_ceq *ceq = number < 2 ? NULL : &ad->ceqs[number - 2];
+		const struct erdma_ceq *ceq = number < 2 ? NULL : &ad->dev.ceqs[number - 2];
 
 		out->number = number;
 		out->known = ERDMA_KNOWN_SQ_CI | ERDMA_KNOWN_IRQ;
 		out->depth = eq->depth;
 		out->ci = READ_ONCE(eq->ci);
 		out->vector = ceq ? ceq->vector : 0;
-		out->irq = pci_irq_vector(ad->pdev, out->vector);
+		out->irq = pci_irq_vector(ad->dev.pdev, out->vector);
 		out->cpu = ceq ? cpumask_first(&ceq->affinity) : ~0U;
 		out->events = READ_ONCE(eq->events);
 		out->bad_events = READ_ONCE(eq->bad_events);
-		strscpy(out->irq_name, ceq ? ceq->irq_name : ad->common_irq_name, sizeof(out->irq_name));
+		strscpy(out->irq_name, ceq ? ceq->irq_name : ad->dev.common_irq_name, sizeof(out->irq_name));
 	}
 	l->end = l->cursor >= total;
 	return filled;
@@ -392,7 +393,7 @@ static int erdma_ask_eq(struct erdma_listing *l, u32 which)
 	struct erdma_eqc c;
 	int err;
 
-	err = erdma_query_block(l->ad, ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_EQC, out->number, &c, sizeof(c));
+	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_EQC, out->number, &c, sizeof(c));
 	if (err)
 		return erdma_only_interrupts(err);
 

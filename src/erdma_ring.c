@@ -64,9 +64,9 @@ static int erdma_ring_find_eq(struct erdma_adapter *ad, u32 number, struct erdma
 {
 	const struct erdma_eq *eq;
 
-	if (number >= ad->num_ceqs + 2)
+	if (number >= ad->dev.num_ceqs + 2)
 		return -ENOENT;
-	eq = number == 0 ? &ad->aeq : number == 1 ? &ad->cmdq.eq : &ad->ceqs[number - 2].eq;
+	eq = number == 0 ? &ad->dev.aeq : number == 1 ? &ad->dev.cmdq.eq : &ad->dev.ceqs[number - 2].eq;
 	v->memory = eq->ring;
 	v->entry_bytes = ERDMA_EQE_BYTES;
 	v->depth = eq->depth;
@@ -77,7 +77,7 @@ static int erdma_ring_find_eq(struct erdma_adapter *ad, u32 number, struct erdma
 
 static int erdma_ring_find(struct erdma_adapter *ad, const struct erdma_diag_dump *d, struct erdma_ring_view *v)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &ad->dev.cmdq;
 
 	memset(v, 0, sizeof(*v));
 	switch (d->ring) {

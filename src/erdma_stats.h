@@ -28,20 +28,20 @@ struct rdma_hw_stats;
 	X(rx_bps_limit_drop_cnt, "packets dropped because of the bandwidth limit") \
 	X(rx_pps_limit_drop_cnt, "packets dropped because of the packet rate limit")
 
-/* X(group, name, value, explanation): kept elsewhere for their own sake; `ad` is the adapter. */
+/* X(group, name, value, explanation): kept elsewhere for their own sake; `dev` is the struct erdma_dev. */
 #define ERDMA_KEPT_COUNTERS(X) \
-	X(CMDQ, cmdq_submitted_cnt, ad->cmdq.submitted, "commands given to the device") \
-	X(CMDQ, cmdq_completed_cnt, ad->cmdq.completed, "commands that the device answered") \
-	X(CMDQ, cmdq_failed_cnt, ad->cmdq.failed, "commands that the device answered with an error") \
-	X(CMDQ, cmdq_timeout_cnt, ad->cmdq.timeouts, "commands without an answer in time; the first one ends the device's use") \
-	X(CMDQ, cmdq_late_cnt, ad->cmdq.late, "answers to commands that had been given up") \
-	X(CMDQ, cmdq_bad_cnt, ad->cmdq.bad, "answers that fit no command") \
-	X(CMDQ, cmdq_rescued_cnt, ad->cmdq.rescued, "answers that came without an interrupt") \
-	X(CMDQ, cmdq_events_cnt, ad->cmdq.eq.events, "events of the command queue") \
-	X(EQ, aeq_events_cnt, ad->aeq.events, "asynchronous events") \
-	X(EQ, aeq_bad_events_cnt, ad->aeq.bad_events, "asynchronous events that named nothing that exists") \
-	X(EQ, ceq_events_cnt, erdma_sum_ceqs(ad, false), "completion events") \
-	X(EQ, ceq_bad_events_cnt, erdma_sum_ceqs(ad, true), "completion events that named no CQ that exists")
+	X(CMDQ, cmdq_submitted_cnt, dev->cmdq.submitted, "commands given to the device") \
+	X(CMDQ, cmdq_completed_cnt, dev->cmdq.completed, "commands that the device answered") \
+	X(CMDQ, cmdq_failed_cnt, dev->cmdq.failed, "commands that the device answered with an error") \
+	X(CMDQ, cmdq_timeout_cnt, dev->cmdq.timeouts, "commands without an answer in time; the first one ends the device's use") \
+	X(CMDQ, cmdq_late_cnt, dev->cmdq.late, "answers to commands that had been given up") \
+	X(CMDQ, cmdq_bad_cnt, dev->cmdq.bad, "answers that fit no command") \
+	X(CMDQ, cmdq_rescued_cnt, dev->cmdq.rescued, "answers that came without an interrupt") \
+	X(CMDQ, cmdq_events_cnt, dev->cmdq.eq.events, "events of the command queue") \
+	X(EQ, aeq_events_cnt, dev->aeq.events, "asynchronous events") \
+	X(EQ, aeq_bad_events_cnt, dev->aeq.bad_events, "asynchronous events that named nothing that exists") \
+	X(EQ, ceq_events_cnt, erdma_sum_ceqs(dev, false), "completion events") \
+	X(EQ, ceq_bad_events_cnt, erdma_sum_ceqs(dev, true), "completion events that named no CQ that exists")
 
 /* X(group, name, explanation): counted with erdma_count(). */
 #define ERDMA_OWN_COUNTERS(X) \
@@ -88,15 +88,15 @@ enum erdma_own_counter {
 };
 
 /* Adds one.  Any context; for control paths only. */
-#define erdma_count(ad, name) atomic64_inc(&(ad)->counters[ERDMA_CNT_##name])
+#define erdma_count(dev, name) atomic64_inc(&(dev)->counters[ERDMA_CNT_##name])
 /* One of a pair, by the outcome of a call; its value is that outcome. */
-#define erdma_count_call(ad, name, err) \
+#define erdma_count_call(dev, name, err) \
 	({ \
 		int outcome_ = (err); \
 		if (outcome_) \
-			erdma_count(ad, name##_failed_cnt); \
+			erdma_count(dev, name##_failed_cnt); \
 		else \
-			erdma_count(ad, name##_cnt); \
+			erdma_count(dev, name##_cnt); \
 		outcome_; \
 	})
 
@@ -112,15 +112,5 @@ u32 erdma_counters_total(void);
 /* For ib_core: sysfs hw_counters and `rdma statistic`. */
 struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port);
 int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port, int index);
-
-/*
- * A block that the device writes to memory: GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, GET_EXT_ATTR (adapter.md
- * 4.14).  `out` gets up to `bytes` bytes, header included; what the device did not write is zero.  One at a time per
- * adapter.  May sleep as long as a command takes.  0, -EINTR, -EIO without the magic, or what erdma_cmd_exec() says.
- */
-int erdma_query_block(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode, u32 index, void *out,
-		      size_t bytes);
-int erdma_stats_setup(struct erdma_adapter *ad);	/* after erdma_start(), before registration */
-void erdma_stats_teardown(struct erdma_adapter *ad);	/* after the device was reset */
 
 #endif

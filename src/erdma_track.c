@@ -133,7 +133,7 @@ int erdma_ib_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata)
 		erdma_track_insert(&ad->tracker, ERDMA_TRACK_CTX, &uc->track);
 		spin_unlock(&ad->tracker.lock);
 	}
-	return erdma_count_call(ad, verbs_alloc_ctx, err);
+	return erdma_count_call(&ad->dev, verbs_alloc_ctx, err);
 }
 
 void erdma_ib_dealloc_ucontext(struct ib_ucontext *ibctx)
@@ -142,7 +142,7 @@ void erdma_ib_dealloc_ucontext(struct ib_ucontext *ibctx)
 
 	erdma_untrack(ad, ERDMA_TRACK_CTX, &to_erdma_ucontext(ibctx)->track);
 	erdma_dealloc_ucontext(ibctx);
-	erdma_count(ad, verbs_dealloc_ctx_cnt);
+	erdma_count(&ad->dev, verbs_dealloc_ctx_cnt);
 }
 
 int erdma_ib_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
@@ -153,7 +153,7 @@ int erdma_ib_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 
 	if (!err)
 		erdma_track(ad, ERDMA_TRACK_PD, &pd->track, pd->pdn, udata, &ibpd->res);
-	return erdma_count_call(ad, verbs_alloc_pd, err);
+	return erdma_count_call(&ad->dev, verbs_alloc_pd, err);
 }
 
 int erdma_ib_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
@@ -161,7 +161,7 @@ int erdma_ib_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 	struct erdma_adapter *ad = to_erdma(ibpd->device);
 
 	erdma_untrack(ad, ERDMA_TRACK_PD, &to_erdma_pd(ibpd)->track);
-	erdma_count(ad, verbs_dealloc_pd_cnt);
+	erdma_count(&ad->dev, verbs_dealloc_pd_cnt);
 	return erdma_dealloc_pd(ibpd, udata);
 }
 
@@ -175,7 +175,7 @@ static struct ib_mr *erdma_made_mr(struct ib_pd *ibpd, struct ib_mr *ibmr, u64 s
 	struct erdma_mr *mr;
 
 	if (IS_ERR(ibmr)) {
-		erdma_count(ad, verbs_reg_mr_failed_cnt);
+		erdma_count(&ad->dev, verbs_reg_mr_failed_cnt);
 		return ibmr;
 	}
 	mr = to_erdma_mr(ibmr);
@@ -184,7 +184,7 @@ static struct ib_mr *erdma_made_mr(struct ib_pd *ibpd, struct ib_mr *ibmr, u64 s
 	mr->length = length;
 	mr->access = access;
 	erdma_track(ad, ERDMA_TRACK_MR, &mr->track, mr->index, udata, &ibpd->res);
-	erdma_count(ad, verbs_reg_mr_cnt);
+	erdma_count(&ad->dev, verbs_reg_mr_cnt);
 	return ibmr;
 }
 
@@ -210,7 +210,7 @@ int erdma_ib_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
 	struct erdma_adapter *ad = to_erdma(ibmr->device);
 
 	erdma_untrack(ad, ERDMA_TRACK_MR, &to_erdma_mr(ibmr)->track);
-	erdma_count(ad, verbs_dereg_mr_cnt);
+	erdma_count(&ad->dev, verbs_dereg_mr_cnt);
 	return erdma_dereg_mr(ibmr, udata);
 }
 
@@ -224,7 +224,7 @@ int erdma_ib_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, s
 
 	if (!err)
 		erdma_track(ad, ERDMA_TRACK_CQ, &cq->track, cq->cqn, udata, &ibcq->res);
-	return erdma_count_call(ad, verbs_create_cq, err);
+	return erdma_count_call(&ad->dev, verbs_create_cq, err);
 }
 
 int erdma_ib_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
@@ -232,7 +232,7 @@ int erdma_ib_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 	struct erdma_adapter *ad = to_erdma(ibcq->device);
 
 	erdma_untrack(ad, ERDMA_TRACK_CQ, &to_erdma_cq(ibcq)->track);
-	erdma_count(ad, verbs_destroy_cq_cnt);
+	erdma_count(&ad->dev, verbs_destroy_cq_cnt);
 	return erdma_destroy_cq(ibcq, udata);
 }
 
@@ -244,12 +244,12 @@ int erdma_ib_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct 
 
 	if (!err)
 		erdma_track(ad, ERDMA_TRACK_QP, &qp->track, ibqp->qp_num, udata, &ibqp->res);
-	return erdma_count_call(ad, verbs_create_qp, err);
+	return erdma_count_call(&ad->dev, verbs_create_qp, err);
 }
 
 int erdma_ib_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struct ib_udata *udata)
 {
-	return erdma_count_call(to_erdma(ibqp->device), verbs_modify_qp, erdma_modify_qp(ibqp, attr, mask, udata));
+	return erdma_count_call(&to_erdma(ibqp->device)->dev, verbs_modify_qp, erdma_modify_qp(ibqp, attr, mask, udata));
 }
 
 int erdma_ib_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
@@ -257,7 +257,7 @@ int erdma_ib_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	struct erdma_adapter *ad = to_erdma(ibqp->device);
 
 	erdma_untrack(ad, ERDMA_TRACK_QP, &to_erdma_qp(ibqp)->track);
-	erdma_count(ad, verbs_destroy_qp_cnt);
+	erdma_count(&ad->dev, verbs_destroy_qp_cnt);
 	return erdma_destroy_qp(ibqp, udata);
 }
 
@@ -269,25 +269,25 @@ int erdma_ib_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 	int err;
 
 	/* Counted first: the events of a failing connection may come before the call returns. */
-	erdma_count(ad, cm_connect_cnt);
+	erdma_count(&ad->dev, cm_connect_cnt);
 	err = erdma_cm_connect(id, param);
 	if (err)
-		erdma_count(ad, cm_connect_failed_cnt);
+		erdma_count(&ad->dev, cm_connect_failed_cnt);
 	return err;
 }
 
 int erdma_ib_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 {
-	return erdma_count_call(to_erdma(id->device), cm_accept, erdma_cm_accept(id, param));
+	return erdma_count_call(&to_erdma(id->device)->dev, cm_accept, erdma_cm_accept(id, param));
 }
 
 int erdma_ib_reject(struct iw_cm_id *id, const void *pdata, u8 pdata_len)
 {
-	erdma_count(to_erdma(id->device), cm_reject_cnt);
+	erdma_count(&to_erdma(id->device)->dev, cm_reject_cnt);
 	return erdma_cm_reject(id, pdata, pdata_len);
 }
 
 int erdma_ib_listen(struct iw_cm_id *id, int backlog)
 {
-	return erdma_count_call(to_erdma(id->device), cm_listen, erdma_cm_listen_start(id, backlog));
+	return erdma_count_call(&to_erdma(id->device)->dev, cm_listen, erdma_cm_listen_start(id, backlog));
 }

@@ -25,7 +25,7 @@ struct erdma_db_mapping {
 static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct ib_udata *udata)
 {
 	const struct erdma_adapter *ad = to_erdma(ib);
-	const struct erdma_caps *caps = &ad->caps;
+	const struct erdma_caps *caps = &ad->dev.caps;
 
 	/* There are no private inputs; anything but zeros asks for something that we would not do. */
 	if (udata && udata->inlen && !ib_is_udata_cleared(udata, 0, udata->inlen))
@@ -33,8 +33,8 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 
 	*attr = (struct ib_device_attr) {
 		.vendor_id = ERDMA_PCI_VENDOR,
-		.vendor_part_id = ad->pdev->device,
-		.hw_ver = ad->pdev->revision,
+		.vendor_part_id = ad->dev.pdev->device,
+		.hw_ver = ad->dev.pdev->revision,
 		.fw_ver = caps->firmware,
 		.sys_image_guid = ib->node_guid,
 		.device_cap_flags = IB_DEVICE_MEM_MGT_EXTENSIONS,
@@ -45,9 +45,9 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 		.max_send_sge = ERDMA_MAX_SEND_SGE,
 		.max_recv_sge = ERDMA_MAX_RECV_SGE,
 		.max_sge_rd = ERDMA_MAX_READ_SGE,
-		.max_qp_rd_atom = erdma_max_reads,
-		.max_qp_init_rd_atom = erdma_max_reads,
-		.max_res_rd_atom = caps->max_qps * erdma_max_reads,
+		.max_qp_rd_atom = caps->max_reads,
+		.max_qp_init_rd_atom = caps->max_reads,
+		.max_res_rd_atom = caps->max_qps * caps->max_reads,
 
 		.max_cq = caps->max_cqs - 1,
 		.max_cqe = caps->max_cqe,
@@ -75,7 +75,7 @@ static void erdma_look_at_nic(struct erdma_adapter *ad, struct erdma_nic_view *v
 
 	view->mtu = ad->mtu;
 	view->usable = false;
-	ether_addr_copy(view->mac, ad->mac);
+	ether_addr_copy(view->mac, ad->dev.mac);
 
 	/* The pointer is cleared by the unregister event, after which the network core waits for readers. */
 	rcu_read_lock();
@@ -129,7 +129,7 @@ static int erdma_query_port(struct ib_device *ib, erdma_port_number port, struct
 	struct erdma_nic_view nic;
 
 	erdma_look_at_nic(ad, &nic);
-	if (nic.usable && !erdma_is_broken(ad)) {
+	if (nic.usable && !erdma_is_broken(&ad->dev)) {
 		attr->state = IB_PORT_ACTIVE;
 		attr->phys_state = IB_PORT_PHYS_STATE_LINK_UP;
 	} else {
@@ -169,7 +169,7 @@ static int erdma_query_gid(struct ib_device *ib, erdma_port_number port, int ind
 /* In the form in which the user-space provider prints it (adapter.md 4.15). */
 static void erdma_fw_str(struct ib_device *ib, char *text)
 {
-	u32 version = to_erdma(ib)->caps.firmware;
+	u32 version = to_erdma(ib)->dev.caps.firmware;
 
 	snprintf(text, IB_FW_VERSION_NAME_MAX, "0.%u.%u", version >> 16, version & 0xffff);
 }
@@ -179,7 +179,7 @@ static void erdma_fw_str(struct ib_device *ib, char *text)
 /* How many exclusive pages and divided slots the credit groups of the device make (adapter.md 6.3). */
 static void erdma_plan_doorbells(struct erdma_adapter *ad)
 {
-	u32 groups = ad->caps.direct_wqe_groups;
+	u32 groups = ad->dev.caps.direct_wqe_groups;
 	u32 divided = groups * 4 / 3;
 
 	if (groups < ERDMA_DWQE_MIN_GROUPS) {
@@ -248,7 +248,7 @@ static void erdma_release_send_page(struct erdma_adapter *ad, struct erdma_ucont
  */
 static bool erdma_page_is_mappable(const struct erdma_adapter *ad, u16 page)
 {
-	return page && ((u64)page + 1) * PAGE_SIZE <= ad->bar_len;
+	return page && ((u64)page + 1) * PAGE_SIZE <= ad->dev.bar_len;
 }
 
 static int erdma_alloc_ext_pages(struct erdma_adapter *ad, struct erdma_ucontext *uc)
@@ -257,7 +257,7 @@ static int erdma_alloc_ext_pages(struct erdma_adapter *ad, struct erdma_ucontext
 	u64 pages;
 	int err;
 
-	err = erdma_cmd_exec(ad, ERDMA_SUB_COMMON, ERDMA_CMD_ALLOC_DB, &request, sizeof(request), &pages, NULL);
+	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_ALLOC_DB, &request, sizeof(request), &pages, NULL);
 	if (err)
 		return err;
 
@@ -282,7 +282,7 @@ static void erdma_free_ext_pages(struct erdma_adapter *ad, struct erdma_ucontext
 		.cq_page = cpu_to_le16(uc->ext_cq_page),
 	};
 
-	erdma_cmd_exec(ad, ERDMA_SUB_COMMON, ERDMA_CMD_FREE_DB, &request, sizeof(request), NULL, NULL);
+	erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_FREE_DB, &request, sizeof(request), NULL, NULL);
 }
 
 /* ---- contexts ---- */
@@ -295,7 +295,7 @@ static struct rdma_user_mmap_entry *erdma_offer_page(struct erdma_adapter *ad, s
 
 	if (!mapping)
 		return NULL;
-	mapping->page = ad->bar_phys + offset;
+	mapping->page = ad->dev.bar_phys + offset;
 	if (rdma_user_mmap_entry_insert(&uc->ib, &mapping->entry, PAGE_SIZE)) {
 		kfree(mapping);
 		return NULL;
@@ -325,7 +325,7 @@ int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibctx->device);
 	struct erdma_ucontext *uc = to_erdma_ucontext(ibctx);
-	struct erdma_abi_context_resp resp = { .device_id = ad->pdev->device };
+	struct erdma_abi_context_resp resp = { .device_id = ad->dev.pdev->device };
 	resource_size_t sq_at, rq_at, cq_at;
 	int err;
 
@@ -348,7 +348,7 @@ int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata)
 		return -ENOSPC;
 	}
 
-	if ((ad->caps.flags & ERDMA_CAP_EXTEND_DB) && !erdma_is_broken(ad)) {
+	if ((ad->dev.caps.flags & ERDMA_CAP_EXTEND_DB) && !erdma_is_broken(&ad->dev)) {
 		err = erdma_alloc_ext_pages(ad, uc);
 		if (err)
 			goto unwind;
@@ -441,15 +441,6 @@ int erdma_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 }
 
 /* ---- life cycle of the object tables ---- */
-
-void erdma_forgotten(struct erdma_adapter *ad, const char *command, int err)
-{
-	/* "No such object" is as good as done. */
-	if (!err || err == -ENOENT || erdma_is_broken(ad))
-		return;
-	ibdev_err(&ad->ib, "%s failed with %d\n", command, err);
-	erdma_mark_broken(ad, "the device refuses to give up an object");
-}
 
 void erdma_verbs_init(struct erdma_adapter *ad)
 {

@@ -6,6 +6,7 @@
 #define ERDMA_VERBS_H
 
 #include "erdma.h"
+#include "erdma_dev_cmdq.h"
 
 /*
  * Ring indices of kernel QPs.  One side posts and moves the producer index, the other completes and moves the
@@ -24,12 +25,6 @@ static inline void erdma_index_move(u16 *index, u16 value)
 }
 
 /* ---- erdma_verbs.c ---- */
-
-/*
- * Judges the outcome of the command that was to make the device forget an object.  If a living device refused, it
- * may still write to memory that is about to be freed: it is declared broken.
- */
-void erdma_forgotten(struct erdma_adapter *ad, const char *command, int err);
 
 int erdma_alloc_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata);
 void erdma_dealloc_ucontext(struct ib_ucontext *ibctx);

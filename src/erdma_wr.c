@@ -161,7 +161,7 @@ static int erdma_draft_atomic(struct erdma_draft *d, const struct ib_send_wr *wr
 	const struct ib_sge *result = wr->sg_list;
 	bool swap = wr->opcode == IB_WR_ATOMIC_CMP_AND_SWP;
 
-	if (!(ad->caps.flags & ERDMA_CAP_ATOMIC))
+	if (!(ad->dev.caps.flags & ERDMA_CAP_ATOMIC))
 		return -EOPNOTSUPP;
 	if (wr->num_sge != 1 || result->length != sizeof(u64))
 		return -EINVAL;
@@ -285,13 +285,13 @@ static int erdma_commit(struct erdma_qp *qp, struct erdma_draft *d, const struct
 static void erdma_ring(struct erdma_qp *qp, const struct erdma_dbrec *rec, u32 offset, u64 value)
 {
 	WRITE_ONCE(*rec->cpu, cpu_to_le64(value));
-	writeq(value, qp->ad->bar + offset);
+	writeq(value, qp->ad->dev.bar + offset);
 }
 
 /* A stopped QP takes work in order to flush it; whether the device notices by itself depends on its generation. */
 static bool erdma_is_stopped(const struct erdma_qp *qp)
 {
-	return READ_ONCE(qp->state) > ERDMA_QP_RTS || READ_ONCE(qp->failed) || erdma_is_broken(qp->ad);
+	return READ_ONCE(qp->state) > ERDMA_QP_RTS || READ_ONCE(qp->failed) || erdma_is_broken(&qp->ad->dev);
 }
 
 int erdma_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr, const struct ib_send_wr **bad)

@@ -1,55 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: counters, and blocks of state that the device writes to memory (adapter.md 4.14 to
- * 4.19).
+ * Elastic RDMA Adapter driver: values of the counters of erdma_stats.h.
  */
-#include <linux/dma-mapping.h>
-
 #include "erdma.h"
+#include "erdma_dev_query.h"
 #include "erdma_ioctl.h"
-
-/* ---- blocks that the device writes ---- */
-
-int erdma_stats_setup(struct erdma_adapter *ad)
-{
-	mutex_init(&ad->block_lock);
-	ad->block = dma_alloc_coherent(&ad->pdev->dev, ERDMA_STATS_BYTES, &ad->block_dma, GFP_KERNEL);
-	return ad->block ? 0 : -ENOMEM;
-}
-
-void erdma_stats_teardown(struct erdma_adapter *ad)
-{
-	dma_free_coherent(&ad->pdev->dev, ERDMA_STATS_BYTES, ad->block, ad->block_dma);
-	ad->block = NULL;
-}
-
-int erdma_query_block(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode, u32 index, void *out,
-		      size_t bytes)
-{
-	struct erdma_cmd_dump request = {
-		.index = cpu_to_le32(index),
-		.target_len = cpu_to_le32(ERDMA_STATS_BYTES),
-	};
-	const struct erdma_dump_head *head = out;
-	int err;
-
-	if (bytes > ERDMA_STATS_BYTES || bytes < sizeof(*head))
-		return -EINVAL;
-	/* Not more than one: whoever asks in a loop must not keep the command queue from its work. */
-	err = mutex_lock_interruptible(&ad->block_lock);
-	if (err)
-		return err;
-	memset(ad->block, 0, ERDMA_STATS_BYTES);
-	request.target = cpu_to_le64(ad->block_dma);
-	err = erdma_cmd_exec(ad, sub, opcode, &request, sizeof(request), NULL, NULL);
-	if (!err) {
-		memcpy(out, ad->block, bytes);
-		if (le16_to_cpu(head->magic) != ERDMA_DUMP_MAGIC)
-			err = -EIO;
-	}
-	mutex_unlock(&ad->block_lock);
-	return err;
-}
 
 /* ---- the list ---- */
 
@@ -71,13 +26,13 @@ static const struct erdma_counter_name erdma_counter_names[] = {
 
 #define ERDMA_COUNTERS ARRAY_SIZE(erdma_counter_names)
 
-static u64 erdma_sum_ceqs(const struct erdma_adapter *ad, bool bad)
+static u64 erdma_sum_ceqs(const struct erdma_dev *dev, bool bad)
 {
 	u64 sum = 0;
 	u32 i;
 
-	for (i = 0; i < ad->num_ceqs; i++)
-		sum += READ_ONCE(*(bad ? &ad->ceqs[i].eq.bad_events : &ad->ceqs[i].eq.events));
+	for (i = 0; i < dev->num_ceqs; i++)
+		sum += READ_ONCE(*(bad ? &dev->ceqs[i].eq.bad_events : &dev->ceqs[i].eq.events));
 	return sum;
 }
 
@@ -85,7 +40,7 @@ static u64 erdma_sum_ceqs(const struct erdma_adapter *ad, bool bad)
  * Values in the order of erdma_counter_names.  No lock of a data path or of an interrupt handler: each value is
  * right for itself.  A device that cannot count keeps its part at zero.
  */
-static int erdma_counter_values(struct erdma_adapter *ad, u64 *values)
+static int erdma_counter_values(struct erdma_dev *dev, u64 *values)
 {
 	struct {
 		struct erdma_dump_head head;
@@ -99,7 +54,7 @@ static int erdma_counter_values(struct erdma_adapter *ad, u64 *values)
 	u32 i;
 	int err;
 
-	err = erdma_query_block(ad, ERDMA_SUB_COMMON, ERDMA_CMD_GET_STATS, 0, &block, sizeof(block));
+	err = erdma_query_block(dev, ERDMA_SUB_COMMON, ERDMA_CMD_GET_STATS, 0, &block, sizeof(block));
 	if (err == -EINTR)
 		return err;
 	for (i = 0; i < ERDMA_STATS_COUNT; i++)
@@ -107,7 +62,7 @@ static int erdma_counter_values(struct erdma_adapter *ad, u64 *values)
 	for (i = 0; i < ARRAY_SIZE(kept); i++)
 		*at++ = kept[i];
 	for (i = 0; i < ERDMA_OWN_COUNTER_COUNT; i++)
-		*at++ = atomic64_read(&ad->counters[i]);
+		*at++ = atomic64_read(&dev->counters[i]);
 	return 0;
 }
 
@@ -124,7 +79,7 @@ int erdma_counters_list(struct erdma_adapter *ad, u32 first, struct erdma_info_c
 
 	if (first >= ERDMA_COUNTERS)
 		return 0;
-	err = erdma_counter_values(ad, values);
+	err = erdma_counter_values(&ad->dev, values);
 	if (err)
 		return err;
 	for (; first < ERDMA_COUNTERS && filled < room; first++, filled++) {
@@ -170,7 +125,7 @@ int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_por
 
 	if (!port)
 		return -EINVAL;
-	err = erdma_counter_values(to_erdma(ib), stats->value);
+	err = erdma_counter_values(&to_erdma(ib)->dev, stats->value);
 	if (err)
 		return err;
 	memcpy(&stats->value[ERDMA_COUNTERS], stats->value, ERDMA_STATS_COUNT * sizeof(u64));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: command queue (adapter.md chapter 3).
+ * Elastic RDMA Adapter driver: command queue (adapter.md chapter 3) and the broken state.
  *
  * The SQ has as many entries as there may be commands outstanding, so the entry's position is also the number of
  * the wait slot and the cookie: a completion that names an SQ index names its caller without any look into the
@@ -10,7 +10,8 @@
 #include <linux/dma-mapping.h>
 #include <linux/errno.h>
 
-#include "erdma.h"
+#include "erdma_dev_cmdq.h"
+#include "erdma_dev_eq.h"
 #include "erdma_trace.h"
 
 #define ERDMA_CMD_WQEBBS	(ERDMA_CMD_ENTRY_BYTES / ERDMA_WQEBB_BYTES)
@@ -82,18 +83,18 @@ static u32 erdma_cmdq_drain(struct erdma_cmdq *q)
 }
 
 /* Asks for an event on the next completion, or at once if there is one already (3.6).  Caller holds q->lock. */
-static void erdma_cmdq_arm(struct erdma_adapter *ad)
+static void erdma_cmdq_arm(struct erdma_dev *dev)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &dev->cmdq;
 	u64 value = ERDMA_CQDB_ARM | FIELD_PREP(ERDMA_CQDB_IDX, q->events & 0xff) |
 		    FIELD_PREP(ERDMA_CQDB_CMDSN, q->events & 3) | FIELD_PREP(ERDMA_CQDB_CI, q->cq_ci & 0xffffff);
 
-	erdma_ring_doorbell(&q->cq_rec, ad->bar + ERDMA_R_CMD_CQ_BELL, value);
+	erdma_ring_doorbell(&q->cq_rec, dev->bar + ERDMA_R_CMD_CQ_BELL, value);
 }
 
-void erdma_cmdq_interrupt(struct erdma_adapter *ad)
+void erdma_cmdq_interrupt(struct erdma_dev *dev)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &dev->cmdq;
 	u32 budget = q->eq.depth;
 	bool seen = false;
 
@@ -112,9 +113,9 @@ void erdma_cmdq_interrupt(struct erdma_adapter *ad)
 	erdma_cmdq_drain(q);
 	if (seen) {
 		q->events++;
-		erdma_cmdq_arm(ad);
+		erdma_cmdq_arm(dev);
 	}
-	erdma_eq_rearm(&q->eq);
+	erdma_eq_arm(&q->eq);
 	spin_unlock(&q->lock);
 }
 
@@ -122,9 +123,9 @@ void erdma_cmdq_interrupt(struct erdma_adapter *ad)
  * A look into the ring by a caller whose interrupt does not come.  Completions found here mean that an event was
  * lost, so both doorbells are rung again; otherwise every later command would wait as long.
  */
-static void erdma_cmdq_look(struct erdma_adapter *ad)
+static void erdma_cmdq_look(struct erdma_dev *dev)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &dev->cmdq;
 	unsigned long flags;
 	u32 found;
 
@@ -133,15 +134,69 @@ static void erdma_cmdq_look(struct erdma_adapter *ad)
 	if (found && q->event_mode) {
 		q->rescued += found;
 		q->events++;
-		erdma_cmdq_arm(ad);
-		erdma_eq_rearm(&q->eq);
+		erdma_cmdq_arm(dev);
+		erdma_eq_arm(&q->eq);
 	} else {
 		found = 0;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 
 	if (found)
-		dev_warn_ratelimited(&ad->pdev->dev, "%u command completions came without an interrupt\n", found);
+		dev_warn_ratelimited(&dev->pdev->dev, "%u command completions came without an interrupt\n", found);
+}
+
+/* ---- failure of the device ---- */
+
+void erdma_cmdq_wake_all(struct erdma_dev *dev)
+{
+	struct erdma_cmdq *q = &dev->cmdq;
+	unsigned long flags;
+	unsigned int i;
+
+	spin_lock_irqsave(&q->lock, flags);
+	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
+		if (q->slots[i].state == ERDMA_SLOT_WAITING)
+			complete(&q->slots[i].done);
+	spin_unlock_irqrestore(&q->lock, flags);
+	wake_up_all(&q->room);
+}
+
+void erdma_mark_broken(struct erdma_dev *dev, const char *why)
+{
+	if (test_and_set_bit(ERDMA_DEV_BROKEN, &dev->flags))
+		return;
+	trace_erdma_device_broken(dev->number, why);
+	dev_err(&dev->pdev->dev, "device is out of use: %s; reload the driver or reset the device\n", why);
+	/*
+	 * From here on destroy commands cannot make the device let go of memory that their callers are going to
+	 * free; only the reset can.
+	 */
+	erdma_dev_reset(dev);
+	erdma_cmdq_wake_all(dev);
+	queue_work(erdma_unbound_wq, &dev->died_work);
+}
+
+static void erdma_died_work(struct work_struct *work)
+{
+	struct erdma_dev *dev = container_of(work, struct erdma_dev, died_work);
+
+	dev->ops->died(dev);
+}
+
+bool erdma_check_alive(struct erdma_dev *dev)
+{
+	u32 status;
+
+	if (erdma_is_broken(dev))
+		return false;
+	status = erdma_reg_read(dev, ERDMA_R_STATUS);
+	if (status == ERDMA_ALL_ONES)
+		erdma_mark_broken(dev, "its registers read all ones");
+	else if (!(status & ERDMA_STATUS_INIT_DONE))
+		erdma_mark_broken(dev, "it was reset");
+	else
+		return true;
+	return false;
 }
 
 /* ---- submission ---- */
@@ -150,10 +205,10 @@ static void erdma_cmdq_look(struct erdma_adapter *ad)
  * Puts a command into the ring and rings the doorbell.  NULL when the next entry is still in use or the device is
  * broken.  Any context.
  */
-static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode,
+static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
 					      const void *request, size_t len)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &dev->cmdq;
 	struct erdma_cmd_slot *slot = NULL;
 	unsigned long flags;
 	unsigned int number;
@@ -162,7 +217,7 @@ static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_adapter *ad, unsigned
 
 	spin_lock_irqsave(&q->lock, flags);
 	number = q->sq_pi / ERDMA_CMD_WQEBBS % ERDMA_CMDQ_OUTSTANDING;
-	if (erdma_is_broken(ad) || q->slots[number].state != ERDMA_SLOT_FREE)
+	if (erdma_is_broken(dev) || q->slots[number].state != ERDMA_SLOT_FREE)
 		goto unlock;
 
 	slot = &q->slots[number];
@@ -183,22 +238,22 @@ static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_adapter *ad, unsigned
 	WRITE_ONCE(*(__le64 *)entry, cpu_to_le64(header));
 
 	q->submitted++;
-	trace_erdma_cmd_submit(ad->number, number, sub, opcode);
-	erdma_ring_doorbell(&q->sq_rec, ad->bar + ERDMA_R_CMD_SQ_BELL, FIELD_PREP(ERDMA_DB_CMD_PI, q->sq_pi));
+	trace_erdma_cmd_submit(dev->number, number, sub, opcode);
+	erdma_ring_doorbell(&q->sq_rec, dev->bar + ERDMA_R_CMD_SQ_BELL, FIELD_PREP(ERDMA_DB_CMD_PI, q->sq_pi));
 unlock:
 	spin_unlock_irqrestore(&q->lock, flags);
 	return slot;
 }
 
 /* Sleeps, looking into the ring, until the command is done or its time is up. */
-static void erdma_cmd_poll(struct erdma_adapter *ad, struct erdma_cmd_slot *slot)
+static void erdma_cmd_poll(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
 	unsigned long us = ERDMA_CMD_POLL_FIRST_US;
 	bool last = false;
 
 	for (;;) {
-		erdma_cmdq_look(ad);
+		erdma_cmdq_look(dev);
 		if (completion_done(&slot->done) || last)
 			return;
 		/* One more look after the deadline: this task may have slept through it. */
@@ -209,23 +264,23 @@ static void erdma_cmd_poll(struct erdma_adapter *ad, struct erdma_cmd_slot *slot
 }
 
 /* Sleeps until an interrupt brings the completion or the time is up. */
-static void erdma_cmd_wait(struct erdma_adapter *ad, struct erdma_cmd_slot *slot)
+static void erdma_cmd_wait(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
 
 	while (!wait_for_completion_timeout(&slot->done, msecs_to_jiffies(ERDMA_CMD_LOOK_MS))) {
-		erdma_cmdq_look(ad);
+		erdma_cmdq_look(dev);
 		if (completion_done(&slot->done) || time_after_eq(jiffies, deadline))
 			return;
-		if (!erdma_check_alive(ad))
+		if (!erdma_check_alive(dev))
 			return;
 	}
 }
 
-int erdma_cmd_exec(struct erdma_adapter *ad, unsigned int sub, unsigned int opcode, void *request, size_t len,
+int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, void *request, size_t len,
 		   u64 *resp0, u64 *resp1)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &dev->cmdq;
 	struct erdma_cmd_slot *slot = NULL;
 	unsigned long flags;
 	bool timed_out = false;
@@ -237,14 +292,14 @@ int erdma_cmd_exec(struct erdma_adapter *ad, unsigned int sub, unsigned int opco
 		return -EINVAL;
 
 	/* Bounded: whoever owns the entry gives it back within the time-out or declares the device broken. */
-	wait_event(q->room, (slot = erdma_cmdq_post(ad, sub, opcode, request, len)) || erdma_is_broken(ad));
+	wait_event(q->room, (slot = erdma_cmdq_post(dev, sub, opcode, request, len)) || erdma_is_broken(dev));
 	if (!slot)
 		return -EIO;
 
 	if (READ_ONCE(q->event_mode))
-		erdma_cmd_wait(ad, slot);
+		erdma_cmd_wait(dev, slot);
 	else
-		erdma_cmd_poll(ad, slot);
+		erdma_cmd_poll(dev, slot);
 
 	spin_lock_irqsave(&q->lock, flags);
 	if (slot->state == ERDMA_SLOT_DONE) {
@@ -259,55 +314,54 @@ int erdma_cmd_exec(struct erdma_adapter *ad, unsigned int sub, unsigned int opco
 		slot->state = ERDMA_SLOT_FREE;
 	} else {
 		slot->state = ERDMA_SLOT_ABANDONED;
-		timed_out = !erdma_is_broken(ad);
+		timed_out = !erdma_is_broken(dev);
 		err = timed_out ? -ETIMEDOUT : -EIO;
 		if (timed_out)
 			q->timeouts++;
 	}
 	spin_unlock_irqrestore(&q->lock, flags);
 	wake_up_all(&q->room);
-	trace_erdma_cmd_done(ad->number, slot - q->slots, sub, opcode, err);
-	erdma_dbg(ad, ERDMA_DBG_CMD, "command %u/%u: %d\n", sub, opcode, err);
+	trace_erdma_cmd_done(dev->number, slot - q->slots, sub, opcode, err);
+	erdma_dbg(dev->ib, ERDMA_DBG_CMD, "command %u/%u: %d\n", sub, opcode, err);
 
 	if (timed_out) {
-		dev_err(&ad->pdev->dev, "no answer to command %u/%u within %u ms\n", sub, opcode,
+		dev_err(&dev->pdev->dev, "no answer to command %u/%u within %u ms\n", sub, opcode,
 			ERDMA_CMD_TIMEOUT_MS);
-		erdma_mark_broken(ad, "a command timed out");
+		erdma_mark_broken(dev, "a command timed out");
 	}
 	return err;
 }
 
-void erdma_cmdq_wake_all(struct erdma_adapter *ad)
+void erdma_cmd_destroy(struct erdma_dev *dev, unsigned int opcode, const char *name, u32 value)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
-	unsigned long flags;
-	unsigned int i;
+	struct erdma_cmd_word request = { .value = cpu_to_le32(value) };
+	int err = erdma_cmd_exec(dev, ERDMA_SUB_RDMA, opcode, &request, sizeof(request), NULL, NULL);
 
-	spin_lock_irqsave(&q->lock, flags);
-	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
-		if (q->slots[i].state == ERDMA_SLOT_WAITING)
-			complete(&q->slots[i].done);
-	spin_unlock_irqrestore(&q->lock, flags);
-	wake_up_all(&q->room);
+	/* "No such object" is as good as done. */
+	if (!err || err == -ENOENT || erdma_is_broken(dev))
+		return;
+	ibdev_err(dev->ib, "%s failed with %d\n", name, err);
+	erdma_mark_broken(dev, "the device refuses to give up an object");
 }
 
 /* ---- set-up ---- */
 
-void erdma_cmdq_init(struct erdma_adapter *ad)
+void erdma_cmdq_init(struct erdma_dev *dev)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &dev->cmdq;
 	unsigned int i;
 
 	spin_lock_init(&q->lock);
 	init_waitqueue_head(&q->room);
+	INIT_WORK(&dev->died_work, erdma_died_work);
 	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
 		init_completion(&q->slots[i].done);
 }
 
-int erdma_cmdq_setup(struct erdma_adapter *ad)
+int erdma_cmdq_setup(struct erdma_dev *dev)
 {
-	struct device *dev = &ad->pdev->dev;
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct device *parent = &dev->pdev->dev;
+	struct erdma_cmdq *q = &dev->cmdq;
 	int err = -ENOMEM;
 
 	q->sq_depth = ERDMA_CMD_SQ_DEPTH;
@@ -316,66 +370,66 @@ int erdma_cmdq_setup(struct erdma_adapter *ad)
 	q->events = 0;
 	q->event_mode = false;
 
-	q->sq = dma_alloc_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, &q->sq_dma, GFP_KERNEL);
+	q->sq = dma_alloc_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, &q->sq_dma, GFP_KERNEL);
 	if (!q->sq)
 		return -ENOMEM;
-	q->cq = dma_alloc_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, &q->cq_dma, GFP_KERNEL);
+	q->cq = dma_alloc_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, &q->cq_dma, GFP_KERNEL);
 	if (!q->cq)
 		goto free_sq;
-	err = erdma_dbrec_alloc(ad, &q->sq_rec);
+	err = erdma_dbrec_alloc(dev, &q->sq_rec);
 	if (err)
 		goto free_cq;
-	err = erdma_dbrec_alloc(ad, &q->cq_rec);
+	err = erdma_dbrec_alloc(dev, &q->cq_rec);
 	if (err)
 		goto free_sq_rec;
-	err = erdma_eq_alloc(ad, &q->eq, ERDMA_CMD_EQ_DEPTH, 0, ERDMA_R_EQ_BELL(0));
+	err = erdma_eq_alloc(dev, &q->eq, ERDMA_CMD_EQ_DEPTH, 0, ERDMA_R_EQ_BELL(0));
 	if (err)
 		goto free_cq_rec;
 
 	/* "Minus one": hardware that checks the sequence takes the first arm, with 0, as the next (14.2). */
 	*q->cq_rec.cpu = cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
 
-	erdma_reg_write_addr(ad, ERDMA_R_CMD_SQ_LO, ERDMA_R_CMD_SQ_HI, q->sq_dma);
-	erdma_reg_write(ad, ERDMA_R_CMD_DEPTH, q->sq_depth);
-	erdma_reg_write64(ad, ERDMA_R_CMD_SQ_REC, q->sq_rec.dma);
-	erdma_reg_write_addr(ad, ERDMA_R_CMD_CQ_LO, ERDMA_R_CMD_CQ_HI, q->cq_dma);
-	erdma_reg_write64(ad, ERDMA_R_CMD_CQ_REC, q->cq_rec.dma);
-	erdma_reg_write_addr(ad, ERDMA_R_CMD_EQ_LO, ERDMA_R_CMD_EQ_HI, q->eq.ring_dma);
-	erdma_reg_write(ad, ERDMA_R_CMD_EQ_DEPTH, q->eq.depth);
-	erdma_reg_write64(ad, ERDMA_R_CMD_EQ_REC, q->eq.rec.dma);
+	erdma_reg_write_addr(dev, ERDMA_R_CMD_SQ_LO, ERDMA_R_CMD_SQ_HI, q->sq_dma);
+	erdma_reg_write(dev, ERDMA_R_CMD_DEPTH, q->sq_depth);
+	erdma_reg_write64(dev, ERDMA_R_CMD_SQ_REC, q->sq_rec.dma);
+	erdma_reg_write_addr(dev, ERDMA_R_CMD_CQ_LO, ERDMA_R_CMD_CQ_HI, q->cq_dma);
+	erdma_reg_write64(dev, ERDMA_R_CMD_CQ_REC, q->cq_rec.dma);
+	erdma_reg_write_addr(dev, ERDMA_R_CMD_EQ_LO, ERDMA_R_CMD_EQ_HI, q->eq.ring_dma);
+	erdma_reg_write(dev, ERDMA_R_CMD_EQ_DEPTH, q->eq.depth);
+	erdma_reg_write64(dev, ERDMA_R_CMD_EQ_REC, q->eq.rec.dma);
 	return 0;
 
 free_cq_rec:
-	erdma_dbrec_free(ad, &q->cq_rec);
+	erdma_dbrec_free(dev, &q->cq_rec);
 free_sq_rec:
-	erdma_dbrec_free(ad, &q->sq_rec);
+	erdma_dbrec_free(dev, &q->sq_rec);
 free_cq:
-	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, q->cq, q->cq_dma);
+	dma_free_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, q->cq, q->cq_dma);
 free_sq:
-	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, q->sq, q->sq_dma);
+	dma_free_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, q->sq, q->sq_dma);
 	return err;
 }
 
-void erdma_cmdq_enter_event_mode(struct erdma_adapter *ad)
+void erdma_cmdq_enter_event_mode(struct erdma_dev *dev)
 {
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct erdma_cmdq *q = &dev->cmdq;
 
 	spin_lock_irq(&q->lock);
 	q->event_mode = true;
-	erdma_cmdq_arm(ad);
+	erdma_cmdq_arm(dev);
 	/* An interrupt that came too early left the EQ unarmed; for an armed one this changes nothing. */
-	erdma_eq_rearm(&q->eq);
+	erdma_eq_arm(&q->eq);
 	spin_unlock_irq(&q->lock);
 }
 
-void erdma_cmdq_teardown(struct erdma_adapter *ad)
+void erdma_cmdq_teardown(struct erdma_dev *dev)
 {
-	struct device *dev = &ad->pdev->dev;
-	struct erdma_cmdq *q = &ad->cmdq;
+	struct device *parent = &dev->pdev->dev;
+	struct erdma_cmdq *q = &dev->cmdq;
 
-	erdma_eq_free(ad, &q->eq);
-	erdma_dbrec_free(ad, &q->cq_rec);
-	erdma_dbrec_free(ad, &q->sq_rec);
-	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, q->cq, q->cq_dma);
-	dma_free_coherent(dev, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, q->sq, q->sq_dma);
+	erdma_eq_free(dev, &q->eq);
+	erdma_dbrec_free(dev, &q->cq_rec);
+	erdma_dbrec_free(dev, &q->sq_rec);
+	dma_free_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, q->cq, q->cq_dma);
+	dma_free_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, q->sq, q->sq_dma);
 }

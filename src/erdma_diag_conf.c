@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: debug messages, tracepoints, debugfs and settings.
+ * Elastic RDMA Adapter driver: settings, and debugfs.
  */
 #include <linux/debugfs.h>
-#include <linux/module.h>
 #include <linux/seq_file.h>
 
+#include "erdma_dev_cmdq.h"
+#include "erdma_dev_query.h"
 #include "erdma_report.h"
-
-#define CREATE_TRACE_POINTS
-#include "erdma_trace.h"
-
-uint erdma_dprint_mask;
-module_param_named(dprint_mask, erdma_dprint_mask, uint, 0644);
-MODULE_PARM_DESC(dprint_mask, "debug messages: 1 commands, 2 connections, 4 events, 8 QP states (default 0: none)");
 
 /* ---- settings ---- */
 
@@ -22,7 +16,7 @@ static int erdma_get_delayed_ack(struct erdma_adapter *ad, u64 *value)
 	struct erdma_ext_attrs attrs;
 	int err;
 
-	err = erdma_query_block(ad, ERDMA_SUB_COMMON, ERDMA_CMD_GET_EXT_ATTR, 0, &attrs, sizeof(attrs));
+	err = erdma_query_block(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_GET_EXT_ATTR, 0, &attrs, sizeof(attrs));
 	if (!err)
 		*value = attrs.delayed_ack;
 	return err;
@@ -35,12 +29,12 @@ static int erdma_set_delayed_ack(struct erdma_adapter *ad, u64 value)
 		.delayed_ack = value,
 	};
 
-	return erdma_cmd_exec(ad, ERDMA_SUB_COMMON, ERDMA_CMD_SET_EXT_ATTR, &request, sizeof(request), NULL, NULL);
+	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_SET_EXT_ATTR, &request, sizeof(request), NULL, NULL);
 }
 
 static int erdma_get_retransmits(struct erdma_adapter *ad, u64 *value)
 {
-	*value = READ_ONCE(ad->retransmits);
+	*value = READ_ONCE(ad->dev.retransmits);
 	return 0;
 }
 
@@ -49,21 +43,21 @@ static int erdma_set_retransmits(struct erdma_adapter *ad, u64 value)
 	struct erdma_cmd_word request = { .value = cpu_to_le32(value) };
 	int err;
 
-	err = erdma_cmd_exec(ad, ERDMA_SUB_COMMON, ERDMA_CMD_SET_RETRANS_NUM, &request, sizeof(request), NULL, NULL);
+	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_SET_RETRANS_NUM, &request, sizeof(request), NULL, NULL);
 	if (!err)
-		WRITE_ONCE(ad->retransmits, value);
+		WRITE_ONCE(ad->dev.retransmits, value);
 	return err;
 }
 
 static int erdma_get_cc(struct erdma_adapter *ad, u64 *value)
 {
-	*value = READ_ONCE(ad->default_cc);
+	*value = READ_ONCE(ad->dev.default_cc);
 	return 0;
 }
 
 static int erdma_set_cc(struct erdma_adapter *ad, u64 value)
 {
-	WRITE_ONCE(ad->default_cc, value);
+	WRITE_ONCE(ad->dev.default_cc, value);
 	return 0;
 }
 
@@ -145,11 +139,11 @@ static int erdma_debugfs_caps_show(struct seq_file *file, void *unused)
 {
 	const struct erdma_adapter *ad = file->private;
 
-	seq_printf(file, "capabilities 0x%02x\n", ad->caps.flags);
-	seq_printf(file, "firmware 0x%08x\n", ad->caps.firmware);
-	seq_printf(file, "direct_groups %u\n", ad->caps.direct_wqe_groups);
-	seq_printf(file, "vectors %u\n", ad->vectors);
-	seq_printf(file, "broken %d\n", erdma_is_broken(ad));
+	seq_printf(file, "capabilities 0x%02x\n", ad->dev.caps.flags);
+	seq_printf(file, "firmware 0x%08x\n", ad->dev.caps.firmware);
+	seq_printf(file, "direct_groups %u\n", ad->dev.caps.direct_wqe_groups);
+	seq_printf(file, "vectors %u\n", ad->dev.vectors);
+	seq_printf(file, "broken %d\n", erdma_is_broken(&ad->dev));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(erdma_debugfs_caps);
@@ -167,7 +161,7 @@ DEFINE_DEBUGFS_ATTRIBUTE(erdma_debugfs_ack, erdma_debugfs_ack_get, erdma_debugfs
 
 void erdma_debugfs_add(struct erdma_adapter *ad)
 {
-	ad->debugfs = debugfs_create_dir(pci_name(ad->pdev), erdma_debugfs_root);
+	ad->debugfs = debugfs_create_dir(pci_name(ad->dev.pdev), erdma_debugfs_root);
 	debugfs_create_file("capabilities", 0400, ad->debugfs, ad, &erdma_debugfs_caps_fops);
 	debugfs_create_file("delayed_ack", 0600, ad->debugfs, ad, &erdma_debugfs_ack);
 }
