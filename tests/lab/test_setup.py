@@ -8,7 +8,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
-from erdmalab import clock, packages, vm  # noqa: E402  (found through the line above)
+from erdmalab import cli, clock, packages, vm  # noqa: E402  (found through the line above)
 from erdmalab.common import LabError  # noqa: E402
 
 PLAIN = "processor\t: 0\nflags\t\t: fpu vme hypervisor lm\nbugs\t\t: spectre_v1\n"
@@ -64,31 +64,56 @@ class Clock(unittest.TestCase):
 class Installing(unittest.TestCase):
     """Missing packages, as a user without rights."""
 
-    def install(self, programs):
+    def install(self, programs, offered=("one", "two", "three")):
         found = mock.patch("shutil.which", side_effect=lambda name: f"/usr/bin/{name}" if name in programs else None)
         with mock.patch("os.geteuid", return_value=1000), found, mock.patch.object(packages, "call") as call, \
-                mock.patch.object(packages, "known_to_apt", return_value=True), mock.patch.object(packages, "say"):
+                mock.patch.object(packages, "offered", return_value=set(offered)), mock.patch.object(packages, "say"):
             call.return_value = 0
-            packages.install(["one", "two"])
+            packages.install([("one",), ("other-two", "two", "three")])
             return [entry.args[0] for entry in call.call_args_list]
 
     def test_without_sudo(self):
         with self.assertRaises(LabError) as caught:
             self.install({"apt-get"})
         self.assertIn("neither root nor sudo", str(caught.exception))
-        self.assertIn("apt-get install one two", str(caught.exception), "it says what to run")
+        self.assertIn("--no-install-recommends one two", str(caught.exception), "it says what to run")
 
     def test_with_sudo(self):
         commands = self.install({"apt-get", "sudo"})
         self.assertTrue(commands)
         for command in commands:
             self.assertEqual(command[0], "sudo")
-            self.assertEqual(command[-2:], ["one", "two"])
+            self.assertEqual(command[-2:], ["one", "two"], "the first alternative that there is")
 
     def test_not_debian(self):
         with self.assertRaises(LabError) as caught:
             self.install({"sudo"})
-        self.assertIn("one two", str(caught.exception))
+        self.assertIn("\n  one\n  other-two or two or three", str(caught.exception))
+        self.assertIn("--no-install", str(caught.exception))
+
+    def test_unknown_release(self):
+        with self.assertRaises(LabError) as caught:
+            self.install({"apt-get", "sudo"}, offered=["one"])
+        self.assertIn("\n  other-two or two or three", str(caught.exception))
+        self.assertNotIn("\n  one", str(caught.exception), "what the release has is not in the list of what it lacks")
+        self.assertIn(packages.distribution(), str(caught.exception))
+        self.assertIn("--no-install", str(caught.exception))
+
+
+class NoInstall(unittest.TestCase):
+    def test_goes_on(self):
+        with mock.patch.object(packages, "missing", return_value=[("one",), ("two", "three")]), \
+                mock.patch.object(packages, "say") as say, mock.patch.object(packages, "install") as install, \
+                mock.patch.dict(os.environ, {packages.NO_INSTALL: "1"}):
+            self.assertEqual(packages.ensure("run"), 0)
+        install.assert_not_called()
+        self.assertIn("two or three", say.call_args.args[0])
+
+    def test_every_command_takes_it(self):
+        commands = cli.parser()._subparsers._group_actions[0].choices  # pylint: disable=protected-access
+        self.assertIn("demo", commands)
+        for name, parser in commands.items():
+            self.assertIn("--no-install", parser.format_help(), name)
 
 
 if __name__ == "__main__":

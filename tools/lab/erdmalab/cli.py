@@ -14,7 +14,7 @@ import termios
 import time
 import tty
 
-from . import bench, demo, kernel as kernels, matrix, network, qemu_tree, roots, runs, testing, vm as machines
+from . import bench, demo, kernel as kernels, matrix, network, packages, qemu_tree, roots, runs, testing, vm as machines
 from .channel import Channel
 from .common import BUILD, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
@@ -36,6 +36,7 @@ def parser():
 
     def add(name, text, **keywords):
         sub = commands.add_parser(name, help=text, description=text, **keywords)
+        sub.add_argument("--no-install", action="store_true", help="go on with the packages that are there")
         return sub
 
     def boot_options(sub):
@@ -57,7 +58,9 @@ def parser():
         sub.add_argument("--no-driver", action="store_true", help="leave loading the driver to you")
         sub.add_argument("--no-build", action="store_true", help="take what is built already")
 
-    add("setup", "install what is missing of the distribution's packages")
+    sub = add("setup", "install what is missing of the distribution's packages")
+    sub.add_argument("uses", nargs="*", metavar="USE",
+                     help=f"only for these: {', '.join(packages.uses())} (default: all but what each asks for itself)")
     sub = add("build", "configure and build everything")
     sub.add_argument("--kernel", metavar="KERNEL", help="also build the driver for this kernel")
     sub = add("demo", "from nothing to RDMA traffic in a VM, with a table of results")
@@ -94,15 +97,18 @@ def parser():
     return top
 
 
-def command_setup(_options):
-    count = runs.setup()
+def command_setup(options):
+    unknown = [use for use in options.uses if use not in packages.uses()]
+    if unknown:
+        raise LabError(f"nothing is set up for '{unknown[0]}'; there are {', '.join(packages.uses())}")
+    count = runs.setup(*options.uses)
     qemu_tree.ensure()
     say(f"set up: {count or 'no'} package{'s' if count != 1 else ''} newly installed")
     return 0
 
 
 def command_build(options):
-    runs.setup()
+    runs.setup("build")
     path = runs.build(kernels.find(options.kernel), everything=True)
     say(f"built: {os.path.relpath(path)}, {os.path.relpath(machines.MODEL)}")
     return 0
@@ -116,17 +122,16 @@ def command_test(options):
     for kind in options.kind:
         if kind not in testing.KINDS:
             raise LabError(f"there are no '{kind}' tests; kinds are {', '.join(testing.KINDS)}")
-    runs.setup()
+    runs.setup(*testing.chosen(options.kind, options.long))
     return testing.test(options.kind, options.pattern, options.kernel, options.long)
 
 
 def command_bench(options):
-    runs.setup()
+    runs.setup("bench")
     return bench.bench(options.kernel, options.rounds, options.json, options.cpus)
 
 
 def command_kernel(_options):
-    runs.setup()
     kernel = kernels.debug_kernel(build=True)
     say(f"{kernel.version} is ready; use it with --kernel debug")
     return 0
@@ -152,7 +157,7 @@ def command_clean(options):
 
 def booted(options, name):
     """VMs as the options describe them, with the driver loaded unless they say otherwise."""
-    runs.setup()
+    runs.setup("run", *(["switch"] if options.vms > 2 else []))
     kernel = kernels.find(options.kernel)
     model = not options.no_model
     if model and not options.no_build:
@@ -325,6 +330,8 @@ def interact(channel, environment=None):
 
 def main(arguments=None):
     options = parser().parse_args(arguments)
+    if options.no_install:
+        os.environ[packages.NO_INSTALL] = "1"
     stop_on_signals()
     try:
         return globals()[f"command_{options.command}"](options)

@@ -40,7 +40,7 @@ def demo(kernel_name=None, model=True):
 
 
 def prepare():
-    runs.setup()
+    runs.setup("demo")
     qemu_tree.ensure()
 
 

@@ -205,9 +205,20 @@ def extra_modules(kernel, drivers):
 
 # ---- the debug kernel ---------------------------------------------------------------------
 
-def source_archive():
-    found = sorted(glob.glob("/usr/src/linux-source-6.1.tar.*"))
+def source_package():
+    """The package that the distribution's metapackage linux-source stands for, such as linux-source-6.1, or None."""
+    result = subprocess.run(["dpkg-query", "-W", "-f", "${Depends}", "linux-source"], text=True, timeout=60, check=False,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    found = re.search(r"linux-source-[\w.+-]+", result.stdout)
     return found[0] if found else None
+
+
+def source_archive(package):
+    """The kernel source that a package put below /usr/src."""
+    found = sorted(glob.glob(f"/usr/src/{package}.tar.*"))
+    if not found:
+        raise LabError(f"/usr/src/{package or 'linux-source-VERSION'}.tar.xz is missing; install the package linux-source")
+    return found[0]
 
 
 @functools.lru_cache(maxsize=None)
@@ -216,7 +227,7 @@ def debug_key():
     digest = hashlib.sha256()
     with open(DEBUG_CONFIG, "rb") as text:
         digest.update(text.read())
-    digest.update(packages.version_of("linux-source-6.1").encode())
+    digest.update(packages.version_of(source_package() or "").encode())
     return digest.hexdigest()[:16]
 
 
@@ -255,12 +266,10 @@ def build_debug():
         os.unlink(stamp)
     open(log, "wb").close()
     source = os.path.join(DEBUG_DIR, "source.version")
-    wanted = packages.version_of("linux-source-6.1")
+    wanted = packages.version_of(source_package() or "")
     have = open(source, encoding="utf-8").read() if os.path.exists(source) else ""
     if have != wanted or not os.path.isdir(tree):
-        archive = source_archive()
-        if archive is None:
-            raise LabError("/usr/src/linux-source-6.1.tar.xz is missing; run ./lab setup")
+        archive = source_archive(source_package())
         say("unpacking the kernel source")
         shutil.rmtree(tree, ignore_errors=True)
         os.makedirs(tree)

@@ -35,9 +35,9 @@ def new_run(name):
     return path
 
 
-def setup():
-    """Install missing packages; quick when there are none."""
-    return packages.ensure()
+def setup(*uses):
+    """Install packages that are missing for these uses (packages.wanted()); quick when there are none."""
+    return packages.ensure(*uses)
 
 
 def configured(directory, settings):
@@ -70,9 +70,8 @@ def build(kernel, everything=False, more=()):
     """Build for a kernel what a guest needs, and more targets, or everything; returns the path of erdma.ko.
 
     The default kernel's module comes from the main build directory.  Another
-    kernel's module is built in a directory of its own beside it.
+    kernel's module is built in a directory of its own beside it.  The caller has installed the packages.
     """
-    setup()
     default = kernels.find()
     log = os.path.join(BUILD, "build.log")
     if not kernel.headers and not kernel.supported:

@@ -12,11 +12,11 @@ import xml.etree.ElementTree as ElementTree
 from . import kernel as kernels, runs
 from .common import BUILD, kill_group, say
 
-KINDS = ("unit", "vm", "package", "fuzz", "analysis")
+KINDS = ("unit", "vm", "package", "hosts", "fuzz", "analysis")
 # ctest labels that have a kind of their own; everything else belongs to unit.
-SEPARATE = ("vm", "package", "fuzz", "analysis")
+SEPARATE = ("vm", "package", "hosts", "fuzz", "analysis")
 # Kinds that are one pytest run to ctest, whose cases are counted.
-PYTEST = ("vm", "package")
+PYTEST = ("vm", "package", "hosts")
 # Two quiet processors need less than 30 minutes; machines that are shared can be several times slower.
 TIME_LIMIT = 70 * 60
 # Each has a guest, a pair and what a test boots for itself: some 4 GiB.
@@ -113,9 +113,14 @@ def workers():
     return min(os.cpu_count() or 1, MOST_WORKERS)
 
 
+def chosen(kinds=(), long=False):
+    """The kinds that run when these are named, or none."""
+    return list(kinds) or ["unit", "vm", *(["package"] if long else [])]
+
+
 def test(kinds=(), pattern=None, kernel_name=None, long=False):
     """Build and run the tests; returns the exit code."""
-    kinds = list(kinds) or ["unit", "vm", *(["package"] if long else [])]
+    kinds = chosen(kinds, long)
     kernel = kernels.find(kernel_name)
     say("building")
     runs.build(kernel, everything="unit" in kinds, more=["erdma-vm-programs"] if "vm" in kinds else [])
