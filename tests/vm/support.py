@@ -36,10 +36,6 @@ def run_cases(vm, name, *arguments, timeout=300, env=None):
     return passed
 
 
-def counters(vm, device="eri0"):
-    return vm.qom_get("counters", device)
-
-
 def kernel_objects(vm):
     """Number of RDMA objects in the guest's kernel, by kind, over all devices."""
     total = collections.Counter()
@@ -51,7 +47,7 @@ def kernel_objects(vm):
 
 def in_use(vm, device="eri0"):
     """Everything that programs leave behind when something leaks."""
-    values = counters(vm, device) if vm.model else {}
+    values = vm.counters(device) if vm.model else {}
     return {**{f"model {name}": value for name, value in values.items() if name in NOW}, **kernel_objects(vm)}
 
 

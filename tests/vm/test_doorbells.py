@@ -3,15 +3,15 @@
 
 import pytest
 
-from support import bdf, counters, expect_in_use, in_use, program, run_cases
+from support import bdf, expect_in_use, in_use, program, run_cases
 from erdmalab import workloads
 
 
 @pytest.mark.limit(400)
 def test_direct_wqes(vm):
-    before, objects = counters(vm), in_use(vm)
+    before, objects = vm.counters(), in_use(vm)
     run_cases(vm, "direct_wqe")
-    after = counters(vm)
+    after = vm.counters()
     # Three kinds of page with 160 requests each, 400 in order of which two thirds are direct, 18 processes with 300.
     assert after["direct_wqes"] - before["direct_wqes"] > 2 * 160 + 250 + 3000
     # The slot that disagrees, and the WQE that is never finished.
@@ -23,12 +23,12 @@ def test_pages_are_revoked(vm):
     """A program keeps its doorbell page over the removal of the device: what it stores goes nowhere."""
     job = vm.popen([program("direct_wqe"), "hold", vm.address], stdin=True)
     job.wait_output("holding", 20 * vm.slow)
-    before = counters(vm)
+    before = vm.counters()
     vm.run(f"echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/unbind", timeout=20 * vm.slow)
     job.close_input()
     job.wait(20 * vm.slow)
     assert job.code == 0 and "stored" in job.output, job.output
-    after = counters(vm)
+    after = vm.counters()
     for name in ("direct_wqes", "direct_wqe_fallbacks", "bad_doorbells"):
         assert after[name] == before[name], name
     vm.run(f"echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/bind", timeout=20 * vm.slow)

@@ -12,7 +12,7 @@ from eadm_tools import (FAILED, NO_DEVICE, NO_DRIVER, NO_OBJECT, NO_RIGHTS, NOBO
                         mirror, open_node, running, schema, traffic)  # noqa: F401  (a fixture is used by name)
 from erdmalab import workloads
 from erdmalab.common import ROOT
-from support import bdf, counters, expect_in_use, in_use
+from support import bdf, expect_in_use, in_use
 
 
 # ---- without traffic ----
@@ -72,7 +72,7 @@ def test_objects(vm, open_node, rdma_device):
             assert vm.read(f"/proc/{qp['owner']['pid']}/comm").strip() == "ib_write_bw"
         assert all(f":{port}" in qp["local"] + qp["remote"] for qp in qps.values())
 
-        values = counters(vm)
+        values = vm.counters()
         one = eadm_json(vm, "dev")["devices"][0]["objects"]
         assert (one["qp"], one["cq"], one["mr"]) == (values["qps"], values["cqs"], values["mrs"])
         for kind in ("cq", "mr", "pd", "ctx"):
@@ -92,9 +92,9 @@ def test_objects(vm, open_node, rdma_device):
         time.sleep(0.5)
         second = eadm_json(vm, "info", "qp", busy, command="info_one")["qp"]["hw"]
         assert first["sq_pi"] != second["sq_pi"] and first["tx_packets"] != second["tx_packets"]
-        low = counters(vm)
+        low = vm.counters()
         said = eadm_json(vm, "stat")["devices"][0]["counters"]
-        high = counters(vm)
+        high = vm.counters()
         for name, theirs in (("tx_bytes_cnt", "tx_bytes"), ("rx_packets_cnt", "rx_packets"), ("tx_reqs_cnt", "tx_reqs")):
             key = next(k for k in low if k.replace("-", "_") in (theirs, theirs.replace("reqs", "requests")))
             assert low[key] <= said[name] <= high[key] and said[name] > 0

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from erdmalab import workloads
-from support import bdf, counters, expect_in_use, in_use, program
+from support import bdf, expect_in_use, in_use, program
 from traffic import expect_end, start_rping
-from trouble import COMMAND_SECONDS, expect_broken, faults, reload_clean, watch_events
+from trouble import COMMAND_SECONDS, expect_broken, reload_clean, watch_events
 
 QUERY_DEVICE, CREATE_QP, DESTROY_QP, MODIFY_QP, CREATE_CQ, DESTROY_CQ, REG_MR, DEREG_MR = \
     "0/0", "0/1", "0/2", "0/3", "0/4", "0/5", "0/8", "0/9"
@@ -22,7 +22,7 @@ def test_command_fails(vm, command, error):
     """An error status of the device becomes an error of the call, and nothing is left behind."""
     before = in_use(vm)
     arguments = [program("rc_ops"), "--only", "immediates", vm.address]
-    with faults(vm, f"cmd-fail={command}:12"):
+    with vm.faults(f"cmd-fail={command}:12"):
         begin = time.monotonic()
         result = vm.run(arguments, timeout=60 * vm.slow, check=False)
         assert result.code != 0 and "FAIL" in result.output, result.output
@@ -40,7 +40,7 @@ def test_every_failure_in_a_row(vm):
     arguments = [program("rc_ops"), "--only", "immediates", vm.address]
     for command in (CREATE_CQ, CREATE_QP, REG_MR, MODIFY_QP):
         for good in range(20):
-            with faults(vm, f"cmd-fail={command}:5+{good}*1"):
+            with vm.faults(f"cmd-fail={command}:5+{good}*1"):
                 result = vm.run(arguments, timeout=60 * vm.slow, check=False)
                 if vm.qom_get("faults"):
                     break
@@ -56,7 +56,7 @@ def each_step(vm, subs, fault="cmd-fail={}/any:5", most=80):
     for sub in subs:
         for step in range(most):
             begin = time.monotonic()
-            with faults(vm, f"{fault.format(sub)}+{step}*1"):
+            with vm.faults(f"{fault.format(sub)}+{step}*1"):
                 yield
                 assert time.monotonic() - begin < 20 * vm.slow, f"command {step} of {sub}"
                 if vm.qom_get("faults"):
@@ -72,7 +72,7 @@ def sweep_probe(vm, **settings):
     for _ in each_step(vm, (0, 1), **settings):
         vm.run(["modprobe", "erdma"], timeout=30 * vm.slow, check=False)
         vm.unload_driver(timeout=30 * vm.slow)
-        values = counters(vm)
+        values = vm.counters()
         assert not any(values[name] for name in ("qps", "cqs", "mrs", "eqs")), values
     vm.load_driver()
     workloads.rping(vm, 5)
@@ -113,7 +113,7 @@ def test_lost_answers(vm, sweep):
 def test_slow_commands(vm):
     """Each command takes a tenth of a second: the driver loads and connections work."""
     vm.unload_driver()
-    with faults(vm, "cmd-slow=0/any:100;cmd-slow=1/any:100"):
+    with vm.faults("cmd-slow=0/any:100;cmd-slow=1/any:100"):
         vm.load_driver()
         workloads.rping(vm, 5)
     workloads.rping(vm, 5)
@@ -122,7 +122,7 @@ def test_slow_commands(vm):
 @pytest.mark.long
 def test_too_slow_commands(vm):
     """Answers that come after the driver's patience are as good as none, and one that comes then does no harm."""
-    with faults(vm, "cmd-slow=0/any:20000"):
+    with vm.faults("cmd-slow=0/any:20000"):
         begin = time.monotonic()
         result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
         assert result.code != 0 and "FAIL" in result.output
@@ -135,7 +135,7 @@ def test_too_slow_commands(vm):
 @pytest.mark.parametrize("command", [DESTROY_QP, DESTROY_CQ, DEREG_MR])
 def test_destroy_fails(vm, command):
     """A device that refuses to let go hangs nobody, and a reload gets rid of everything."""
-    with faults(vm, f"cmd-fail={command}:5*1"):
+    with vm.faults(f"cmd-fail={command}:5*1"):
         vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=60 * vm.slow, check=False)
         assert vm.qom_get("faults") == "", "the device did let go"
     reload_clean(vm)
@@ -146,19 +146,19 @@ def test_destroy_fails(vm, command):
 def test_bring_up_fails(vm, command, says):
     vm.unload_driver()
     vm.run(["dmesg", "-C"])
-    with faults(vm, f"cmd-fail={command}:5"):
+    with vm.faults(f"cmd-fail={command}:5"):
         vm.run(["modprobe", "erdma"], timeout=30 * vm.slow, check=False)
         assert vm.devices() == []
         assert says in vm.dmesg(), vm.dmesg()
         vm.unload_driver()
-    assert counters(vm)["eqs"] == 0
+    assert vm.counters()["eqs"] == 0
     vm.load_driver()
     workloads.rping(vm, 5)
 
 
 def test_init_stuck(vm):
     vm.unload_driver()
-    with faults(vm, "init-stuck"):
+    with vm.faults("init-stuck"):
         begin = time.monotonic()
         vm.run(["modprobe", "erdma"], timeout=(BRING_UP_SECONDS + 15) * vm.slow, check=False)
         assert BRING_UP_SECONDS - 2 < time.monotonic() - begin < BRING_UP_SECONDS + 5 * vm.slow
@@ -170,7 +170,7 @@ def test_init_stuck(vm):
 
 def test_dead_at_bring_up(vm):
     vm.unload_driver()
-    with faults(vm, "dead"):
+    with vm.faults("dead"):
         begin = time.monotonic()
         vm.run(["modprobe", "erdma"], timeout=30 * vm.slow, check=False)
         assert time.monotonic() - begin < 15 * vm.slow
@@ -183,23 +183,23 @@ def test_dead_at_bring_up(vm):
 def test_command_lost(vm):
     """A command that never completes: after its time the device counts as broken."""
     jobs, watch = start_rping(vm), watch_events(vm)
-    with faults(vm, "cmd-drop=0/any"):
+    with vm.faults("cmd-drop=0/any"):
         begin = time.monotonic()
         result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
         assert result.code != 0 and "FAIL" in result.output
         took = time.monotonic() - begin
         assert took < COMMAND_SECONDS + 5 * vm.slow, f"it took {took:.0f} s"
         expect_broken(vm, jobs, watch)
-        values = counters(vm)["commands"]
+        values = vm.counters()["commands"]
         vm.run(["ibv_devinfo"], check=False)
-        assert counters(vm)["commands"] == values, "a broken device is still asked"
+        assert vm.counters()["commands"] == values, "a broken device is still asked"
         reload_clean(vm, text="")
 
 
 def test_command_lost_in_use(vm):
     """The command that removes things is lost while programs are killed: they disappear anyway."""
     jobs = start_rping(vm)
-    with faults(vm, "cmd-drop=0/2;cmd-drop=0/3"):
+    with vm.faults("cmd-drop=0/2;cmd-drop=0/3"):
         begin = time.monotonic()
         for job in jobs:
             job.kill()
@@ -213,7 +213,7 @@ def test_command_lost_in_use(vm):
 def test_dies_at_work(vm):
     """All registers turn to ones under traffic."""
     jobs, watch = start_rping(vm), watch_events(vm)
-    with faults(vm, "dead"):
+    with vm.faults("dead"):
         begin = time.monotonic()
         result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
         assert result.code != 0
@@ -225,9 +225,9 @@ def test_dies_at_work(vm):
     workloads.rping(vm, 5)
 
 
-def test_hot_unplug(fresh_vm):
+def test_hot_unplug(vms):
     """The adapter is pulled out under traffic and put back, twice."""
-    machine = fresh_vm()
+    machine, = vms(1)
     for _ in range(2):
         jobs = start_rping(machine)
         machine.unplug("eri0", timeout=30)

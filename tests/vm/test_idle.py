@@ -5,7 +5,7 @@ import time
 
 from erdmalab import workloads
 from quiet import SECONDS, quiet
-from support import counters, interrupts
+from support import interrupts
 
 
 def test_idle(vm):
@@ -18,7 +18,7 @@ def test_idle(vm):
     workloads.wait_listener(vm, port, server)
     client = vm.popen(["rping", "-c", "-a", vm.address, "-p", str(port)])
     deadline = time.monotonic() + 20 * vm.slow
-    while counters(vm)["qps"] < 2:
+    while vm.counters()["qps"] < 2:
         assert time.monotonic() < deadline and client.code is None, client.text + server.text
         time.sleep(0.2)
     time.sleep(1)
@@ -26,10 +26,10 @@ def test_idle(vm):
     time.sleep(1)
     assert client.code is None and server.code is None, client.text + server.text
     time.sleep(7)  # the device's reminder of an event that was served (docs/spec/adapter.md 6.5) comes after 5 s, once
-    irqs, before = interrupts(vm), counters(vm)
+    irqs, before = interrupts(vm), vm.counters()
     assert before["qps"] == 2, before
     with_adapter = quiet(vm)
-    after = counters(vm)
+    after = vm.counters()
     moved = {name: (value, after[name]) for name, value in before.items() if value != after[name]}
     assert not moved, f"counters of the idle adapter moved: {moved}"
     assert interrupts(vm) == irqs

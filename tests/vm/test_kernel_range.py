@@ -20,13 +20,13 @@ def carries_traffic(server, client):
 @pytest.mark.stock_kernel
 @pytest.mark.limit(1800)
 @pytest.mark.parametrize("names", PAIRS, ids="-with-".join)
-def test_smoke(fresh_pair, names):
+def test_smoke(vms, names):
     """Loads, shows its device, carries traffic over loopback and the wire in both directions, and unloads."""
     assert {name for pair in PAIRS for name in pair} == set(roots.KERNELS)
     both = [kernels.find(name) for name in names]
     for kernel in both:
         runs.build(kernel)
-    pair = fresh_pair(kernel=both)
+    pair = vms(2, kernel=both)
     for machine, kernel in zip(pair, both):
         assert machine.run(["uname", "-r"]).output.strip() == kernel.version
         assert "PORT_ACTIVE" in machine.run(["ibv_devinfo"]).output

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from erdmalab import workloads
-from support import counters, expect_in_use, in_use, run_cases
+from support import expect_in_use, in_use, run_cases
 
 
 @pytest.mark.limit(400)
@@ -20,8 +20,8 @@ def test_stages(vm):
 
 def wait_traffic(vm, requests=200):
     """Wait until that many requests were posted from now on."""
-    start, deadline = counters(vm)["tx_reqs"], time.monotonic() + 20 * vm.slow
-    while counters(vm)["tx_reqs"] < start + requests:
+    start, deadline = vm.counters()["tx_reqs"], time.monotonic() + 20 * vm.slow
+    while vm.counters()["tx_reqs"] < start + requests:
         assert time.monotonic() < deadline, "no traffic"
         time.sleep(0.05)
 

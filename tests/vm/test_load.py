@@ -9,8 +9,7 @@ import pytest
 
 from erdmalab import workloads
 from erdmalab.common import ROOT
-from erdmalab.vm import Adapter
-from support import bdf, counters, expect_in_use, in_use, interrupts, program, wait
+from support import bdf, expect_in_use, in_use, interrupts, program, wait
 from traffic import expect_end, start_rping
 
 
@@ -82,7 +81,7 @@ def test_unbind_bind(vm):
         jobs = start_rping(vm) if busy else []
         vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/unbind", timeout=20 * vm.slow)
         assert vm.devices() == [] and not interrupts(vm)
-        assert counters(vm)["qps"] == counters(vm)["cqs"] == counters(vm)["mrs"] == counters(vm)["eqs"] == 0
+        assert vm.counters()["qps"] == vm.counters()["cqs"] == vm.counters()["mrs"] == vm.counters()["eqs"] == 0
         expect_end(jobs, 15 * vm.slow) if jobs else None
         vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/bind", timeout=20 * vm.slow)
         vm.wait_devices(1)
@@ -196,9 +195,9 @@ def test_link(vm, rdma_device, link):
 def test_mtu(vm, rdma_device, link):
     """The verbs MTU follows the interface's, and the device is told each time."""
     for mtu, active in ((9000, 4096), (2500, 2048), (1500, 1024), (600, 512)):
-        before = counters(vm)["commands"]
+        before = vm.counters()["commands"]
         vm.run(f"ip link set eth0 mtu {mtu}")
-        wait("MTU command", lambda: counters(vm)["commands"] > before, 10 * vm.slow)
+        wait("MTU command", lambda: vm.counters()["commands"] > before, 10 * vm.slow)
         text = vm.run(["ibv_devinfo", "-d", rdma_device]).output
         assert re.search(r"active_mtu:\s*(\d+)", text)[1] == str(active), text
         workloads.rping(vm, 5)
@@ -240,7 +239,7 @@ def test_reload(vm, cycles):
     for cycle in range(cycles + 2):
         result = vm.run(["sh", "-c", script], timeout=60 * vm.slow, check=False)
         assert result.code == 0, f"cycle {cycle}: {result.output}{result.errors}\n{vm.dmesg()[-2000:]}"
-        now = counters(vm)
+        now = vm.counters()
         assert not any(now[name] for name in ("qps", "cqs", "mrs", "eqs")), f"cycle {cycle}: {now}"
         if cycle == 1:
             before = memory(vm)
@@ -261,13 +260,13 @@ def test_reload(vm, cycles):
     assert not leaks, leaks
 
 
-def test_two_adapters(fresh_vm):
+def test_two_adapters(vms):
     """Two adapters and two CPUs: own interrupts, traffic on each, reboot at the end.
 
     From one to the other: rdma_cm looks for the second's address behind the first's interface and finds nobody, so the
     unit tests pair queue pairs of two adapters.
     """
-    machine = fresh_vm(cpus=2, adapters=[Adapter(), Adapter()])
+    machine, = vms(1, cpus=2, nets=[{}, {}])
     first, second = machine.address, machine.adapters[1].address.split("/")[0]
     names = machine.wait_devices(2)
     assert len(set(names)) == 2
@@ -281,9 +280,9 @@ def test_two_adapters(fresh_vm):
     assert sorted(int(mask.replace(",", ""), 16) for mask in masks) == [1, 1, 2, 2], masks
     before = [in_use(machine, device) for device in ("eri0", "eri1")]
     workloads.rping(machine, 30, address=first)
-    assert counters(machine, "eri1")["sq_doorbells"] == 0
+    assert machine.counters("eri1")["sq_doorbells"] == 0
     workloads.rping(machine, 30, address=second)
-    assert counters(machine, "eri1")["sq_doorbells"] > 0
+    assert machine.counters("eri1")["sq_doorbells"] > 0
     for device, state in zip(("eri0", "eri1"), before):
         expect_in_use(machine, state, device=device)
     # One leaves, the other works on.

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from erdmalab import workloads
-from support import bdf, counters, program
+from support import bdf, program
 from traffic import start_rping
-from trouble import expect_broken, faults, watch_events
+from trouble import expect_broken, watch_events
 
 NOTICED_SECONDS = 20  # the driver looks every 5 s, when a processor is awake
 
@@ -27,7 +27,7 @@ def test_function_reset(vm):
     assert "flr" in vm.read(f"/sys/bus/pci/devices/{address}/reset_method")
     vm.run(f"echo 1 > /sys/bus/pci/devices/{address}/reset", timeout=20 * vm.slow)
     expect_broken(vm, jobs, watch)
-    values = counters(vm)
+    values = vm.counters()
     assert not any(values[name] for name in ("qps", "cqs", "mrs")), values
     bind_anew(vm, address)
 
@@ -35,14 +35,14 @@ def test_function_reset(vm):
 def test_dies_unused(vm):
     """All registers turn to ones while nobody wants anything: noticed, told to everybody, repaired by binding anew."""
     address, watch = bdf(vm), watch_events(vm)
-    commands = counters(vm)["commands"]
+    commands = vm.counters()["commands"]
     vm.run(["dmesg", "-C"])
-    with faults(vm, "dead"):
+    with vm.faults("dead"):
         for event in ("IBV_EVENT_DEVICE_FATAL", "IBV_EVENT_PORT_ERR"):
             watch.wait_output(event, NOTICED_SECONDS * vm.slow)
         assert "is out of use: its registers read all ones" in vm.dmesg()
         assert "state DOWN" in vm.run(["rdma", "link"]).output
-    assert counters(vm)["commands"] == commands
+    assert vm.counters()["commands"] == commands
     watch.kill()
     bind_anew(vm, address)
 

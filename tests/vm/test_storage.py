@@ -7,8 +7,7 @@ import time
 import pytest
 
 from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
-from support import counters, expect_in_use, in_use
-from trouble import link
+from support import expect_in_use, in_use
 
 pytestmark = pytest.mark.stock_kernel  # the debug one is built without block devices and file systems of the network
 
@@ -29,7 +28,7 @@ def nothing_new(*machines):
     yield
     for machine, values in zip(machines, before):
         expect_in_use(machine, values, limit=30)
-        assert counters(machine)["qps"] == values["model qps"], "queue pairs outlive the controller"
+        assert machine.counters()["qps"] == values["model qps"], "queue pairs outlive the controller"
 
 
 def warm_up(target_vm, host_vm):
@@ -40,10 +39,10 @@ def warm_up(target_vm, host_vm):
 
 def start_load(host, *options):
     """fio in the background, under way when this returns."""
-    sent = counters(host.vm)["tx_bytes"]
+    sent = host.vm.counters()["tx_bytes"]
     job = host.vm.popen(host.load(*options))
     deadline = time.monotonic() + 20 * host.vm.slow
-    while counters(host.vm)["tx_bytes"] < sent + (1 << 20):
+    while host.vm.counters()["tx_bytes"] < sent + (1 << 20):
         assert time.monotonic() < deadline and job.poll() is None, job.text
         time.sleep(0.2)
     return job
@@ -68,7 +67,7 @@ def test_nvme(pair):
     with NvmeTarget(pair[0]) as target, NvmeHost(pair[1], target) as host:
         verify(host, size="4M")
     for machine in pair:
-        assert counters(machine)["qps"] == 0, "queue pairs outlive the controller"
+        assert machine.counters()["qps"] == 0, "queue pairs outlive the controller"
 
 
 @pytest.mark.long
@@ -92,7 +91,7 @@ def test_nvme_cut(pair):
     with nothing_new(*pair), NvmeTarget(target_vm) as target, \
             NvmeHost(host_vm, target, "--reconnect-delay=1 --keep-alive-tmo=3", patient=True) as host:
         job = start_load(host, *VERIFY, "--size=48M")
-        with link(target_vm, "both:cut"):
+        with target_vm.link("both:cut"):
             settle(host_vm, "cat /sys/class/nvme/nvme*/state", "connecting", "giving the connection up", 60)
             assert job.poll() is None, job.text
         settle(host_vm, "cat /sys/class/nvme/nvme*/state", "live", "reconnecting", 60)
@@ -105,12 +104,12 @@ def test_iser(pair):
     """A SCSI disk of the kernel's iSCSI target, whose data the adapters carry."""
     with IserTarget(pair[0]) as target, IserHost(pair[1], target) as host:
         assert pair[1].run(["iscsiadm", "-m", "session"]).output.startswith("iser: ")
-        sent = [counters(machine)["tx_bytes"] for machine in pair]
+        sent = [machine.counters()["tx_bytes"] for machine in pair]
         verify(host)
-        moved = [counters(machine)["tx_bytes"] - before for machine, before in zip(pair, sent)]
+        moved = [machine.counters()["tx_bytes"] - before for machine, before in zip(pair, sent)]
         assert min(moved) > 1 << 20, moved
     for machine in pair:
-        assert counters(machine)["qps"] == 0, "queue pairs outlive the session"
+        assert machine.counters()["qps"] == 0, "queue pairs outlive the session"
 
 
 def copy_and_compare(server, client):

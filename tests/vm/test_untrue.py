@@ -11,10 +11,9 @@ import pytest
 from erdmalab import workloads
 from erdmalab.qmp import QmpError
 from erdmalab.storage import NvmeHost, NvmeTarget
-from erdmalab.vm import Adapter
-from support import counters, expect_in_use, in_use, program, run_cases, wait
+from support import expect_in_use, in_use, program, run_cases, wait
 from traffic import start_rping
-from trouble import COMMAND_SECONDS, faults, reload_clean
+from trouble import COMMAND_SECONDS, reload_clean
 
 RARE = "command completions came without an interrupt"
 
@@ -33,7 +32,7 @@ def test_lost_interrupts(vm):
     """An interrupt of the command queue is lost: the waiting caller finds the answer, later ones do not wait."""
     one_case(vm)
     before = vm.dmesg().count(RARE)
-    with faults(vm, "irq-lose=0*1"):
+    with vm.faults("irq-lose=0*1"):
         begin = time.monotonic()
         one_case(vm)
         took = time.monotonic() - begin
@@ -57,11 +56,11 @@ def test_lost_interrupt_of_events(vm, vector, counter):
 
     before, logged = values(), vm.dmesg().count(message)
     if vector:
-        with faults(vm, "irq-lose=1*1"):
+        with vm.faults("irq-lose=1*1"):
             workloads.rping(vm, 10)
     else:
         # For something that does not exist.  A command, and reading counters is one, would bring the interrupt.
-        with faults(vm, "irq-lose=0*1;post=aeq:0,fffff"):
+        with vm.faults("irq-lose=0*1;post=aeq:0,fffff"):
             wait("the driver's look", lambda: vm.dmesg().count(message) > logged, 40 * vm.slow)
     assert vm.dmesg().count(message) == logged + 1
     events, rescued = values()
@@ -71,7 +70,7 @@ def test_lost_interrupt_of_events(vm, vector, counter):
 def test_interrupts_always_lost(vm):
     """Without any interrupt of vector 0 commands still work, slowly; with them again, quickly."""
     before = in_use(vm)
-    with faults(vm, "irq-lose=0"):
+    with vm.faults("irq-lose=0"):
         vm.run(["ibv_devinfo"], timeout=60 * vm.slow)
         result = vm.run(["timeout", "120", program("rc_ops"), "--only", "immediates", vm.address], timeout=150 * vm.slow,
                         check=False)
@@ -84,7 +83,7 @@ def test_interrupts_always_lost(vm):
 
 def test_lost_command_doorbell(vm):
     """The device does not hear of a command: after its time it counts as broken, and a reload mends it."""
-    with faults(vm, "db-lose=cmd*1"):
+    with vm.faults("db-lose=cmd*1"):
         begin = time.monotonic()
         result = vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=80 * vm.slow, check=False)
         assert result.code != 0
@@ -173,15 +172,15 @@ def test_nonsense_completions(vm):
             with contextlib.suppress(QmpError):  # no such queue
                 vm.qom_set("faults", ";".join(f"post=cq{cqn}:{entry}" for entry in entries))
                 reached += 1
-        assert reached == counters(vm)["cqs"] > 1
+        assert reached == vm.counters()["cqs"] > 1
         vm.run(copy, timeout=60 * vm.slow)
     # The RDMA core keeps completion queues for the next user as long as the device is there.
     reload_clean(vm)
 
 
-def test_extended_doorbells(fresh_vm):
+def test_extended_doorbells(vms):
     """Doorbell pages handed out by the device: everything works on them; when they run out, opening says so."""
-    machine = fresh_vm(adapters=[Adapter(options={"extended-doorbells": "on"})])
+    machine, = vms(1, adapter={"extended-doorbells": "on"})
     before = in_use(machine)
     run_cases(machine, "rc_ops", "--only", "immediates", "--only", "events", "--only", "send-segments")
     workloads.perftest(machine, "ib_write_bw", options=["-s", 4096, "-n", 200])
@@ -202,4 +201,4 @@ def test_extended_doorbells(fresh_vm):
         job.wait(10 * machine.slow)
     one_case(machine)
     expect_in_use(machine, before)
-    assert counters(machine)["bad_doorbells"] == 0
+    assert machine.counters()["bad_doorbells"] == 0

@@ -23,9 +23,9 @@ def test_connected(vm, name):
     expect_in_use(vm, before)
 
 
-def test_connected_on_two_cpus(fresh_vm):
+def test_connected_on_two_cpus(vms):
     """What overlaps most, with real concurrency between program, interrupts and device."""
-    machine = fresh_vm(cpus=2)
+    machine, = vms(1, cpus=2)
     before = in_use(machine)
     run_cases(machine, "rc_ops", "--only", "send-segments", "--only", "event*", "--only", "both-ways",
               "--only", "many-reads", "--only", "again-and-again")

@@ -9,7 +9,6 @@ import pytest
 from erdmalab import workloads
 from support import expect_in_use, in_use, nothing_left
 from traffic import load_both_ends
-from trouble import link
 
 
 @pytest.mark.limit(500)
@@ -20,7 +19,7 @@ from trouble import link
     pytest.param("to-wire:loss=2%,corrupt=1%;seed=5", id="loss-corrupt")])
 def test_lossy(pair, text):
     with nothing_left(pair):
-        with link(pair[0], text):
+        with pair[0].link(text):
             workloads.rping(pair[0], 100, client=pair[1])
             workloads.rping(pair[1], 20, options=["-S", "65000"], client=pair[0])
             for server, client, name in ((0, 1, "ib_write_bw"), (1, 0, "ib_read_bw"), (0, 1, "ib_send_bw")):
@@ -29,7 +28,7 @@ def test_lossy(pair, text):
 
 def test_delay(pair):
     """50 ms each way: a round trip takes at least 100 ms, and a window full of writes goes on in the meantime."""
-    with nothing_left(pair), link(pair[0], "both:delay=50ms"):
+    with nothing_left(pair), pair[0].link("both:delay=50ms"):
         row = workloads.perftest(pair[0], "ib_send_lat", options=["-s", 64, "-n", 20], client=pair[1])[0]
         assert row["minimum"] >= 50000, row  # perftest prints half of the round trip
         workloads.rping(pair[1], 10, client=pair[0])
@@ -41,15 +40,15 @@ def run_through_cut(pair, server, client, port, seconds):
     first = pair[0].popen([*server])
     workloads.wait_listener(pair[0], port, first)
     second = pair[1].popen([*client])
-    start, deadline = pair[1].qom_get("counters")["tx_reqs"], time.monotonic() + 20 * pair[0].slow
-    while pair[1].qom_get("counters")["tx_reqs"] < start + 20:
+    start, deadline = pair[1].counters()["tx_reqs"], time.monotonic() + 20 * pair[0].slow
+    while pair[1].counters()["tx_reqs"] < start + 20:
         assert time.monotonic() < deadline, f"no traffic\n{second.text}"
         time.sleep(0.02)
-    with link(pair[0], "both:cut"):
+    with pair[0].link("both:cut"):
         time.sleep(seconds / 2)
-        middle = pair[1].qom_get("counters")["tx_bytes"]
+        middle = pair[1].counters()["tx_bytes"]
         time.sleep(seconds / 2)
-        assert pair[1].qom_get("counters")["tx_bytes"] - middle <= 64 << 20
+        assert pair[1].counters()["tx_bytes"] - middle <= 64 << 20
         assert first.code is None and second.code is None, "it ended before the cut was repaired:\n" + second.text
     for job in (second, first):
         result = job.wait(60 * pair[0].slow)
@@ -75,7 +74,7 @@ def expect_given_up(pair, seconds):
     before = [in_use(machine) for machine in pair]
     jobs = load_both_ends(*pair)
     begin = time.monotonic()
-    with link(pair[0], "both:cut"):
+    with pair[0].link("both:cut"):
         for job in jobs:
             job.wait_output(r"told .*DISCONNECTED", seconds + 20 * pair[0].slow)
         told = time.monotonic() - begin
@@ -94,9 +93,9 @@ def expect_given_up(pair, seconds):
 
 
 @pytest.mark.limit(400)
-def test_cut_and_impatient(fresh_pair):
+def test_cut_and_impatient(vms):
     """As the long cut, with adapters that give up after 4 s."""
-    expect_given_up(fresh_pair(nets=[{"options": {"give-up-ms": 4000}}]), 4)
+    expect_given_up(vms(2, adapter={"give-up-ms": 4000}), 4)
 
 
 @pytest.mark.long

@@ -106,9 +106,9 @@ def test_driver_unloaded(pair, victim):
     workloads.rping(other, 10, client=gone)
 
 
-def test_guest_dies(fresh_pair):
+def test_guest_dies(vms):
     """A whole guest ends without a word; the other one's connections end at their retry limit, its programs at once."""
-    group = fresh_pair(nets=[{"options": {"give-up-ms": 4000}}])
+    group = vms(2, adapter={"give-up-ms": 4000})
     before = in_use(group[0])
     jobs = load_both_ends(group[0], group[1])
     group[1].may_die = True

@@ -10,7 +10,7 @@ import pytest
 
 from erdmalab import workloads
 from erdmalab.common import BUILD, ROOT
-from support import counters, nothing_left
+from support import nothing_left
 
 MPI = os.path.join(BUILD, "tests", "vm", "mpi", "mpi_checks")
 MPI_SETTINGS = os.path.join(ROOT, "packaging", "openmpi-erdma.conf")
@@ -22,8 +22,7 @@ def server(machine, command, port):
     """A server that needs no RDMA listener yet; ended with the block, if it does not end by itself."""
     job = machine.popen(command)
     try:
-        machine.run(f"for i in $(seq 100); do ss -Htln | grep -q ':{port} ' && exit 0; sleep 0.1; done; exit 1",
-                    timeout=30 * machine.slow)
+        machine.wait_listener(port, job, tcp=True)
         yield job
     finally:
         if job.poll() is None:
@@ -102,13 +101,13 @@ def mpi(pair, ranks):
     for machine in pair:
         machine.run(f"printf '#!/bin/sh\\nhost=$1; shift; echo \"$*\" | busybox nc $host {REMOTE_SHELL}\\n' > /run/rsh; "
                     "chmod +x /run/rsh")
-    before = counters(other)["tx_bytes"]
+    before = other.counters()["tx_bytes"]
     with nothing_left(pair), server(other, ["busybox", "nc", "-ll", "-p", str(REMOTE_SHELL), "-e", "/bin/sh"], REMOTE_SHELL):
         result = one.run(["mpirun", "--allow-run-as-root", "--tune", MPI_SETTINGS, "--mca", "plm_rsh_agent", "/run/rsh",
                           "--host", f"{one.name}:{ranks // 2},{other.name}:{ranks // 2}", "-np", str(ranks),
                           "--oversubscribe", MPI], timeout=120 * one.slow)
     assert f"{ranks} ranks, all results are right" in result.output, result.output + result.errors
-    assert counters(other)["tx_bytes"] > before + (1 << 20), "it went another way"
+    assert other.counters()["tx_bytes"] > before + (1 << 20), "it went another way"
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.long)])

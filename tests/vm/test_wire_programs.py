@@ -149,7 +149,7 @@ def test_both_directions_at_once(pair):
 
 
 @pytest.mark.long
-def test_four_guests(fresh_pair):
-    group = fresh_pair(count=4)
+def test_four_guests(vms):
+    group = vms(4)
     with nothing_left(group):
         everybody_pings(group, 200)

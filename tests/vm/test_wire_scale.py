@@ -10,7 +10,7 @@ import pytest
 
 from erdmalab import workloads
 from quiet import quiet, SECONDS
-from support import counters, expect_in_use, in_use, program
+from support import expect_in_use, in_use, program
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def at_once(pair, count):
         client = open_many(pair[1], pair[0], port, count, "--messages", "5", "--hold")
         client.wait_output("open", 200 * pair[0].slow)
         for machine in pair:
-            assert counters(machine)["qps"] == count
+            assert machine.counters()["qps"] == count
         growth = [round((after - early) * 1024 / count, 1) for early, after in zip(first, memory(pair))]
         print("KiB for each connection: slab and RSS of each guest", growth)
         time.sleep(7)  # one reminder of the device may come 5 s after an event (docs/spec/adapter.md 6.5)

@@ -2,7 +2,7 @@
 """Connections that carry data until something ends them."""
 
 from erdmalab import workloads
-from support import counters, program, wait
+from support import program, wait
 
 
 def start_rping(vm):
@@ -10,9 +10,9 @@ def start_rping(vm):
     port = workloads.next_port()
     server = vm.popen(["rping", "-s", "-a", vm.address, "-p", str(port), "-S", "1000"])
     workloads.wait_listener(vm, port, server)
-    before = counters(vm)["sq_doorbells"]
+    before = vm.counters()["sq_doorbells"]
     client = vm.popen(["rping", "-c", "-a", vm.address, "-p", str(port), "-S", "1000"])
-    wait("traffic", lambda: client.code is not None or counters(vm)["sq_doorbells"] > before + 20, 15 * vm.slow)
+    wait("traffic", lambda: client.code is not None or vm.counters()["sq_doorbells"] > before + 20, 15 * vm.slow)
     assert client.code is None and server.code is None, client.text + server.text
     return [server, client]
 

@@ -1,27 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Adapters and links that misbehave, and what the driver is to make of it."""
 
-import contextlib
 import time
 
 from erdmalab import workloads
-from support import counters, program
+from support import program
 
 # How long the driver waits for the answer to a command.
 COMMAND_SECONDS = 15
-
-
-@contextlib.contextmanager
-def faults(vm, text):
-    """Within this block the adapter misbehaves."""
-    vm.qom_set("faults", text)
-    try:
-        yield
-    except BaseException:
-        vm.tainted = True  # whatever state the driver is in, the next test wants another one
-        raise
-    finally:
-        vm.qom_set("faults", "")
 
 
 def reload_clean(vm, text=None):
@@ -29,10 +15,10 @@ def reload_clean(vm, text=None):
     begin = time.monotonic()
     vm.unload_driver(timeout=30 * vm.slow)
     assert time.monotonic() - begin < 20 * vm.slow
-    values = counters(vm)
+    values = vm.counters()
     assert not any(values[name] for name in ("qps", "cqs", "mrs", "eqs")), values
     if text is not None:
-        vm.qom_set("faults", text)
+        vm.faults(text)
     vm.load_driver()
     workloads.rping(vm, 5)
 
@@ -57,13 +43,3 @@ def watch_events(vm):
     watch = vm.popen(["stdbuf", "-oL", "ibv_asyncwatch", "-d", vm.devices()[0]])
     watch.wait_output("async event FD", 15 * vm.slow)
     return watch
-
-
-@contextlib.contextmanager
-def link(machine, text):
-    """Within this block the machine's link is bad."""
-    machine.link(text)
-    try:
-        yield
-    finally:
-        machine.link()

@@ -16,7 +16,7 @@ import tty
 
 from . import bench, demo, kernel as kernels, matrix, network, packages, qemu_tree, roots, runs, testing, vm as machines
 from .channel import Channel
-from .common import BUILD, LabError, LabTimeout, say, stop_on_signals
+from .common import BUILD, LAB, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
 
 EPILOG = """\
@@ -266,10 +266,10 @@ def find_running(name):
     """Directory of a running VM by name or path."""
     if os.path.exists(os.path.join(name, "shell.sock")):
         return os.path.abspath(name)
-    found = [path for path in glob.glob(os.path.join(runs.RUNS, "*", name, "shell.sock"))
+    found = [path for path in glob.glob(os.path.join(LAB, "*", name, "shell.sock"))
              if path.split(os.sep)[-3] != "latest"]
     if not found:
-        running = sorted({path.split(os.sep)[-2] for path in glob.glob(os.path.join(runs.RUNS, "*", "*", "shell.sock"))})
+        running = sorted({path.split(os.sep)[-2] for path in glob.glob(os.path.join(LAB, "*", "*", "shell.sock"))})
         raise LabError(f"no VM '{name}' is running (running: {', '.join(running) or 'none'}); "
                        "./lab shell without a name boots one")
     return os.path.dirname(max(found, key=os.path.getmtime))

@@ -9,9 +9,33 @@ import subprocess
 import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-BUILD = os.path.join(ROOT, "build")
-GUEST_FILES = os.path.join(ROOT, "tools", "lab", "guest")
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+GUEST_FILES = os.path.join(PACKAGE, "guest")
+
+
+def places():
+    """(checkout or None, its build directory, the directory for logs and caches).
+
+    Within a checkout everything is there.  Where this package was installed by pip, ERDMA_DIR names a checkout or its
+    build directory; without it the driver, the model and eadm are those of the installed packages.  What is written
+    then goes to ERDMA_LAB_DIR, by default .erdma-lab in the directory of the program that uses the lab.
+    """
+    inside = os.path.join("tools", "lab", "erdmalab")
+    if PACKAGE.endswith(os.sep + inside):
+        top = PACKAGE[:-len(os.sep + inside)]
+        return top, os.path.join(top, "build"), os.path.join(top, "build", "lab")
+    lab = os.path.abspath(os.environ.get("ERDMA_LAB_DIR") or ".erdma-lab")
+    named = os.environ.get("ERDMA_DIR")
+    if not named:
+        return None, lab, lab
+    named = os.path.abspath(named)
+    if os.path.exists(os.path.join(named, inside)):
+        return named, os.path.join(named, "build"), lab
+    return os.path.dirname(named), named, lab
+
+
+CHECKOUT, BUILD, LAB = places()
+ROOT = CHECKOUT or PACKAGE
 START = time.monotonic()
 
 

@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 
-from .common import BUILD, GUEST_FILES, LabError
+from .common import GUEST_FILES, LAB, LabError
 
 # What it takes to mount the root and to talk to the lab.
 MODULES = ("virtio_pci", "virtio_net", "virtio_console", "9p", "9pnet_virtio", "overlay")
@@ -95,7 +95,7 @@ def make(kernel):
     dependencies = os.stat(os.path.join(kernel.modules, "modules.dep"))
     key = hashlib.sha256(init + repr((kernel.version, kernel.modules, dependencies.st_mtime_ns,
                                       MODULES)).encode()).hexdigest()[:12]
-    path = os.path.join(BUILD, "lab", "cache", f"initramfs-{kernel.version}-{key}.gz")
+    path = os.path.join(LAB, "cache", f"initramfs-{kernel.version}-{key}.gz")
     if os.path.exists(path):
         return path
     folder, program = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o755

@@ -10,10 +10,15 @@ import shutil
 import subprocess
 
 from . import packages, roots
-from .common import BUILD, ROOT, LabError, call, kill_group, say, tail
+from .common import BUILD, CHECKOUT, LAB, ROOT, LabError, call, kill_group, say, tail
 
 DEBUG_DIR = os.path.join(BUILD, "kernel", "debug")
 DEBUG_CONFIG = os.path.join(ROOT, "tools", "lab", "kernel-debug.config")
+
+
+# What to do where there is no checkout and a part is missing.
+HOW = """Name a checkout of ERDMA in which './lab build' was run, or its build directory (ERDMA_DIR; for pytest also --erdma or
+"erdma = ..." in its configuration file), or install the packages erdma-qemu-model, erdma-dkms and eadm."""
 
 
 class Kernel:
@@ -58,6 +63,12 @@ def installed():
             kernels.append(Kernel(version, image, modules,
                                   first_directory(os.path.join(modules, "build"))))
     return sorted(kernels, key=lambda kernel: version_key(kernel.version))
+
+
+def installed_driver(kernel):
+    """Path of the driver among a kernel's own modules, as DKMS installs it, or None."""
+    found = glob.glob(os.path.join(kernel.modules, "updates", "**", "erdma.ko*"), recursive=True)
+    return found[0] if found else None
 
 
 def adopted_headers(tree, version):
@@ -135,6 +146,9 @@ def find(name=None):
     if name == "debug":
         return debug_kernel()
     if name in roots.KERNELS:
+        if CHECKOUT is None:
+            raise LabError(f"kernel {name}: the lab gets it with a checkout only (ERDMA_DIR); without one, name an installed "
+                           "kernel or a directory of unpacked packages")
         kernel = unpacked(roots.unpacked_image(name))
         return Kernel(kernel.version, kernel.image, kernel.modules, None, supported=name)
     if name and os.path.isdir(name):
@@ -147,9 +161,11 @@ def find(name=None):
         known = ", ".join(kernel.version for kernel in kernels) or "none"
         raise LabError(f"kernel '{name}': neither 'debug', one of {', '.join(roots.KERNELS)}, a directory "
                        f"nor installed (installed: {known})")
-    usable = [kernel for kernel in kernels if kernel.headers]
+    # Where there is nothing to build, the one that matters has the driver.
+    usable = [kernel for kernel in kernels if (kernel.headers if CHECKOUT else installed_driver(kernel))]
     if not usable:
-        raise LabError("no kernel with headers is installed; run ./lab setup")
+        raise LabError("no kernel with headers is installed; run ./lab setup" if CHECKOUT else
+                       f"no installed kernel has the driver.\n{HOW}")
     # Cloud and real-time flavours lack drivers that guests need.
     plain = [k for k in usable if not re.search(r"-(rt|cloud)-", k.version)]
     return (plain or usable)[-1]
@@ -174,7 +190,7 @@ def extra_modules(kernel, drivers):
         facts += [os.path.basename(driver)]
         facts += re.findall(r"(?m)^(?:depends|alias|softdep|vermagic):.*", info)
     key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
-    cache = os.path.join(BUILD, "lab", "cache")
+    cache = os.path.join(LAB, "cache")
     extra = os.path.join(cache, f"modules-{kernel.version}-{key}")
     if not os.path.exists(os.path.join(extra, "modules.dep.bin")):
         os.makedirs(cache, exist_ok=True)

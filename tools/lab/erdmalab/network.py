@@ -148,7 +148,7 @@ class Group:
                 network.connected()
             for machine in self.machines:
                 machine.await_boot()
-            names = "".join(f"{machine.address} {machine.name}\n" for machine in self.machines)
+            names = "".join(f"{machine.address} {machine.name} vm{machine.index}\n" for machine in self.machines)
             for machine in self.machines:
                 machine.run(["sh", "-c", 'printf "127.0.0.1 localhost\\n%s" "$1" > /etc/hosts', "sh", names])
         except BaseException:

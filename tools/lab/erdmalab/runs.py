@@ -6,17 +6,15 @@ import os
 import shutil
 import time
 
-from . import kernel as kernels, matrix, packages
-from .common import BUILD, ROOT, LabError, call, say, tail
-from .vm import Vm
+from . import kernel as kernels, matrix, packages, vm as machines
+from .common import BUILD, CHECKOUT, LAB, ROOT, LabError, call, say, tail
 
 KEEP = 30
-RUNS = os.path.join(BUILD, "lab")
 
 
 def new_run(name):
     """Make a directory for a run, point build/lab/latest at it, drop the oldest ones."""
-    base = os.path.join(RUNS, f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+    base = os.path.join(LAB, f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
     path, number = base, 1
     while True:
         try:
@@ -25,11 +23,11 @@ def new_run(name):
         except FileExistsError:
             number += 1
             path = f"{base}.{number}"
-    link = os.path.join(RUNS, "latest")
+    link = os.path.join(LAB, "latest")
     part = f"{link}.{os.getpid()}"
     os.symlink(os.path.basename(path), part)
     os.replace(part, link)
-    old = sorted(glob.glob(os.path.join(RUNS, "[0-9]*-*")), key=os.path.getmtime)
+    old = sorted(glob.glob(os.path.join(LAB, "[0-9]*-*")), key=os.path.getmtime)
     for directory in old[:-KEEP]:
         shutil.rmtree(directory, ignore_errors=True)
     return path
@@ -94,20 +92,35 @@ def build(kernel, everything=False, more=()):
 
 
 def driver_path(kernel):
-    """Where build() leaves the module for a kernel, whether or not it is built."""
+    """Where build() leaves the module for a kernel, whether or not it is built; without a checkout, where it is installed."""
+    if CHECKOUT is None:
+        return kernels.installed_driver(kernel)
     default = kernels.find()
     if kernel.headers and os.path.realpath(kernel.headers) == os.path.realpath(default.headers):
         return os.path.join(BUILD, "src", "erdma.ko")
     return os.path.join(BUILD, "kernel", f"module-{kernel.version}", "src", "erdma.ko")
 
 
+def check_parts(kernel):
+    """Raise LabError, which says what to do, where the model or the driver for this kernel is missing."""
+    driver = driver_path(kernel)
+    parts = [("the device model", machines.MODEL), ("QEMU's wrapper", machines.WRAPPER),
+             (f"the driver for {kernel.version}", driver or os.path.join(kernel.modules, "updates", "dkms", "erdma.ko"))]
+    absent = [f"{what} is not there: {path}" for what, path in parts if not os.path.exists(path)]
+    if absent:
+        build = CHECKOUT and os.path.exists(os.path.join(CHECKOUT, "lab"))
+        raise LabError("; ".join(absent) + "\n" +
+                       (f"Run ./lab build --kernel {kernel.version} in {CHECKOUT}." if build else kernels.HOW))
+
+
 def make_vm(run, kernel, name="vm1", index=1, model=True, driver=True, **settings):
     """A Vm in a run's directory with the driver that was built for its kernel."""
     path = driver_path(kernel) if driver else None
+    if driver and path is None:
+        check_parts(kernel)
     if path and not os.path.exists(path):
-        raise LabError(f"{path} is not built; run ./lab build")
-    return Vm(os.path.join(run, name), kernel=kernel, driver=path, model=model, name=name,
-              index=index, **settings)
+        raise LabError(f"{path} is not built; run ./lab build --kernel {kernel.version}")
+    return machines.Vm(os.path.join(run, name), kernel=kernel, driver=path, model=model, name=name, index=index, **settings)
 
 
 def boot(vm):

@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -11,13 +12,31 @@ import subprocess
 import sys
 import time
 
-from . import clock, initramfs, kernel as kernels, watch
-from .channel import Channel
-from .common import BUILD, GUEST_FILES, LabError, LabTimeout, kill_group, tail
+from . import clock, initramfs, kernel as kernels, watch, workloads
+from .channel import Channel, CommandFailed
+from .common import BUILD, CHECKOUT, GUEST_FILES, LabError, LabTimeout, kill_group, tail
 from .qmp import Qmp
 
-# As in the tests of the model without guest; one that was built for another QEMU brings that with it.
-MODEL_DIR = os.path.abspath(os.environ.get("ERDMA_MODEL_DIR") or os.path.join(BUILD, "qemu-model"))
+
+
+def model_directory():
+    """Where the model and its wrapper are: built, or installed by the package.
+
+    As in the tests of the model without guest ERDMA_MODEL_DIR comes first: one that was built for another QEMU brings
+    that with it.
+    """
+    installed = None if CHECKOUT else shutil.which("erdma-qemu")
+    default = os.path.dirname(os.path.realpath(installed)) if installed else os.path.join(BUILD, "qemu-model")
+    return os.path.abspath(os.environ.get("ERDMA_MODEL_DIR") or default)
+
+
+def eadm_program():
+    """Path of eadm, built or installed, or None."""
+    program = os.path.join(BUILD, "tools", "eadm", "eadm")
+    return program if os.path.exists(program) else None if CHECKOUT else shutil.which("eadm")
+
+
+MODEL_DIR = model_directory()
 MODEL = os.path.join(MODEL_DIR, "erdma-model.so")
 WRAPPER = os.path.join(MODEL_DIR, "erdma-qemu")
 QEMU = "qemu-system-x86_64"
@@ -61,12 +80,12 @@ class Adapter:
 
 
 def properties(settings):
-    """Properties as QEMU wants them, booleans as on and off."""
+    """Properties as QEMU wants them: booleans as on and off, commas in values doubled."""
     words = []
     for name, value in settings.items():
         if isinstance(value, bool):
             value = "on" if value else "off"
-        words.append(f",{name}={value}")
+        words.append(f",{name}={value}".replace(",", ",,")[1:])
     return "".join(words)
 
 
@@ -219,7 +238,8 @@ class Vm:
     def launch(self):
         """Start QEMU.  In the thread that lives longest: when it ends, the kernel ends QEMU too."""
         if self.model and not os.path.exists(MODEL):
-            raise LabError(f"{MODEL} is not built; run ./lab build (or use --no-model)")
+            raise LabError(f"{MODEL} is not built; run ./lab build (or use --no-model)" if CHECKOUT else
+                           f"the device model is not there: {MODEL}\n{kernels.HOW}")
         os.makedirs(self.share, exist_ok=True)
         os.chmod(self.share, 0o777)
         for name in ("qmp.sock", "lab.sock", "shell.sock"):
@@ -316,6 +336,30 @@ class Vm:
     def read(self, path):
         """Content of a file in the guest."""
         return self.run(["cat", path]).output
+
+    def wait_listener(self, port, job, timeout=20, tcp=False):
+        """Wait until an RDMA listener (or a TCP one) holds the port; job is the program that is to listen.
+
+        Raises LabError when that ended before, LabTimeout when it does not listen in time.
+        """
+        if not tcp:
+            return workloads.wait_listener(self, port, job, timeout)
+        deadline = time.monotonic() + timeout * self.slow
+        while self.run(f"ss -Htln 'sport = :{port}' | grep -q .", check=False).code:
+            if job.code is not None:
+                raise LabError(f"'{job.command}' ended with code {job.code} before it listened\n{job.text}")
+            if time.monotonic() > deadline:
+                raise LabTimeout(f"'{job.command}' does not listen on TCP port {port}\n{job.text}")
+            time.sleep(0.1)
+        return None
+
+    def eadm(self, *words, timeout=60):
+        """What `eadm WORDS --json` says, as Python values; raises CommandFailed for codes but 0 and 1 (doctor's findings)."""
+        result = self.run([eadm_program() or "eadm", *map(str, words), "--json"],
+                          timeout=timeout * self.slow, check=False)
+        if result.code not in (0, 1):
+            raise CommandFailed(result)
+        return json.loads(result.output)
 
     # ---- driver ---------------------------------------------------------------------
 
@@ -434,9 +478,36 @@ class Vm:
     def link(self, text="", device="eri0"):
         """Impair the link of an adapter's network card, from now on; an empty text makes it clean again.
 
-        As in "to-wire:loss=1%,delay=50ms;to-guest:loss=1%;seed=7"; docs/lab.md has the grammar.
+        As in "to-wire:loss=1%,delay=50ms;to-guest:loss=1%;seed=7"; docs/lab.md has the grammar.  What it returns can be
+        used in a with statement, whose end makes the link clean.
         """
-        self.qom_set("link", text, device)
+        return self._until_left("link", text, device)
+
+    def faults(self, text="", device="eri0"):
+        """Let an adapter misbehave from now on, as in "cmd-drop=0/any"; an empty text ends it, and so does a with statement."""
+        return self._until_left("faults", text, device)
+
+    def _until_left(self, name, text, device):
+        self.qom_set(name, text, device)
+        block = contextlib.ExitStack()
+        block.callback(self._clear, name, device)
+        return block
+
+    def _clear(self, name, device):
+        # The device or the guest may be gone by then, which is for others to find.
+        with contextlib.suppress(LabError, OSError):
+            self.qom_set(name, "", device)
+
+    def counters(self, device="eri0"):
+        """The adapter's own counters: {name: number}."""
+        return self.qom_get("counters", device)
+
+    def capture(self, number=0):
+        """Path of the frames that passed between the guest and network `number` until now; for a Vm with capture=True."""
+        path = os.path.join(self.directory, f"eni{number}.pcap")
+        if not self.adapters[number].capture:
+            raise LabError(f"{self.name} was booted without capture=True")
+        return path
 
     def unplug(self, device="eri0", timeout=60):
         """Hot-unplug a device and wait until the guest has let it go."""
