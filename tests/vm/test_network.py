@@ -34,22 +34,43 @@ def test_cable(pair, mtu):
         one.run(["ping", "-c", "3", "-i", "0.2", "-W", str(5 * one.slow), "-M", "do", "-s", str(mtu - 28), other.name])
 
 
+def lab_run(lab, *arguments):
+    """./lab run with the session's kernel and what is built."""
+    command = [os.path.join(ROOT, "lab"), "run", *([] if lab.model else ["--no-model"]), "--no-build",
+               "--kernel", "debug" if lab.kernel.debug else lab.kernel.version, *arguments]
+    return subprocess.run(command, cwd=ROOT, timeout=280, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False)
+
+
 def test_run_three_on_a_switch(lab):
     """./lab run with all that concerns several guests; nothing is left behind."""
-    model = [] if lab.model else ["--no-model"]
     before = set(glob.glob(os.path.join(tempfile.gettempdir(), "erdma-vde-*")))
-    command = [os.path.join(ROOT, "lab"), "run", *model, "--no-build", "--vms", "3", "--capture",
-               *(["--kernel", lab.kernel.version] if not lab.kernel.debug else ["--kernel", "debug"]),
-               "--on", "vm2", "echo I am $(hostname)", "--", "sh", "-c",
-               'echo "$ERDMA_VMS $ERDMA_VM1 $ERDMA_VM3"; ping -c 2 vm2 && ping -c 2 -p 6c6162 vm3 || exit 9; exit 7']
-    result = subprocess.run(command, cwd=ROOT, timeout=280, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, check=False)
+    slow = ["--link", "vm3:to-wire:delay=300ms"] if lab.model else []
+    result = lab_run(lab, "--vms", "3", "--capture", *slow, "--on", "vm2", "echo I am $(hostname)", "--", "sh", "-c",
+                     'echo "$ERDMA_VMS $ERDMA_VM1 $ERDMA_VM3"; ping -c 2 vm2 && ping -c 2 -p 6c6162 vm3 || exit 9; exit 7')
     assert result.returncode == 7, result.stdout + result.stderr
     assert "3 10.77.0.1 10.77.0.3" in result.stdout, result.stdout
     assert "vm2: I am vm2\n" in result.stdout, result.stdout
+    # Only the third one's link is slow.
+    near, far = re.findall(r"rtt min/avg/max/mdev = ([\d.]+)/", result.stdout)
+    assert not slow or float(far) >= 300 > float(near), result.stdout
     logs = os.path.join(ROOT, re.search(r"(\S+)/vm1\n", result.stderr)[1])
     # The switch learns who is where: the third guest sees its own ping and not the second one's.
     seen = [sum(b"lablablab" in frame for frame in frames(os.path.join(logs, name, "eni0.pcap")))
             for name in ("vm1", "vm2", "vm3")]
     assert seen == [4, 0, 4], seen
     assert set(glob.glob(os.path.join(tempfile.gettempdir(), "erdma-vde-*"))) <= before
+
+
+def test_run_and_a_complaint(lab):
+    """A complaint of the guest's kernel has a code of its own, whatever the program's is."""
+    result = lab_run(lab, "--", "sh", "-c", "echo '<4>WARNING: made by a test' > /dev/kmsg; exit 3")
+    assert result.returncode == 126 and "made by a test" in result.stderr, result.stderr
+
+
+def test_run_and_the_labs_failure(lab):
+    """So has what the lab cannot do: here an adapter with a property that is none."""
+    if not lab.model:
+        pytest.skip("there is no adapter to have a property")
+    result = lab_run(lab, "--device", "nonsense=1", "--", "true")
+    assert result.returncode == 125 and "nonsense" in result.stderr, result.stderr

@@ -5,6 +5,7 @@ import argparse
 import fcntl
 import glob
 import os
+import re
 import select
 import shutil
 import signal
@@ -12,6 +13,7 @@ import struct
 import sys
 import termios
 import time
+import traceback
 import tty
 
 from . import bench, demo, kernel as kernels, matrix, network, packages, qemu_tree, roots, runs, testing, vm as machines
@@ -45,13 +47,16 @@ def parser():
                          help="boot vm1 to vmN on one network (default 1): two on a cable, more on a VDE switch")
         sub.add_argument("--mtu", type=int, default=1500, metavar="N", help="of their network cards (default 1500)")
         sub.add_argument("--capture", action="store_true", help="write each VM's frames to eni0.pcap beside its logs")
-        sub.add_argument("--link", default="", metavar="TEXT",
-                         help='impair the link of vm1, "both:loss=1%%;to-wire:delay=50ms" (docs/lab.md)')
+        sub.add_argument("--link", action="append", default=[], metavar="[VM:]TEXT",
+                         help='impair the link of vm1 or that VM, "vm2:both:loss=1%%;to-wire:delay=50ms" (repeatable)')
+        sub.add_argument("--faults", action="append", default=[], metavar="[VM:]TEXT",
+                         help='let the adapter of vm1 or that VM misbehave, "cmd-drop=0/any" (repeatable; docs/lab.md)')
         sub.add_argument("--cpus", type=int, default=1, metavar="N", help="processors of a guest (default 1)")
         sub.add_argument("--memory", type=int, metavar="MIB", help="memory (default 1024, debug kernel 2048)")
         sub.add_argument("--append", default="", metavar="WORDS", help="further kernel parameters")
         sub.add_argument("--params", default="", metavar="WORDS", help='module parameters of erdma, "a=1 b=2"')
-        sub.add_argument("--device", default="", metavar="PROPS", help='properties of the adapter, "a=1,b=2"')
+        sub.add_argument("--device", action="append", default=[], metavar="PROPS",
+                         help='properties of the adapters, "a=1,b=2" (repeatable); values may have commas')
         sub.add_argument("--qemu-arg", action="append", default=[], metavar="WORD",
                          help="one further argument for QEMU (repeatable)")
         sub.add_argument("--no-model", action="store_true", help="boot stock QEMU without the adapter")
@@ -155,6 +160,20 @@ def command_clean(options):
     return 0
 
 
+def by_vm(texts):
+    """{VM: text} of "vm2:text" and "text", which is for vm1."""
+    found = [re.fullmatch(r"(?:(vm\d+):)?(.*)", text, re.DOTALL).groups() for text in texts]
+    return {name or "vm1": text for name, text in found}
+
+
+def adapter_properties(texts):
+    """{name: value} of QEMU's "a=1,b=2".  Only a comma in front of a property's name ends a value."""
+    names = [] if not any("," in text for text in texts) else machines.adapter_property_names()
+    comma = re.compile(rf",(?=(?:{'|'.join(map(re.escape, names))})=)") if names else None
+    parts = [part for text in texts for part in (comma.split(text) if comma else [text]) if part]
+    return dict(part.partition("=")[::2] for part in parts)
+
+
 def booted(options, name):
     """VMs as the options describe them, with the driver loaded unless they say otherwise."""
     runs.setup("run", *(["switch"] if options.vms > 2 else []))
@@ -162,7 +181,7 @@ def booted(options, name):
     model = not options.no_model
     if model and not options.no_build:
         runs.build(kernel)
-    properties = dict(part.partition("=")[::2] for part in options.device.split(",") if part)
+    properties = adapter_properties(options.device)
     group = network.Group(runs.new_run(name), kernel, options.vms, capture=options.capture,
                           nets=[{"mtu": options.mtu, "options": properties}], model=model, driver=model,
                           cpus=options.cpus, memory=options.memory, append=options.append,
@@ -175,8 +194,7 @@ def booted(options, name):
                 machine.load_driver(options.params)
             else:
                 machine.load_rdma()
-        if options.link:
-            group[0].link(options.link)
+        group.trouble(by_vm(options.link), by_vm(options.faults))
     except BaseException:
         group.stop()
         raise
@@ -232,6 +250,9 @@ def command_run(options):
             except LabTimeout:  # a server that never ends by itself
                 say(f"'{job.command}' in {machine.name} was still running")
         group.check_logs()
+    except LabError:
+        group.check_logs()  # a reason that comes first
+        raise
     finally:
         group.stop()
     return next((code for code in codes if code), 0)
@@ -328,17 +349,35 @@ def interact(channel, environment=None):
     return job.code if job.code >= 0 else 128 - job.code
 
 
+# Commands that end with the code of a program: these are the lab's own, and say when the guest's kernel complained.
+OF_A_PROGRAM = ("run", "shell")
+LAB_FAILED, KERNEL_COMPLAINED = 125, 126
+
+
 def main(arguments=None):
-    options = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    passes_on = bool(arguments) and arguments[0] in OF_A_PROGRAM
+    stop_on_signals()
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as end:
+        if passes_on and end.code:
+            return LAB_FAILED
+        raise
     if options.no_install:
         os.environ[packages.NO_INSTALL] = "1"
-    stop_on_signals()
     try:
         return globals()[f"command_{options.command}"](options)
     except (LabError, GuestTrouble) as error:
         sys.stdout.flush()
         print(f"lab: {error}", file=sys.stderr)
-        return 1
+        return 1 if not passes_on else KERNEL_COMPLAINED if isinstance(error, GuestTrouble) else LAB_FAILED
+    except Exception:
+        if not passes_on:
+            raise
+        sys.stdout.flush()
+        traceback.print_exc()
+        return LAB_FAILED
     except KeyboardInterrupt:
         print("lab: stopped", file=sys.stderr)
         return 130

@@ -160,6 +160,22 @@ class Group:
         for machine in self.machines:
             machine.load_driver(params)
 
+    def own_texts(self, text):
+        """(VM, what is meant for it): of a text for vm1, or of {"vm2": text}."""
+        texts = text if isinstance(text, dict) else {"vm1": text}
+        unknown = sorted(set(texts) - {f"vm{machine.index}" for machine in self.machines})
+        if unknown:
+            raise LabError(f"there is no {', '.join(unknown)}: with {len(self.machines)} VMs there are vm1 to "
+                           f"vm{len(self.machines)}")
+        return [(machine, texts[f"vm{machine.index}"]) for machine in self.machines if texts.get(f"vm{machine.index}")]
+
+    def trouble(self, link="", faults=""):
+        """Impair links (Vm.link) and let adapters misbehave (Vm.faults) from now on; each as own_texts() takes it."""
+        for machine, text in self.own_texts(link):
+            machine.link(text)
+        for machine, text in self.own_texts(faults):
+            machine.faults(text)
+
     def environment(self):
         """For commands in the VMs: how many there are and their addresses."""
         return {"ERDMA_VMS": str(len(self.machines)),

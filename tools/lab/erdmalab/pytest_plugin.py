@@ -158,15 +158,6 @@ class Lab:
         return "\n".join(problems)
 
 
-def for_each(group, text):
-    """What belongs to each guest of a text for the first one, or of {"vm2": text}."""
-    texts = text if isinstance(text, dict) else {"vm1": text}
-    unknown = set(texts) - {f"vm{machine.index}" for machine in group}
-    if unknown:
-        raise ValueError(f"there is no {', '.join(sorted(unknown))} among {len(group)} guests")
-    return [(machine, texts.get(f"vm{machine.index}", "")) for machine in group]
-
-
 def prepare(group, link="", faults="", mtu=None):
     """Guests as tests want to find them: interfaces, driver, then what is bad about links and adapters."""
     for machine in group:
@@ -180,10 +171,7 @@ def prepare(group, link="", faults="", mtu=None):
             machine.load_rdma()
             if len(group) > 1:
                 machine.run("modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0")
-    for name, text in (("link", link), ("faults", faults)):
-        for machine, own in for_each(group, text):
-            if own:
-                getattr(machine, name)(own)
+    group.trouble(link, faults)
 
 
 @pytest.fixture(scope="session")

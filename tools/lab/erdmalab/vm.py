@@ -89,6 +89,16 @@ def properties(settings):
     return "".join(words)
 
 
+def adapter_property_names():
+    """Names of the properties of QEMU's erdma device, as the model that is built or installed has them."""
+    result = subprocess.run([WRAPPER, "-machine", "none", "-device", "erdma,help"], text=True, timeout=60, check=False,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    names = re.findall(r"(?m)^\s+([\w-]+)=", result.stdout)
+    if result.returncode or not names:
+        raise LabError(f"{WRAPPER} does not tell the adapter's properties: {result.stderr.strip()}")
+    return names
+
+
 class Vm:
     """A virtual machine.  Use it with `with Vm(...) as vm:`, which starts and stops it.
 
