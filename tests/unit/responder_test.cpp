@@ -669,7 +669,7 @@ TEST(Responder, TransportThatDies) {
     expectCqe(t.a.sent(), {Op::Send, QueueType::Send, Syndrome::Flushed, 1, 0});
     expectCqe(t.a.received(), {Op::RecvSend, QueueType::Receive, Syndrome::Flushed, 0, 0});
     EXPECT_EQ(t.events(t.a), fatal(0x2001));
-    EXPECT_EQ(t.in(t.write(0), kData).kind, Placement::Kind::Failed);
+    EXPECT_EQ(t.in(t.write(0), kData).kind, Placement::Kind::Gone);
     t.a.qp().acknowledged();
     t.a.qp().resume();
     t.a.qp().peerClosed(true);

@@ -213,10 +213,10 @@ TEST(WireHostile, ShortTerminate) {
 
 // Segments that a good peer could send to the test's buffer, at the place where its stream is.
 std::vector<Segment> goodSegments(const WireBench& t) {
-    return {{.op = RdmapOp::Write, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload},
-            {.op = RdmapOp::ReadRequest, .msn = 1, .read = {1, 2, 8, t.b.stag, t.b.iova}},
-            {.op = RdmapOp::AtomicRequest, .msn = 1, .atomic = {1, false, t.b.stag, t.b.iova, 1, 0}},
-            {.op = RdmapOp::Send, .msn = 1, .payload = kPayload}};
+    return {{.op = SegmentOp::Write, .stag = t.b.stag, .to = t.b.iova, .payload = kPayload},
+            {.op = SegmentOp::ReadRequest, .message = 1, .read = {1, 2, 8, t.b.stag, t.b.iova}},
+            {.op = SegmentOp::AtomicRequest, .message = 1, .atomic = {1, false, t.b.stag, t.b.iova, 1, 0}},
+            {.op = SegmentOp::Send, .message = 1, .payload = kPayload}};
 }
 
 // Memory in front of the registered buffer, and behind it.
