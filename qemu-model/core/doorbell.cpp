@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "byteorder.h"
-#include "device.h"
+#include "queue_pairs.h"
 
 namespace erdma {
 
@@ -28,14 +28,14 @@ bool isExtended(uint16_t page) { return page >= kExtDoorbells / kDoorbellPageByt
 
 } // namespace
 
-void DoorbellSpace::store(Device& device, uint64_t offset, uint64_t value, unsigned size) {
+void Doorbells::store(uint64_t offset, uint64_t value, unsigned size) {
     if ((size != 4 && size != 8) || offset % size != 0) {
-        device.badDoorbell("doorbell store that is neither 4 nor 8 aligned bytes");
+        adapter_.badDoorbell("doorbell store that is neither 4 nor 8 aligned bytes");
         return;
     }
     const bool inSqSpace = offset >= kSqDoorbells && offset < kRqDoorbells;
     if (inSqSpace && offset % kSlotBytes >= 8) {
-        collect(device, offset, value, size); // without an open collection there is nothing to ring here
+        collect(offset, value, size); // without an open collection there is nothing to ring here
         return;
     }
     if (size == 4) {
@@ -48,7 +48,7 @@ void DoorbellSpace::store(Device& device, uint64_t offset, uint64_t value, unsig
         }
         const auto low = lowHalf_.find(whole);
         if (low == lowHalf_.end()) {
-            device.badDoorbell("high half of a doorbell without its low half");
+            adapter_.badDoorbell("high half of a doorbell without its low half");
             return;
         }
         value = value << 32 | low->second;
@@ -56,36 +56,36 @@ void DoorbellSpace::store(Device& device, uint64_t offset, uint64_t value, unsig
         lowHalf_.erase(low);
     }
     if (inSqSpace)
-        storeSq(device, offset, value);
+        storeSq(offset, value);
     else if (offset < kCqDoorbells) {
         // The first 8 bytes of an RQE; a program may store all 32, the others mean nothing.
         if (offset % kRqSlotBytes == 0)
-            device.rqDoorbell(qpnOf(value), producerOf(value));
+            ringRq(qpnOf(value), producerOf(value));
     } else if (offset < kExtDoorbells)
-        device.cqDoorbell(value);
+        adapter_.cqs.doorbell(value);
     else
-        storeExtended(device, offset, value);
+        storeExtended(offset, value);
 }
 
 // ---- send queue slots ----
 
-void DoorbellSpace::storeSq(Device& device, uint64_t offset, uint64_t value) {
-    if ((value & kDirectFlag) != 0 && device.config().direct_wqe_groups >= kMinDirectGroups)
-        open(device, offset, value);
+void Doorbells::storeSq(uint64_t offset, uint64_t value) {
+    if ((value & kDirectFlag) != 0 && adapter_.config.direct_wqe_groups >= kMinDirectGroups)
+        open(offset, value);
     else
-        device.sqDoorbell(qpnOf(value), producerOf(value), nullptr);
+        ringSq(qpnOf(value), producerOf(value), nullptr);
 }
 
-void DoorbellSpace::open(Device& device, uint64_t slot, uint64_t header) {
+void Doorbells::open(uint64_t slot, uint64_t header) {
     const uint32_t qpn = qpnOf(header);
     if (const auto old = open_.find(slot); old != open_.end()) {
         const Collection unfinished = old->second;
         open_.erase(old);
-        finishFromRing(device, unfinished);
+        finishFromRing(unfinished);
     }
-    abandon(device, qpn);
-    if (wqebbsOf(header) > kMaxSqeWqebbs || !device.findQp(qpn)) {
-        device.sqDoorbell(qpn, producerOf(header), nullptr); // the ring says what is wrong
+    abandon(qpn);
+    if (wqebbsOf(header) > kMaxSqeWqebbs || !qps_.find(qpn)) {
+        ringSq(qpn, producerOf(header), nullptr); // the ring says what is wrong
         return;
     }
     Collection fresh;
@@ -95,10 +95,10 @@ void DoorbellSpace::open(Device& device, uint64_t slot, uint64_t header) {
     const uint32_t words = fresh.wqe.wqebbs * (kWqebbBytes / 4);
     fresh.missing = words == 32 ? UINT32_MAX : (1u << words) - 1;
     open_.emplace(slot, fresh);
-    collect(device, slot, header, 8);
+    collect(slot, header, 8);
 }
 
-bool DoorbellSpace::collect(Device& device, uint64_t offset, uint64_t value, unsigned size) {
+bool Doorbells::collect(uint64_t offset, uint64_t value, unsigned size) {
     const uint64_t slot = offset & ~(kSlotBytes - 1);
     const auto at = open_.find(slot);
     if (at == open_.end())
@@ -115,34 +115,81 @@ bool DoorbellSpace::collect(Device& device, uint64_t offset, uint64_t value, uns
     if (collection.missing == 0) {
         const Collection complete = collection;
         open_.erase(at);
-        device.sqDoorbell(complete.qpn, complete.pi, &complete.wqe);
+        ringSq(complete.qpn, complete.pi, &complete.wqe);
     }
     return true;
 }
 
-void DoorbellSpace::finishFromRing(Device& device, const Collection& collection) {
-    ++device.counters()[Counter::DirectWqeFallbacks];
-    device.sqDoorbell(collection.qpn, collection.pi, nullptr);
+void Doorbells::finishFromRing(const Collection& collection) {
+    ++adapter_.counters[Counter::DirectWqeFallbacks];
+    ringSq(collection.qpn, collection.pi, nullptr);
 }
 
-void DoorbellSpace::abandon(Device& device, uint32_t qpn) {
+void Doorbells::abandon(uint32_t qpn) {
     const auto at = std::find_if(open_.begin(), open_.end(), [qpn](const auto& o) { return o.second.qpn == qpn; });
     if (at == open_.end())
         return;
     const Collection unfinished = at->second;
     open_.erase(at);
-    finishFromRing(device, unfinished);
+    finishFromRing(unfinished);
 }
 
-void DoorbellSpace::forget(uint32_t qpn) {
+void Doorbells::forget(uint32_t qpn) {
     std::erase_if(open_, [qpn](const auto& o) { return o.second.qpn == qpn; });
 }
 
-void DoorbellSpace::clear() { *this = DoorbellSpace{}; }
+void Doorbells::clear() {
+    open_.clear();
+    lowHalf_.clear();
+    extended_ = {};
+    lastGroup_ = 0;
+}
+
+// ---- what is rung ----
+
+// The host wrote the SQE to its ring before it stored the slot; if the two say different things, the ring counts.
+bool Doorbells::matchesRing(QueuePair& qp, uint16_t pi, const DirectWqe& direct) {
+    const uint64_t depth = uint64_t{1} << qp.config().sqDepthLog;
+    const uint64_t first = static_cast<uint16_t>(pi - direct.wqebbs) & (depth - 1);
+    std::array<std::byte, 8> header;
+    return qp.config().sq.read(adapter_.host, first * kWqebbBytes, header) &&
+           loadLe64(header, 0) == loadLe64(direct.bytes, 0);
+}
+
+void Doorbells::ringSq(uint32_t qpn, uint16_t pi, const DirectWqe* direct) {
+    if (adapter_.faults.losesDoorbell(Doorbell::Send))
+        return;
+    abandon(qpn);
+    QueuePair* qp = qps_.find(qpn);
+    if (!qp) {
+        adapter_.badDoorbell("SQ doorbell of an unknown queue pair");
+        return;
+    }
+    ++adapter_.counters[Counter::SqDoorbells];
+    if (direct) {
+        const bool same = matchesRing(*qp, pi, *direct);
+        ++adapter_.counters[same ? Counter::DirectWqes : Counter::DirectWqeFallbacks];
+        if (!same)
+            direct = nullptr;
+    }
+    qp->sqDoorbell(pi, direct);
+}
+
+void Doorbells::ringRq(uint32_t qpn, uint16_t pi) {
+    if (adapter_.faults.losesDoorbell(Doorbell::Receive))
+        return;
+    QueuePair* qp = qps_.find(qpn);
+    if (!qp) {
+        adapter_.badDoorbell("RQ doorbell of an unknown queue pair");
+        return;
+    }
+    ++adapter_.counters[Counter::RqDoorbells];
+    qp->rqDoorbell(pi);
+}
 
 // ---- pages for processes ----
 
-std::optional<DoorbellPages> DoorbellSpace::allocate(bool sq, bool rq, bool cq) {
+std::optional<DoorbellPages> Doorbells::allocate(bool sq, bool rq, bool cq) {
     const auto wanted = size_t{sq} + size_t{rq} + size_t{cq};
     const auto free = std::count_if(extended_.begin(), extended_.end(), [](const Page& p) { return p.group == 0; });
     if (static_cast<size_t>(free) < wanted)
@@ -165,7 +212,7 @@ std::optional<DoorbellPages> DoorbellSpace::allocate(bool sq, bool rq, bool cq) 
     return pages;
 }
 
-bool DoorbellSpace::release(const DoorbellPages& pages) {
+bool Doorbells::release(const DoorbellPages& pages) {
     bool known = true;
     for (const uint16_t page : {pages.sq, pages.rq, pages.cq}) {
         if (page == 0)
@@ -178,37 +225,45 @@ bool DoorbellSpace::release(const DoorbellPages& pages) {
     return known;
 }
 
-uint32_t DoorbellSpace::groupOf(uint16_t page) const { return isExtended(page) ? extended_[pageIndex(page)].group : 0; }
+uint32_t Doorbells::groupOf(uint16_t page) const { return isExtended(page) ? extended_[pageIndex(page)].group : 0; }
 
 // Existing drivers give a process its CQ doorbells at the page named "RQ" and the reverse (4.21), so such a page does
 // not say what a store means.  The offset does, except where both readings fit; a CQ doorbell has the arm bit.
-void DoorbellSpace::storeExtended(Device& device, uint64_t offset, uint64_t value) {
+void Doorbells::storeExtended(uint64_t offset, uint64_t value) {
     const auto index = static_cast<size_t>((offset - kExtDoorbells) / kDoorbellPageBytes);
     const uint64_t inside = offset % kDoorbellPageBytes;
-    if (!device.config().extended_doorbells || index >= extended_.size() || extended_[index].group == 0) {
-        device.badDoorbell("store to a doorbell page that is not allocated");
+    if (!adapter_.config.extended_doorbells || index >= extended_.size() || extended_[index].group == 0) {
+        adapter_.badDoorbell("store to a doorbell page that is not allocated");
         return;
     }
     const Page page = extended_[index];
     const uint32_t qpn = qpnOf(value);
     const uint32_t cqn = cqnOf(value);
+    const auto ownsQp = [&] {
+        const QueuePairs::Slot* qp = qps_.slot(qpn);
+        return qp && qp->group == page.group;
+    };
+    const auto ownsCq = [&] {
+        const CompletionQueues::Slot* cq = adapter_.cqs.slot(cqn);
+        return cq && cq->group == page.group;
+    };
     if (page.sq) {
         if (inside % kSlotBytes != 0)
             return;
-        if (device.qpGroup(qpn) == page.group)
-            device.sqDoorbell(qpn, producerOf(value), nullptr);
+        if (ownsQp())
+            ringSq(qpn, producerOf(value), nullptr);
         else
-            device.badDoorbell("SQ doorbell of a queue pair that does not belong to the page");
+            adapter_.badDoorbell("SQ doorbell of a queue pair that does not belong to the page");
         return;
     }
-    const bool asCq = inside == cqn % kCqSlotsPerPage * 8 && device.cqGroup(cqn) == page.group;
-    const bool asRq = inside == qpn % kRqSlotsPerPage * kRqSlotBytes && device.qpGroup(qpn) == page.group;
+    const bool asCq = inside == cqn % kCqSlotsPerPage * 8 && ownsCq();
+    const bool asRq = inside == qpn % kRqSlotsPerPage * kRqSlotBytes && ownsQp();
     if (asCq && (!asRq || (value & kArm) != 0))
-        device.cqDoorbell(value);
+        adapter_.cqs.doorbell(value);
     else if (asRq)
-        device.rqDoorbell(qpn, producerOf(value));
+        ringRq(qpn, producerOf(value));
     else
-        device.badDoorbell("doorbell of a queue that does not belong to the page");
+        adapter_.badDoorbell("doorbell of a queue that does not belong to the page");
 }
 
 } // namespace erdma

@@ -12,7 +12,9 @@
 
 namespace erdma {
 
-class Device;
+struct Adapter;
+class QueuePair;
+class QueuePairs;
 
 // An SQE stored block by block into a doorbell slot.
 struct DirectWqe {
@@ -34,13 +36,13 @@ struct DoorbellPages {
     uint16_t cq = 0;
 };
 
-class DoorbellSpace {
+class Doorbells {
 public:
+    Doorbells(Adapter& adapter, QueuePairs& qps) : adapter_(adapter), qps_(qps) {}
+
     // A store of `size` bytes (1..8) at BAR0 offset >= kSqDoorbells.  Only aligned 8-byte stores (or two 4-byte
     // halves, low first) ring; anything else is counted as bad.
-    void store(Device& device, uint64_t offset, uint64_t value, unsigned size);
-    // Called before another SQ doorbell of the same QP is executed: a half collected direct WQE is done from the ring.
-    void abandon(Device& device, uint32_t qpn);
+    void store(uint64_t offset, uint64_t value, unsigned size);
     // DESTROY_QP: forgets a half collected direct WQE.
     void forget(uint32_t qpn);
     void clear();
@@ -65,12 +67,19 @@ private:
     };
     static constexpr size_t kMaxLowHalves = 64;
 
-    void storeSq(Device& device, uint64_t offset, uint64_t value);
-    void storeExtended(Device& device, uint64_t offset, uint64_t value);
-    bool collect(Device& device, uint64_t offset, uint64_t value, unsigned size);
-    void open(Device& device, uint64_t slot, uint64_t header);
-    void finishFromRing(Device& device, const Collection& collection);
+    // Before another SQ doorbell of the same QP is executed: a half collected direct WQE is done from the ring.
+    void abandon(uint32_t qpn);
+    void ringSq(uint32_t qpn, uint16_t pi, const DirectWqe* direct);
+    void ringRq(uint32_t qpn, uint16_t pi);
+    bool matchesRing(QueuePair& qp, uint16_t pi, const DirectWqe& direct);
+    void storeSq(uint64_t offset, uint64_t value);
+    void storeExtended(uint64_t offset, uint64_t value);
+    bool collect(uint64_t offset, uint64_t value, unsigned size);
+    void open(uint64_t slot, uint64_t header);
+    void finishFromRing(const Collection& collection);
 
+    Adapter& adapter_;
+    QueuePairs& qps_;
     std::unordered_map<uint64_t, Collection> open_;  // bounded: one per QP and one per 128-byte slot
     std::unordered_map<uint64_t, uint32_t> lowHalf_; // 4-byte stores waiting for the high half; kMaxLowHalves
     std::array<Page, kExtPages> extended_{};

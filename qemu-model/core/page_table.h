@@ -2,6 +2,7 @@
 // Rings and regions that live scattered over guest pages.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -49,5 +50,21 @@ struct RingRequest {
 // Copies the page addresses that the ring really uses, at most `maxPages` of them.  Invalid: the pages do not cover
 // the ring; NoMemory: too many; Fault: the array is unreachable.
 Status loadRing(Host& host, const RingRequest& request, uint64_t maxPages, RingView& ring);
+
+// Page addresses of rings kept for the guest are bounded, all queues together and whatever it creates: 2^22 describe
+// 16 GiB of rings in 4 KiB pages.
+class RingBudget {
+public:
+    Status load(Host& host, const RingRequest& request, RingView& ring) const {
+        return loadRing(host, request, kMost - std::min(kMost, used_), ring);
+    }
+    void take(const RingView& ring) { used_ += ring.pageCount(); }
+    void giveBack(const RingView& ring) { used_ -= ring.pageCount(); }
+    void clear() { used_ = 0; }
+
+private:
+    static constexpr uint64_t kMost = uint64_t{1} << 22;
+    uint64_t used_ = 0;
+};
 
 } // namespace erdma

@@ -7,15 +7,14 @@
 #include <string>
 
 #include "host.h"
+#include "scheduler.h"
 
 namespace erdma {
 
 class QueuePair;
 
-class PairedNic {
+class PairedNic : public Timed {
 public:
-    virtual ~PairedNic() = default;
-
     // Cheap: whether frame() must see the frame that begins with `head`.
     virtual bool wants(erdma_side side, ConstBytes head, size_t frameBytes) const = 0;
     // True: taken.  False: it goes on unchanged.
@@ -31,11 +30,9 @@ public:
     virtual Claim connect(QueuePair& qp) = 0;
     virtual void setMtu(uint16_t mtu) = 0;
 
-    // When onTimer() is due; ERDMA_TIMER_OFF: not.
-    virtual uint64_t deadline() const = 0;
-    virtual void onTimer(uint64_t nowNs) = 0;
     // Does what queue pairs asked for and what must not be done from inside their calls.
     virtual void runPending() = 0;
+    virtual bool anyPending() const = 0; // still
     // Device reset (7.10): every connection is reset on the wire and towards the guest, and forgotten.
     virtual void reset() = 0;
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "device.h"
+#include "adapter.h"
 #include "fabric.h"
 
 namespace erdma {
@@ -45,11 +45,11 @@ TerminateInfo aboutSegment(const Segment& segment, const Failure& failure) {
 
 } // namespace
 
-QueuePair::QueuePair(Device& device, QpConfig config)
-    : device_(device), config_(std::move(config)), requester_(*this), responder_(*this) {}
+QueuePair::QueuePair(Adapter& adapter, QpConfig config)
+    : adapter_(adapter), config_(std::move(config)), requester_(*this), responder_(*this) {}
 
 QueuePair::~QueuePair() {
-    device_.fabric().forget(*this);
+    adapter_.fabric.forget(*this);
     const bool graceful = windingUp() && !requester_.begun();
     state_ = QpState::Error;
     if (const std::unique_ptr<Transport> transport = std::move(transport_))
@@ -59,7 +59,7 @@ QueuePair::~QueuePair() {
 void QueuePair::setState(QpState state, const char* why) {
     if (state == state_)
         return;
-    device_.host().trace(ERDMA_TRACE_QP_STATE, qpn(), static_cast<uint64_t>(state_), static_cast<uint64_t>(state), why);
+    adapter_.host.trace(ERDMA_TRACE_QP_STATE, qpn(), static_cast<uint64_t>(state_), static_cast<uint64_t>(state), why);
     state_ = state;
 }
 
@@ -87,7 +87,7 @@ Status QueuePair::connect(const QpModify& request) {
     const QpState before = state_;
     handover_ = request.handover;
     setState(QpState::Rts, "command");
-    pairDeadline_ = device_.host().nowNs() + uint64_t{device_.config().pair_timeout_ms} * 1000000;
+    pairDeadline_ = adapter_.host.nowNs() + uint64_t{adapter_.config.pair_timeout_ms} * 1000000;
     const Status status = reachPeer();
     if (status != Status::Ok) {
         handover_ = {};
@@ -95,13 +95,13 @@ Status QueuePair::connect(const QpModify& request) {
         return status;
     }
     if (waiting())
-        device_.wakeAt(pairDeadline_, qpn());
+        adapter_.scheduler.wakeAt(pairDeadline_, *this);
     return Status::Ok;
 }
 
 // By the wire when the NIC saw the handshake, otherwise within this process (wire.md 1.10).
 Status QueuePair::reachPeer() {
-    PairedNic* nic = device_.nic();
+    PairedNic* nic = adapter_.nic.get();
     switch (nic == nullptr ? PairedNic::Claim::Unknown : nic->connect(*this)) {
     case PairedNic::Claim::Connected:
         return Status::Ok;
@@ -110,14 +110,14 @@ Status QueuePair::reachPeer() {
     case PairedNic::Claim::Unknown:
         break;
     }
-    return device_.fabric().connect(*this);
+    return adapter_.fabric.connect(*this);
 }
 
 void QueuePair::attach(std::unique_ptr<Transport> transport) {
     transport_ = std::move(transport);
-    device_.host().trace(ERDMA_TRACE_QP_STATE, qpn(), static_cast<uint64_t>(QpState::Rts),
-                         static_cast<uint64_t>(QpState::Rts), "paired");
-    device_.activate(*this);
+    adapter_.host.trace(ERDMA_TRACE_QP_STATE, qpn(), static_cast<uint64_t>(QpState::Rts),
+                        static_cast<uint64_t>(QpState::Rts), "paired");
+    adapter_.scheduler.activate(*this);
 }
 
 Status QueuePair::stop(QpState target) {
@@ -164,9 +164,9 @@ void QueuePair::drain() {
 void QueuePair::windUp() {
     setState(QpState::Closing, "command");
     requester_.finishOnly();
-    abandonAt_ = device_.host().nowNs() + kAbandonNs;
-    lingerUntil_ = device_.host().nowNs() + kLingerNs;
-    device_.wakeAt(abandonAt_, qpn());
+    abandonAt_ = adapter_.host.nowNs() + kAbandonNs;
+    lingerUntil_ = adapter_.host.nowNs() + kLingerNs;
+    adapter_.scheduler.wakeAt(abandonAt_, *this);
     finishWindUp();
 }
 
@@ -202,7 +202,7 @@ Status QueuePair::reflush(uint16_t sqPi, uint16_t rqPi) {
 }
 
 void QueuePair::badDoorbell(const char* why) {
-    device_.guestError(why);
+    adapter_.guestError(why);
     Ending ending;
     ending.event = AsyncEvent::QpFatal;
     ending.goodbye = Goodbye::Terminate;
@@ -219,7 +219,7 @@ void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
     else if (!fits)
         badDoorbell("send queue doorbell beyond the ring");
     else if (active())
-        device_.activate(*this);
+        adapter_.scheduler.activate(*this);
 }
 
 void QueuePair::rqDoorbell(uint16_t pi) {
@@ -276,10 +276,10 @@ unsigned QueuePair::serve(unsigned budget) {
 void QueuePair::onTimer(uint64_t nowNs) {
     if (waiting()) {
         if (nowNs < pairDeadline_) {
-            device_.wakeAt(pairDeadline_, qpn());
+            adapter_.scheduler.wakeAt(pairDeadline_, *this);
             return;
         }
-        ++device_.counters()[Counter::PairTimeouts];
+        ++adapter_.counters[Counter::PairTimeouts];
         Ending ending;
         ending.event = AsyncEvent::QpFatal;
         ending.why = "no peer in time";
@@ -288,7 +288,7 @@ void QueuePair::onTimer(uint64_t nowNs) {
     }
     if (windingUp()) {
         if (nowNs < abandonAt_) {
-            device_.wakeAt(abandonAt_, qpn());
+            adapter_.scheduler.wakeAt(abandonAt_, *this);
             return;
         }
         if (nowNs >= lingerUntil_) {
@@ -298,7 +298,7 @@ void QueuePair::onTimer(uint64_t nowNs) {
             end(ending);
             return;
         }
-        device_.wakeAt(lingerUntil_, qpn());
+        adapter_.scheduler.wakeAt(lingerUntil_, *this);
         abandonAnswers();
         return;
     }
@@ -306,7 +306,7 @@ void QueuePair::onTimer(uint64_t nowNs) {
     if (!active() || deadline == 0 || deadline == ~uint64_t{0})
         return;
     if (nowNs < deadline)
-        device_.wakeAt(deadline, qpn());
+        adapter_.scheduler.wakeAt(deadline, *this);
     else
         responder_.holdExpired();
 }
@@ -327,7 +327,7 @@ Placement QueuePair::inbound(const Segment& segment) {
     const Reception reception = segment.op == SegmentOp::ReadResponse     ? requester_.onReadResponse(segment)
                                 : segment.op == SegmentOp::AtomicResponse ? requester_.onAtomicResponse(segment)
                                                                           : responder_.place(segment);
-    Counters& counters = device_.counters();
+    Counters& counters = adapter_.counters;
     switch (reception.kind) {
     case Reception::Kind::Accepted:
         ++counters[Counter::RxPackets];
@@ -351,15 +351,15 @@ Placement QueuePair::inbound(const Segment& segment) {
     return Placement{Placement::Kind::Failed, reception.failure.code, reception.failure.requester};
 }
 
-uint32_t QueuePair::ord() const { return std::min(transport_->ord(), device_.config().ord); }
+uint32_t QueuePair::ord() const { return std::min(transport_->ord(), adapter_.config.ord); }
 
-uint32_t QueuePair::ird() const { return std::min(transport_->ird(), device_.config().ird); }
+uint32_t QueuePair::ird() const { return std::min(transport_->ird(), adapter_.config.ird); }
 
 void QueuePair::resume() {
     requester_.resume();
     responder_.resume();
     if (active())
-        device_.activate(*this);
+        adapter_.scheduler.activate(*this);
 }
 
 void QueuePair::acknowledged() {
@@ -459,14 +459,14 @@ void QueuePair::end(const Ending& ending) {
     const bool silent = windingUp(); // the user is done with it
     const std::unique_ptr<Transport> transport = std::move(transport_);
     setState(ending.state, ending.why);
-    device_.fabric().forget(*this);
+    adapter_.fabric.forget(*this);
     flush(ending);
     if (ending.event && !silent)
-        device_.asyncEvent(*ending.event, qpn(), ending.detail);
+        adapter_.events.raise(*ending.event, qpn(), ending.detail);
     if (ending.event || ending.culprit)
-        device_.host().trace(ERDMA_TRACE_ERROR, qpn(),
-                             ending.culprit ? static_cast<uint64_t>(ending.culprit->syndrome) : 0, ending.detail,
-                             ending.why);
+        adapter_.host.trace(ERDMA_TRACE_ERROR, qpn(),
+                            ending.culprit ? static_cast<uint64_t>(ending.culprit->syndrome) : 0, ending.detail,
+                            ending.why);
     if (!transport)
         return;
     if (ending.goodbye == Goodbye::Terminate) {
@@ -481,14 +481,14 @@ void QueuePair::end(const Ending& ending) {
 
 // Send queue first, then receive queue, in ring order (wire.md 5.7).
 void QueuePair::flush(const Ending& ending) {
-    if (!device_.running()) { // being reset: no guest memory may be touched any more
+    if (!adapter_.running) { // being reset: no guest memory may be touched any more
         responder_.discard();
         return;
     }
     const bool readable = requester_.flush(ending.culprit);
     responder_.flush(ending.halfReceived);
     if (!readable && !ending.event)
-        device_.asyncEvent(AsyncEvent::QpFatal, qpn(), 0);
+        adapter_.events.raise(AsyncEvent::QpFatal, qpn(), 0);
 }
 
 QueuePair::Snapshot QueuePair::snapshot() const {

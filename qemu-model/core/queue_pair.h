@@ -15,11 +15,12 @@
 #include "segment.h"
 #include "requester.h"
 #include "responder.h"
+#include "scheduler.h"
 #include "transport.h"
 
 namespace erdma {
 
-class Device;
+struct Adapter;
 
 // CREATE_QP after decoding and checking of the tables (4.7).
 struct QpConfig {
@@ -42,7 +43,7 @@ struct QpModify {
 
 class QueuePair {
 public:
-    QueuePair(Device& device, QpConfig config);
+    QueuePair(Adapter& adapter, QpConfig config);
     ~QueuePair(); // implies ERROR without completions: no CQE after DESTROY_QP (4.8)
     QueuePair(const QueuePair&) = delete;
     QueuePair& operator=(const QueuePair&) = delete;
@@ -50,7 +51,8 @@ public:
     uint32_t qpn() const { return config_.qpn; }
     const QpConfig& config() const { return config_; }
     QpState state() const { return state_; }
-    Device& device() { return device_; }
+    Adapter& adapter() { return adapter_; }
+    Scheduler::Turn& turn() { return turn_; }
     const Handover& handover() const { return handover_; }
 
     // MODIFY_QP.  Completes within the call (bounded work); repeated stops succeed (9.2, wire.md 7.1).
@@ -134,7 +136,8 @@ private:
     void peerTerminated(const TerminateInfo& info);
     void badDoorbell(const char* why);
 
-    Device& device_;
+    Adapter& adapter_;
+    Scheduler::Turn turn_;
     QpConfig config_;
     QpState state_ = QpState::Idle;
     Handover handover_{};

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "device.h"
+#include "adapter.h"
 #include "fabric.h"
 #include "queue_pair.h"
 
@@ -53,7 +53,7 @@ bool Requester::doorbell(uint16_t pi, const DirectWqe* direct) {
     if (!direct_)
         direct_ = std::make_unique<Direct>();
     if (direct_->pending) // only the newest is kept; the ring has the other one too
-        ++qp_.device().counters()[Counter::DirectWqeFallbacks];
+        ++qp_.adapter().counters[Counter::DirectWqeFallbacks];
     direct_->wqe = *direct;
     direct_->first = first;
     direct_->pending = true;
@@ -70,7 +70,7 @@ bool Requester::load(uint16_t index, SqWindow& window, std::byte* out) const {
     const uint32_t slot = index & (depth() - 1);
     const uint32_t announced = std::max<uint32_t>(static_cast<uint16_t>(pi_ - index), 1);
     const uint32_t capacity = static_cast<uint32_t>(window.bytes.size() / kWqebbBytes);
-    Host& host = qp_.device().host();
+    Host& host = qp_.adapter().host;
     window.count = 0;
     for (uint32_t blocks : {std::min({announced, depth() - slot, capacity}), 1u}) {
         const Bytes target = std::as_writable_bytes(std::span(window.bytes)).first(blocks * kWqebbBytes);
@@ -95,7 +95,7 @@ bool Requester::takeDirect(SqeHeader ring) {
     const SqeHeader slot(loadLe64(direct_->wqe.bytes, 0));
     if (behind != 0 || (slot.raw | kSqeDirectBit) != (ring.raw | kSqeDirectBit) ||
         ring.wqebbs() != direct_->wqe.wqebbs) {
-        ++qp_.device().counters()[Counter::DirectWqeFallbacks];
+        ++qp_.adapter().counters[Counter::DirectWqeFallbacks];
         return false;
     }
     std::copy_n(direct_->wqe.bytes.begin(), ring.wqebbs() * kWqebbBytes, sqe_.raw.begin());
@@ -180,7 +180,7 @@ bool Requester::step(SqWindow& window) {
         if (mustWait())
             return false;
         started_ = true;
-        ++qp_.device().counters()[Counter::TxRequests];
+        ++qp_.adapter().counters[Counter::TxRequests];
         if (!begin())
             return true;
     }
@@ -220,7 +220,7 @@ bool Requester::begin() {
         executeLocal();
         return false;
     case SqeKind::Atomic:
-        if (!qp_.device().config().atomic) {
+        if (!qp_.adapter().config.atomic) {
             failCurrent(Syndrome::SendFormat, "atomic operation on a device without");
             return false;
         }
@@ -256,7 +256,7 @@ std::optional<MrFault> Requester::checkSges() const {
         if (sge.length == 0)
             continue;
         const MrFault fault =
-            qp_.device().regions().check({sge.stag, qp_.config().pd, sge.addr, sge.length, need, Side::Local});
+            qp_.adapter().regions.check({sge.stag, qp_.config().pd, sge.addr, sge.length, need, Side::Local});
         if (fault != MrFault::None)
             return fault;
     }
@@ -264,7 +264,7 @@ std::optional<MrFault> Requester::checkSges() const {
 }
 
 void Requester::executeLocal() {
-    MrTable& regions = qp_.device().regions();
+    MrTable& regions = qp_.adapter().regions;
     const MrFault fault = sqe_.kind == SqeKind::FastRegister ? regions.fastRegister(sqe_.registration, qp_.config().pd)
                                                              : regions.localInvalidate(sqe_.word8, qp_.config().pd);
     if (fault != MrFault::None)
@@ -277,7 +277,7 @@ Requester::Sent Requester::deliver(const Segment& segment) {
     const Placement placement = qp_.transport().deliver(segment);
     switch (placement.kind) {
     case Placement::Kind::Accepted: {
-        Counters& counters = qp_.device().counters();
+        Counters& counters = qp_.adapter().counters;
         ++counters[Counter::TxPackets];
         counters[Counter::TxBytes] += segment.payload.size();
         ++packets_;
@@ -311,7 +311,7 @@ bool Requester::sendRequest() {
         pushCurrent(InFlight::Stage::Waiting);
         ++nextRequest_;
         ++outstanding_;
-        uint64_t& most = qp_.device().counters()[Counter::MostReads];
+        uint64_t& most = qp_.adapter().counters[Counter::MostReads];
         most = std::max<uint64_t>(most, outstanding_);
     }
     return sent != Sent::Later;
@@ -382,8 +382,8 @@ MrFault Requester::gather(size_t length, ConstBytes& payload) {
         payload = ConstBytes(sqe_.raw).subspan(sqe_.inlineOffset + sent_, length);
         return MrFault::None;
     }
-    const MrTable& regions = qp_.device().regions();
-    const Bytes buffer = qp_.device().fabric().scratch().first(length);
+    const MrTable& regions = qp_.adapter().regions;
+    const Bytes buffer = qp_.adapter().fabric.scratch().first(length);
     uint32_t index = sgeIndex_;
     uint32_t offset = sgeOffset_;
     for (size_t done = 0; done < length; ++index, offset = 0) {
@@ -480,7 +480,7 @@ void Requester::report(uint16_t index, Op op, Syndrome syndrome, uint32_t bytes)
     completion.index = index;
     completion.qpn = qp_.qpn();
     completion.bytes = bytes;
-    qp_.device().complete(qp_.config().sendCqn, completion);
+    qp_.adapter().cqs.complete(qp_.config().sendCqn, completion);
 }
 
 void Requester::failCurrent(Syndrome syndrome, const char* why) {
@@ -501,7 +501,7 @@ void Requester::answered(InFlight& entry) {
     --outstanding_;
     retire();
     if (ready())
-        qp_.device().activate(qp_);
+        qp_.adapter().scheduler.activate(qp_);
 }
 
 Reception Requester::onReadResponse(const Segment& segment) {
@@ -517,14 +517,14 @@ Reception Requester::onReadResponse(const Segment& segment) {
 
     MrFault fault = MrFault::None;
     if (length != 0)
-        fault = qp_.device().regions().write(
+        fault = qp_.adapter().regions.write(
             {entry->stag, qp_.config().pd, segment.to, length, access::kLocalWrite, Side::Local}, segment.payload);
     if (fault == MrFault::None) {
         entry->received += static_cast<uint32_t>(length);
         if (!segment.last)
             return Reception{};
         if (entry->op == Op::ReadInv)
-            fault = qp_.device().regions().remoteInvalidate(entry->invalidate, qp_.config().pd);
+            fault = qp_.adapter().regions.remoteInvalidate(entry->invalidate, qp_.config().pd);
     }
     if (fault != MrFault::None) {
         Reception reception = qp_.refuse(Refusal::Local, "sink of a read");
@@ -546,7 +546,7 @@ Reception Requester::onAtomicResponse(const Segment& segment) {
 
     std::array<std::byte, 8> value;
     storeLe64(value, 0, segment.atomicResponse.original);
-    const MrFault fault = qp_.device().regions().write(
+    const MrFault fault = qp_.adapter().regions.write(
         {entry->stag, qp_.config().pd, entry->to, value.size(), access::kLocalWrite, Side::Local}, value);
     if (fault != MrFault::None) {
         Reception reception = qp_.refuse(Refusal::Local, "sink of an atomic operation");

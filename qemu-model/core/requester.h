@@ -17,7 +17,6 @@
 
 namespace erdma {
 
-class Device;
 class QueuePair;
 struct Placement;
 struct Reception;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "device.h"
+#include "adapter.h"
 #include "fabric.h"
 #include "queue_pair.h"
 
@@ -125,7 +125,7 @@ Reception Responder::placeWrite(const Segment& segment) {
     if (length != 0) {
         const MrAccess target{segment.stag, qp_.config().pd, segment.to, length, access::kRemoteWrite, Side::Remote};
         const MrFault fault =
-            segment.stag == kLocalDmaKey ? MrFault::Rights : qp_.device().regions().write(target, segment.payload);
+            segment.stag == kLocalDmaKey ? MrFault::Rights : qp_.adapter().regions.write(target, segment.payload);
         if (fault != MrFault::None)
             return remoteFault(fault, true);
     }
@@ -133,27 +133,27 @@ Reception Responder::placeWrite(const Segment& segment) {
     writeStag_ = segment.stag;
     writeNext_ = segment.to + length;
     if (segment.last && length != 0)
-        qp_.device().written(qp_.config().sendCqn);
+        qp_.adapter().cqs.written(qp_.config().sendCqn);
     return Reception{};
 }
 
 // Takes the next RQE for a message.  A reception when there is none, or a bad one.
 std::optional<Reception> Responder::takeRqe(uint32_t message) {
-    Device& device = qp_.device();
+    Adapter& adapter = qp_.adapter();
     if (message != expectedSend_)
         return qp_.refuse(Refusal::Sequence, "message out of sequence");
     if (ci_ == pi_) {
         if (holdDeadline_ == 0) {
-            const uint64_t limit = uint64_t{device.config().rnr_hold_ms} * 1000000;
-            holdDeadline_ = limit == 0 ? kForever : device.host().nowNs() + limit;
-            ++device.counters()[Counter::RnrHolds];
+            const uint64_t limit = uint64_t{adapter.config.rnr_hold_ms} * 1000000;
+            holdDeadline_ = limit == 0 ? kForever : adapter.host.nowNs() + limit;
+            ++adapter.counters[Counter::RnrHolds];
             if (limit != 0)
-                device.wakeAt(holdDeadline_, qp_.qpn());
+                adapter.scheduler.wakeAt(holdDeadline_, qp_);
         }
         return Reception{Reception::Kind::Hold, {}};
     }
     std::array<std::byte, kRqeBytes> rqe;
-    const bool readable = qp_.config().rq.read(device.host(), uint64_t{ci_ & (depth() - 1)} * kRqeBytes, rqe);
+    const bool readable = qp_.config().rq.read(adapter.host, uint64_t{ci_ & (depth() - 1)} * kRqeBytes, rqe);
     rqeIndex_ = ci_++;
     rqeInUse_ = true;
     if (!readable)
@@ -194,7 +194,7 @@ Reception Responder::placeSend(const Segment& segment) {
         return reception;
     }
     if (length != 0) {
-        const MrFault fault = qp_.device().regions().write(
+        const MrFault fault = qp_.adapter().regions.write(
             {rqeStag_, qp_.config().pd, rqeAddr_ + received_, length, access::kLocalWrite, Side::Local},
             segment.payload);
         if (fault != MrFault::None) {
@@ -213,7 +213,7 @@ Reception Responder::finishSend(const Segment& segment) {
     Op op = Op::RecvSend;
     uint32_t word12 = 0;
     if (segment.op == SegmentOp::SendInv || segment.op == SegmentOp::SendSeInv) {
-        const MrFault fault = qp_.device().regions().remoteInvalidate(segment.stag, qp_.config().pd);
+        const MrFault fault = qp_.adapter().regions.remoteInvalidate(segment.stag, qp_.config().pd);
         if (fault != MrFault::None) {
             Reception reception = qp_.refuse(Refusal::Invalidate, "STag cannot be invalidated");
             reception.failure.requester = Syndrome::RecvStag;
@@ -254,7 +254,7 @@ void Responder::report(Op op, uint32_t word12, uint32_t bytes, bool solicited) {
     completion.word12 = word12;
     completion.bytes = bytes;
     completion.solicited = solicited;
-    qp_.device().complete(qp_.config().recvCqn, completion);
+    qp_.adapter().cqs.complete(qp_.config().recvCqn, completion);
 }
 
 MrFault Responder::checkSource(const ReadRequest& read) const {
@@ -262,7 +262,7 @@ MrFault Responder::checkSource(const ReadRequest& read) const {
         return MrFault::None;
     if (read.sourceStag == kLocalDmaKey)
         return MrFault::Rights;
-    return qp_.device().regions().check(
+    return qp_.adapter().regions.check(
         {read.sourceStag, qp_.config().pd, read.sourceTo, read.size, access::kRemoteRead, Side::Remote});
 }
 
@@ -276,7 +276,7 @@ Reception Responder::queueRead(const Segment& segment) {
         return remoteFault(fault, false);
     ++expectedRequest_;
     owed_.push(Owed{.message = segment.message, .read = segment.read});
-    qp_.device().activate(qp_);
+    qp_.adapter().scheduler.activate(qp_);
     return Reception{};
 }
 
@@ -286,7 +286,7 @@ Reception Responder::executeAtomic(const Segment& segment) {
         return qp_.refuse(Refusal::Sequence, "request out of sequence");
     if (owed_.size() >= qp_.ird())
         return qp_.refuse(Refusal::NoBuffer, "too many requests at once");
-    if (!qp_.device().config().atomic)
+    if (!qp_.adapter().config.atomic)
         return qp_.refuse(Refusal::Unexpected, "atomic request to a device without");
     const AtomicRequest& request = segment.atomic;
     if ((request.to & 7) != 0) {
@@ -297,7 +297,7 @@ Reception Responder::executeAtomic(const Segment& segment) {
     uint64_t original = 0;
     MrFault fault = MrFault::Rights;
     if (request.stag != kLocalDmaKey)
-        fault = qp_.device().regions().atomic(
+        fault = qp_.adapter().regions.atomic(
             {request.stag, qp_.config().pd, request.to, 8, access::kRemoteAtomic, Side::Remote},
             request.compareSwap ? ERDMA_ATOMIC_SWAP_IF_EQUAL : ERDMA_ATOMIC_ADD, request.operand, request.compare,
             original);
@@ -305,13 +305,13 @@ Reception Responder::executeAtomic(const Segment& segment) {
         return remoteFault(fault, false);
     ++expectedRequest_;
     owed_.push(Owed{.atomic = true, .message = segment.message, .answer = {request.id, original}});
-    qp_.device().activate(qp_);
+    qp_.adapter().scheduler.activate(qp_);
     return Reception{};
 }
 
 void Responder::refuseLater(const Failure& failure, const TerminateInfo& terminate) {
     refusal_ = Refused{failure, terminate};
-    qp_.device().activate(qp_);
+    qp_.adapter().scheduler.activate(qp_);
 }
 
 bool Responder::step() {
@@ -333,7 +333,7 @@ bool Responder::accepted(const Segment& segment) {
     const Placement placement = qp_.transport().deliver(segment);
     switch (placement.kind) {
     case Placement::Kind::Accepted: {
-        Counters& counters = qp_.device().counters();
+        Counters& counters = qp_.adapter().counters;
         ++counters[Counter::TxPackets];
         counters[Counter::TxBytes] += segment.payload.size();
         ++packets_;
@@ -374,8 +374,8 @@ bool Responder::sendReadResponse(const Owed& owed) {
     segment.stag = read.sinkStag;
     segment.to = read.sinkTo + sent_;
     if (length != 0) {
-        const Bytes buffer = qp_.device().fabric().scratch().first(length);
-        const MrFault fault = qp_.device().regions().read(
+        const Bytes buffer = qp_.adapter().fabric.scratch().first(length);
+        const MrFault fault = qp_.adapter().regions.read(
             {read.sourceStag, qp_.config().pd, read.sourceTo + sent_, length, access::kRemoteRead, Side::Remote},
             buffer);
         segment.payload = buffer;
@@ -405,7 +405,7 @@ void Responder::refuse(const Owed& owed, MrFault fault) {
 }
 
 void Responder::holdExpired() {
-    ++qp_.device().counters()[Counter::RnrTimeouts];
+    ++qp_.adapter().counters[Counter::RnrTimeouts];
     Failure failure;
     failure.code = qp_.transport().codeOf(Refusal::NoBuffer);
     failure.event = AsyncEvent::RecvQueue;
@@ -433,7 +433,7 @@ void Responder::flush(Syndrome halfReceived) {
         completion.syndrome = syndrome;
         completion.index = index;
         completion.qpn = qp_.qpn();
-        qp_.device().complete(qp_.config().recvCqn, completion);
+        qp_.adapter().cqs.complete(qp_.config().recvCqn, completion);
     };
     if (rqeInUse_)
         one(rqeIndex_, halfReceived);

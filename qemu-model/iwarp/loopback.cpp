@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "device.h"
+#include "adapter.h"
 #include "queue_pair.h"
 #include "terminate.h"
 
@@ -104,7 +104,7 @@ Status LoopbackFabric::connect(QueuePair& qp) {
     if (a.sendStart != b.recvStart || a.recvStart != b.sendStart)
         return Status::Invalid;
     owners_.emplace(tuple, &qp);
-    ++qp.device().counters()[Counter::Pairings];
+    ++qp.adapter().counters[Counter::Pairings];
     pairByLoopback(other, qp);
     return Status::Ok;
 }

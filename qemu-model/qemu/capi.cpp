@@ -13,6 +13,7 @@
 #include "loopback.h"
 #include "fault_text.h"
 #include "link_text.h"
+#include "iwarp.h"
 #include "nic.h"
 
 namespace erdma
@@ -135,7 +136,8 @@ struct erdma_dev {
     erdma_dev(const erdma_config &config, const erdma_host_ops &ops, void *opaque)
         : host(ops, opaque), device(config, host, erdma::processFabric())
     {
-        auto own = std::make_unique<erdma::Nic>(device);
+        erdma::Iwarp *iwarp = nullptr;
+        auto own = erdma::Nic::make(device.adapter(), iwarp);
         nic = own.get();
         device.attachNic(std::move(own));
     }

@@ -25,7 +25,8 @@ public:
             ends_[i].machine = std::make_unique<Machine>(128, config);
             Machine& m = *ends_[i].machine;
             m.host.clock = clock_;
-            m.device.attachNic(std::make_unique<Nic>(m.device));
+            Iwarp* iwarp = nullptr;
+            m.device.attachNic(Nic::make(m.device.adapter(), iwarp));
             m.host.onFrame = [this, i](erdma_side to, ConstBytes frame, const erdma_offload&) {
                 if (to == ERDMA_TO_WIRE)
                     ends_[1 - i].arriving.emplace_back(frame.begin(), frame.end());

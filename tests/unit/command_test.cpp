@@ -315,7 +315,7 @@ TEST(Command, CreateCqCountRule) {
     m.guest.memory().put64(list, page);
     m.guest.memory().put64(list + 8, page + 4096);
     const auto posted = [&](uint32_t cqn, uint64_t at) {
-        m.device.complete(cqn, {.op = Op::Send, .queue = QueueType::Send});
+        m.device.adapter().cqs.complete(cqn, {.op = Op::Send, .queue = QueueType::Send});
         return (m.guest.memory().get32(at) & 0x80) != 0;
     };
     // Count 1: the address is the page, with either level bit.
@@ -469,15 +469,14 @@ TEST(Command, DestroyWhileWaitingForThePair) {
         m.host.clock += 1000;
     }
     const uint64_t first = m.host.timerAt;
-    m.device.wakeAt(first + 1, 1); // later than what is asked for already: kept for the next time
+    // Later than what is asked for already: kept for the next time.
+    m.device.adapter().scheduler.wakeAt(first + 1, *m.device.findQp(1));
     EXPECT_EQ(m.host.timerAt, first);
-    m.device.wakeAt(first - 1, 2);
+    m.device.adapter().scheduler.wakeAt(first - 1, *m.device.findQp(2));
     EXPECT_EQ(m.host.timerAt, first - 1);
     ASSERT_TRUE(m.guest.destroyQp(2).ok());
     EXPECT_EQ(m.host.timerAt, first);
     ASSERT_TRUE(m.guest.destroyQp(1).ok());
-    EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF);
-    m.device.wakeAt(5, 1);
     EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF);
 }
 
@@ -486,12 +485,12 @@ TEST(Command, ActivatedFromOutsideAsksForAnEntry) {
     ASSERT_TRUE(m.guest.createCq(1).ok());
     ASSERT_TRUE(m.guest.createQp(1, 1, 1).ok());
     QueuePair& qp = *m.device.findQp(1);
-    m.device.activate(qp);
-    m.device.activate(qp);
+    m.device.adapter().scheduler.activate(qp);
+    m.device.adapter().scheduler.activate(qp);
     EXPECT_TRUE(m.host.scheduled);
     m.guest.settle(); // nothing to do, and not again
     EXPECT_FALSE(m.host.scheduled);
-    m.device.activate(qp);
+    m.device.adapter().scheduler.activate(qp);
     ASSERT_TRUE(m.guest.destroyQp(1).ok());
     m.guest.settle();
     EXPECT_FALSE(m.host.scheduled);
@@ -633,7 +632,7 @@ TEST(Command, QueryCqc) {
     Ready m;
     ASSERT_TRUE(m.guest.createCq(5, 6).ok());
     for (int i = 0; i < 65; ++i)
-        m.device.complete(5, {.op = Op::Send, .queue = QueueType::Send});
+        m.device.adapter().cqs.complete(5, {.op = Op::Send, .queue = QueueType::Send});
     const Block b = query(m, 0, 12, 5);
     ASSERT_EQ(b.status, 0u);
     EXPECT_EQ(b.u32(16), 65u);

@@ -209,7 +209,7 @@ struct Ready : Machine {
         Completion c{.op = Op::Send, .queue = QueueType::Send};
         c.qpn = 3;
         c.solicited = solicited;
-        device.complete(cqn, c);
+        device.adapter().cqs.complete(cqn, c);
     }
 };
 
@@ -311,7 +311,7 @@ TEST(CompletionQueue, Counters) {
     Ready m;
     ASSERT_TRUE(m.guest.createCq(4).ok());
     for (const Syndrome s : {Syndrome::Success, Syndrome::Flushed, Syndrome::Flushed, Syndrome::SendPd})
-        m.device.complete(4, {.op = Op::Send, .queue = QueueType::Send, .syndrome = s});
+        m.device.adapter().cqs.complete(4, {.op = Op::Send, .queue = QueueType::Send, .syndrome = s});
     EXPECT_EQ(m.count(Counter::Completions), 4u);
     EXPECT_EQ(m.count(Counter::Flushes), 2u);
     EXPECT_EQ(m.count(Counter::CompletionErrors), 1u);

@@ -196,15 +196,15 @@ TEST(EventQueue, HeldEventIsLostWhenTheRingGoesAway) {
 
 TEST(EventQueue, AsyncEventsThroughTheDevice) {
     Machine m;
-    m.device.asyncEvent(AsyncEvent::QpFatal, 1, 0); // before INIT: nothing
+    m.device.adapter().events.raise(AsyncEvent::QpFatal, 1, 0); // before INIT: nothing
     m.guest.bringUp();
-    m.device.asyncEvent(AsyncEvent::Access, 0x123, 0x1005);
+    m.device.adapter().events.raise(AsyncEvent::Access, 0x123, 0x1005);
     EXPECT_EQ(m.host.interrupts, std::vector<unsigned>{0});
     const auto e = m.guest.pollEq(m.guest.aeq());
     ASSERT_TRUE(e.has_value());
     EXPECT_EQ(*e, (Eqe{0x80020000, 0x123, 0x1005, 0}));
     m.guest.ringAeq();
-    m.device.asyncEvent(AsyncEvent::Cq, 9, 0);
+    m.device.adapter().events.raise(AsyncEvent::Cq, 9, 0);
     EXPECT_EQ(m.host.interrupts.size(), 2u);
     EXPECT_EQ(m.count(Counter::AsyncEvents), 2u);
     m.guest.write64(0x50, kArm | 77); // ahead of PI
@@ -224,7 +224,7 @@ TEST(EventQueue, LostAsyncEventsAreCounted) {
     Machine m;
     m.guest.bringUp();
     m.host.memory->block(m.guest.aeq().address, 4096 * 16);
-    m.device.asyncEvent(AsyncEvent::QpFatal, 1, 0);
+    m.device.adapter().events.raise(AsyncEvent::QpFatal, 1, 0);
     EXPECT_EQ(m.count(Counter::LostEvents), 1u);
 }
 

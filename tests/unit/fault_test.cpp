@@ -152,9 +152,9 @@ TEST(Fault, LostInterruptDisarmsTheQueue) {
     Machine m;
     m.guest.bringUp();
     ASSERT_EQ(setFaults(m.device, "irq-lose=0*1"), std::nullopt);
-    m.device.asyncEvent(AsyncEvent::Other, 1, 0);
+    m.device.adapter().events.raise(AsyncEvent::Other, 1, 0);
     EXPECT_EQ(m.host.interruptsOf(0), 0u);
-    m.device.asyncEvent(AsyncEvent::Other, 2, 0);
+    m.device.adapter().events.raise(AsyncEvent::Other, 2, 0);
     EXPECT_EQ(m.host.interruptsOf(0), 0u) << "as if it had been sent";
     m.guest.ringAeq();
     EXPECT_EQ(m.host.interruptsOf(0), 1u);

@@ -352,7 +352,7 @@ TEST(HwLayout, QueryDevice) {
         EXPECT_EQ((flags & ERDMA_CAP_EXTEND_DB) != 0, config.extended_doorbells);
         EXPECT_NE(flags & ERDMA_CAP_QUERY_QC, 0u);
         EXPECT_EQ(flags & ERDMA_CAP_IPV6, 0u);
-        EXPECT_EQ(d.m.device.maxQps(), of(ERDMA_QD1_QBLOCKS, d.resp[1]) * ERDMA_QPS_PER_BLOCK);
+        EXPECT_EQ(d.m.device.adapter().maxQps(), of(ERDMA_QD1_QBLOCKS, d.resp[1]) * ERDMA_QPS_PER_BLOCK);
         ASSERT_EQ(d.command(ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_FW_INFO, erdma_cmd_plain{}), 0u);
         EXPECT_EQ(d.resp[0], 0x00123456u);
     }
@@ -379,8 +379,8 @@ TEST(HwLayout, CompletionQueues) {
     config.extended_doorbells = true;
     Driver d(config);
     ASSERT_EQ(d.createEq(2, 0x4000, 1), 0u);
-    ASSERT_EQ(d.createCq(0x1234 % d.m.device.maxCqs(), 2, 0x98'7654'3000, 9), 0u);
-    const CompletionQueue* kernel = d.m.device.findCq(0x1234 % d.m.device.maxCqs());
+    ASSERT_EQ(d.createCq(0x1234 % d.m.device.adapter().maxCqs(), 2, 0x98'7654'3000, 9), 0u);
+    const CompletionQueue* kernel = d.m.device.findCq(0x1234 % d.m.device.adapter().maxCqs());
     ASSERT_TRUE(kernel);
     EXPECT_EQ(kernel->eqn(), 2u);
     EXPECT_EQ(kernel->depthLog(), 9u);
@@ -653,8 +653,8 @@ TEST(HwLayout, Completions) {
                          .bytes = 0x01020304};
     Completion imm = inv;
     imm.op = Op::RecvSendImm;
-    d.m.device.complete(4, inv);
-    d.m.device.complete(4, imm);
+    d.m.device.adapter().cqs.complete(4, inv);
+    d.m.device.adapter().cqs.complete(4, imm);
     const erdma_cqe first = d.entry(d.rcq, 0);
     const uint32_t header = byteSwapped(first.header);
     EXPECT_NE(header & ERDMA_CQE_OWNER, 0u);
@@ -678,7 +678,7 @@ TEST(HwLayout, EventsAndDoorbells) {
     d.m.guest.write64(ERDMA_CQDB_OFFSET, arm);
     EXPECT_TRUE(d.m.device.findCq(3)->armed());
     EXPECT_FALSE(d.m.device.findCq(4)->armed());
-    d.m.device.complete(3, {.op = Op::Send, .queue = QueueType::Send, .qpn = 6});
+    d.m.device.adapter().cqs.complete(3, {.op = Op::Send, .queue = QueueType::Send, .qpn = 6});
     erdma_ceqe ceqe{};
     d.m.guest.memory().read(d.ceq, std::as_writable_bytes(std::span(&ceqe, 1)));
     EXPECT_NE(ceqe.word & ERDMA_EQE_OWNER, 0u);
@@ -688,15 +688,15 @@ TEST(HwLayout, EventsAndDoorbells) {
     // Solicited only: an ordinary completion says nothing.
     d.m.guest.write64(ERDMA_CQDB_OFFSET, in(ERDMA_CQDB_CQN, 3) | ERDMA_CQDB_ARM | ERDMA_CQDB_SOL |
                                              in(ERDMA_CQDB_CI, 1) | in(ERDMA_CQDB_CMDSN, 1));
-    d.m.device.complete(3, {.op = Op::Send, .queue = QueueType::Send, .qpn = 6});
+    d.m.device.adapter().cqs.complete(3, {.op = Op::Send, .queue = QueueType::Send, .qpn = 6});
     EXPECT_TRUE(d.m.device.findCq(3)->armed());
-    d.m.device.complete(3, {.op = Op::Send, .queue = QueueType::Send, .qpn = 6, .solicited = true});
+    d.m.device.adapter().cqs.complete(3, {.op = Op::Send, .queue = QueueType::Send, .qpn = 6, .solicited = true});
     EXPECT_FALSE(d.m.device.findCq(3)->armed());
     // The EQ learns what was consumed, and interrupts again because the second entry was not.
     d.m.guest.write64(ERDMA_R_EQ_BELL(1), ERDMA_DB_EQ_ARM | in(ERDMA_DB_EQ_CI, 1));
     EXPECT_EQ(d.m.host.interruptsOf(5), 2u);
 
-    d.m.device.asyncEvent(AsyncEvent::Access, 0x54321, 0x01020304);
+    d.m.device.adapter().events.raise(AsyncEvent::Access, 0x54321, 0x01020304);
     erdma_aeqe aeqe{};
     d.m.guest.memory().read(d.aeq, std::as_writable_bytes(std::span(&aeqe, 1)));
     EXPECT_NE(aeqe.header & ERDMA_EQE_OWNER, 0u);

@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "capi.h"
+#include "iwarp.h"
 #include "nic.h"
 #include "timed_bench.h"
 
@@ -187,7 +188,7 @@ public:
           kernelB(options.link, false, link.now) {
         for (unsigned i = 0; i < 2; ++i) {
             Device& device = *side(i).device;
-            auto nic = std::make_unique<Nic>(device);
+            auto nic = Nic::make(device.adapter(), iwarps[i]);
             nics[i] = nic.get();
             device.attachNic(std::move(nic));
             side(i).host->onFrame = [this, i](erdma_side to, ConstBytes frame, const erdma_offload&) {
@@ -245,7 +246,7 @@ public:
         }
     }
     // Nothing of the connection is left in the filters.
-    bool over() const { return nics[0]->owned() == 0 && nics[1]->owned() == 0; }
+    bool over() const { return iwarps[0]->owned() == 0 && iwarps[1]->owned() == 0; }
 
 private:
     uint64_t timerAt() const override { return std::min(kernelA.timerAt, kernelB.timerAt); }
@@ -264,7 +265,7 @@ private:
             stepA_ = 1;
             for (unsigned i = 0; i < 2; ++i)
                 if (handshakeForgotten[i])
-                    nics[i]->reset();
+                    iwarps[i]->reset();
             kernelA.send(mpaFrame(false, options_.revision, options_.mpaFlags));
         }
         const size_t bytes = options_.revision == 129 ? 28 : 20;
@@ -304,6 +305,7 @@ private:
 public:
     FakeKernel kernelA, kernelB;
     std::array<Nic*, 2> nics{};
+    std::array<Iwarp*, 2> iwarps{};
     std::array<unsigned, 2> disconnects{};
     uint32_t acceptStatus = UINT32_MAX, connectStatus = UINT32_MAX;
     uint32_t wrongSequence = 0;

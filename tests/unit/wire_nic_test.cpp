@@ -106,7 +106,7 @@ TEST(WireNic, WrongSequenceIsRefused) {
         EXPECT_EQ(t.acceptStatus, static_cast<uint32_t>(Status::Invalid));
         EXPECT_EQ(t.b.state(), QpState::Idle);
         EXPECT_EQ(t.b.count(Counter::HandoversRefused), 1u);
-        EXPECT_EQ(t.nics[1]->owned(), 0u);
+        EXPECT_EQ(t.iwarps[1]->owned(), 0u);
     }
 }
 
@@ -355,7 +355,7 @@ TEST(WireNic, DeviceReset) {
     NicBench t;
     t.runFor(100 * kMs);
     t.a.device->reset(true);
-    EXPECT_EQ(t.nics[0]->owned(), 0u);
+    EXPECT_EQ(t.iwarps[0]->owned(), 0u);
     ASSERT_TRUE(t.run([&] { return t.b.state() == QpState::Error; }, 1000 * kMs));
     EXPECT_TRUE(t.run([&] { return t.kernelA.reset && t.kernelB.reset; }, 2000 * kMs));
 }
@@ -368,16 +368,16 @@ TEST(WireNic, SynReplacesTimeWait) {
     t.kernelA.close();
     ASSERT_TRUE(t.run([&] { return t.kernelA.closed() && t.kernelB.closed(); }, 3000 * kMs));
     t.runFor(50 * kMs);
-    ASSERT_EQ(t.nics[0]->owned(), 1u);
-    EXPECT_NE(t.nics[0]->connections().find("TIME_WAIT"), std::string::npos);
+    ASSERT_EQ(t.iwarps[0]->owned(), 1u);
+    EXPECT_NE(t.iwarps[0]->connections().find("TIME_WAIT"), std::string::npos);
     LinkSetup again;
     again.issA = 0x70000000;
     FakeKernel fresh(again, true, t.link.now);
     fresh.open();
     const Octets frame = fresh.outbox.front();
     EXPECT_FALSE(t.a.device->frame(ERDMA_TO_WIRE, frame, {}));
-    EXPECT_EQ(t.nics[0]->owned(), 0u);
-    EXPECT_EQ(t.nics[0]->tracker().entries(), 1u);
+    EXPECT_EQ(t.iwarps[0]->owned(), 0u);
+    EXPECT_EQ(t.iwarps[0]->tracker().entries(), 1u);
 }
 
 // 7.6: cut for good.
@@ -434,7 +434,7 @@ TEST(WireNic, WantsOnlyWhatIsTracked) {
         t.a.device->frame(ERDMA_TO_WIRE, head, {});
     }
     // An MPA conversation that is none ends the tracking: a flow of another program.
-    EXPECT_EQ(t.nics[0]->tracker().entries(), 0u);
+    EXPECT_EQ(t.iwarps[0]->tracker().entries(), 0u);
 }
 
 // 9.3 number 49, 2.7: dialect S knows neither immediates nor atomics, and revision 1 has 16 reads outstanding.
@@ -479,8 +479,8 @@ TEST(WireNic, CrcByEitherFrame) {
         options.mpaFlags = who == 1 ? 0x40 : 0;
         options.replyFlags = who >= 1 ? 0x40 : 0;
         NicBench t(options);
-        EXPECT_EQ(t.nics[0]->connections().find("\"crc\":1") != std::string::npos, who != 0);
-        EXPECT_EQ(t.nics[1]->connections().find("\"crc\":1") != std::string::npos, who != 0);
+        EXPECT_EQ(t.iwarps[0]->connections().find("\"crc\":1") != std::string::npos, who != 0);
+        EXPECT_EQ(t.iwarps[1]->connections().find("\"crc\":1") != std::string::npos, who != 0);
         t.bench.recv(t.b, 0, 64);
         t.bench.post(t.a, sendSqe(Op::Send, kSignal, {t.a.sge(0, 64)}));
         EXPECT_EQ(t.received(t.b)->bytes, 64u);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "nic.h"
+#include "iwarp.h"
 
 #include <algorithm>
 
-#include "byteorder.h"
+#include "glance.h"
 #include "queue_pair.h"
 
 namespace erdma {
@@ -12,65 +12,15 @@ namespace {
 
 constexpr size_t kLingeringMost = 4096; // 7.9
 
-// As much of a frame as decides who is interested.
-struct Glance {
-    enum class Kind : uint8_t {
-        Foreign, // nobody
-        Tcp,
-        Unreachable, // ICMP destination unreachable
-        Unclear,     // the head is too short to tell
-    };
-    Kind kind = Kind::Foreign;
-    bool opens = false; // SYN without ACK, or an MPA request
-    FlowKey key;        // of a frame of the guest
-};
-
-Glance glanceAt(ConstBytes head) {
-    Glance out;
-    size_t at = 12;
-    uint16_t type = head.size() >= at + 2 ? loadBe16(head, at) : 0;
-    for (unsigned tags = 0; tags < 2 && (type == 0x8100 || type == 0x88A8) && head.size() >= at + 6; ++tags) {
-        out.key.vlan = loadBe16(head, at + 2) & 0x0FFF;
-        at += 4;
-        type = loadBe16(head, at);
-    }
-    at += 2;
-    if (type != 0x0800 || head.size() < at + 20 || load8(head, at) >> 4 != 4)
-        return out;
-    const uint8_t protocol = load8(head, at + 9);
-    const bool fragment = (loadBe16(head, at + 6) & 0x3FFF) != 0;
-    if (fragment || (protocol != 6 && protocol != 1))
-        return out;
-    const size_t transport = at + size_t{load8(head, at) & 0xFu} * 4;
-    if (head.size() < transport + (protocol == 6 ? 14 : 1)) {
-        out.kind = Glance::Kind::Unclear;
-        return out;
-    }
-    if (protocol == 1) {
-        out.kind = load8(head, transport) == 3 ? Glance::Kind::Unreachable : Glance::Kind::Foreign;
-        return out;
-    }
-    out.kind = Glance::Kind::Tcp;
-    const size_t payload = transport + size_t{load8(head, transport + 12)} / 16 * 4;
-    out.opens = (load8(head, transport + 13) & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn ||
-                (payload < head.size() && beginsRequest(head.subspan(payload)));
-    out.key.ownIp = loadBe32(head, at + 12);
-    out.key.peerIp = loadBe32(head, at + 16);
-    out.key.ownPort = loadBe16(head, transport);
-    out.key.peerPort = loadBe16(head, transport + 2);
-    return out;
-}
-
 } // namespace
 
-Nic::Nic(Device& device) : device_(device), impairment_(device.counters()), tracker_(TrackerSettings{}, *this) {}
+Iwarp::Iwarp(Adapter& adapter, FrameOutput& output)
+    : adapter_(adapter), output_(output), tracker_(TrackerSettings{}, *this) {}
 
-Nic::~Nic() = default;
+Iwarp::~Iwarp() = default;
 
-bool Nic::wants(erdma_side side, ConstBytes head, size_t) const {
-    if (impairment_.active())
-        return true;
-    Glance glance = glanceAt(head);
+bool Iwarp::wants(erdma_side side, ConstBytes head) const {
+    const Glance glance = glanceAt(head);
     switch (glance.kind) {
     case Glance::Kind::Foreign:
         return false;
@@ -81,39 +31,30 @@ bool Nic::wants(erdma_side side, ConstBytes head, size_t) const {
     case Glance::Kind::Tcp:
         break;
     }
-    if (glance.opens)
+    if ((glance.flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn || beginsRequest(glance.payload))
         return true;
     if (owned_.empty() && tracker_.entries() == 0)
         return false;
+    FlowKey key{glance.source, glance.destination, glance.sourcePort, glance.destinationPort, glance.vlan};
     if (side == ERDMA_TO_GUEST) {
-        std::swap(glance.key.ownIp, glance.key.peerIp);
-        std::swap(glance.key.ownPort, glance.key.peerPort);
+        std::swap(key.ownIp, key.peerIp);
+        std::swap(key.ownPort, key.peerPort);
     }
-    return owned_.contains(glance.key) || tracker_.tracks(glance.key);
+    return owned_.contains(key) || tracker_.tracks(key);
 }
 
-bool Nic::frame(erdma_side side, ConstBytes frame, const erdma_offload& offload) {
-    if (side == ERDMA_TO_WIRE && fromGuest(frame, offload))
-        return true;
-    if (impairment_.active()) {
-        impairment_.push(side, frame, offload, nowNs());
-        return true;
-    }
-    return side == ERDMA_TO_GUEST && fromWire(frame, offload);
-}
-
-Connection* Nic::find(const FlowKey& key) const {
+Connection* Iwarp::find(const FlowKey& key) const {
     const auto at = owned_.find(key);
     return at == owned_.end() ? nullptr : at->second.get();
 }
 
-void Nic::note(const FlowKey& key, const TcpSegment& segment) {
+void Iwarp::learnVlan(const FlowKey& key, const TcpSegment& segment) {
     if (segment.has(tcp_flag::kSyn) || beginsRequest(segment.payload))
         vlans_.insert(key.vlan);
 }
 
 // True: the frame does not go on.
-bool Nic::fromGuest(ConstBytes raw, const erdma_offload& offload) {
+bool Iwarp::fromGuest(ConstBytes raw, const erdma_offload& offload) {
     const Frame frame = parseFrame(raw, offload);
     if (frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum)
         return false;
@@ -134,13 +75,13 @@ bool Nic::fromGuest(ConstBytes raw, const erdma_offload& offload) {
     }
     if (frame.kind != Frame::Kind::Tcp)
         return false;
-    note(key, frame.tcp);
+    learnVlan(key, frame.tcp);
     const bool taken = tracker_.fromGuest(frame, nowNs()) == FlowTracker::Verdict::Taken;
     countTracker();
     return taken;
 }
 
-bool Nic::fromWire(ConstBytes raw, const erdma_offload& offload) {
+bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
     const Frame frame = parseFrame(raw, offload);
     if (frame.kind == Frame::Kind::PathMtu) {
         const IpHeader& quoted = frame.notice.quoted;
@@ -171,13 +112,13 @@ bool Nic::fromWire(ConstBytes raw, const erdma_offload& offload) {
     }
     if (frame.kind != Frame::Kind::Tcp)
         return false;
-    note(key, frame.tcp);
+    learnVlan(key, frame.tcp);
     const bool taken = tracker_.fromWire(frame, raw, offload, nowNs()) == FlowTracker::Verdict::Taken;
     countTracker();
     return taken;
 }
 
-void Nic::endOfFrames() {
+void Iwarp::endOfFrames() {
     std::vector<Connection*> batch;
     batch.swap(batch_);
     for (Connection* connection : batch) {
@@ -186,22 +127,10 @@ void Nic::endOfFrames() {
     }
 }
 
-void Nic::toGuest(ConstBytes frame, const erdma_offload& offload) {
-    device_.host().sendFrame(ERDMA_TO_GUEST, frame, offload);
-}
-
-void Nic::toWire(ConstBytes frame) {
-    const erdma_offload plain{};
-    if (impairment_.active())
-        impairment_.push(ERDMA_TO_WIRE, frame, plain, nowNs());
-    else
-        device_.host().sendFrame(ERDMA_TO_WIRE, frame, plain);
-}
-
 // ---- life of connections ----
 
-EndpointSetup Nic::setupFor(const QueuePair& qp, const FlowHandover& flow) {
-    const erdma_config& config = device_.config();
+EndpointSetup Iwarp::setupFor(const QueuePair& qp, const FlowHandover& flow) {
+    const erdma_config& config = adapter_.config;
     EndpointSetup setup;
     setup.tcp = flow.tcp;
     setup.tcp.congestion = static_cast<CongestionControl>(
@@ -225,7 +154,7 @@ EndpointSetup Nic::setupFor(const QueuePair& qp, const FlowHandover& flow) {
     TcpSettings& tcp = setup.settings;
     tcp.minRto = config.rto_min_ms * kMs;
     tcp.giveUp = config.give_up_ms * kMs;
-    tcp.giveUpCount = device_.retransmitLimit();
+    tcp.giveUpCount = adapter_.retransmitLimit;
     tcp.delayedAck = config.ack_delay_ms * kMs;
     tcp.delayedAckSegments = config.ack_segments;
     tcp.keepIdle = config.keep_idle_ms * kMs;
@@ -236,13 +165,13 @@ EndpointSetup Nic::setupFor(const QueuePair& qp, const FlowHandover& flow) {
     return setup;
 }
 
-PairedNic::Claim Nic::connect(QueuePair& qp) {
+PairedNic::Claim Iwarp::connect(QueuePair& qp) {
     const Handover& c = qp.handover();
     for (const uint16_t vlan : vlans_) {
         const FlowKey key{c.ownIp, c.peerIp, c.ownPort, c.peerPort, vlan};
         if (Connection* old = find(key)) {
             if (!old->replaceable())
-                return Claim::Refused;
+                return PairedNic::Claim::Refused;
             continue; // its handshake would have replaced it
         }
         FlowHandover flow;
@@ -252,7 +181,7 @@ PairedNic::Claim Nic::connect(QueuePair& qp) {
             continue;
         if (outcome == FlowTracker::Outcome::BadSequence) {
             ++counters()[Counter::HandoversRefused];
-            return Claim::Refused;
+            return PairedNic::Claim::Refused;
         }
         ConnectionHost& host = *this;
         auto connection = std::make_unique<Connection>(key, flow, c.sendStart, host);
@@ -261,12 +190,12 @@ PairedNic::Claim Nic::connect(QueuePair& qp) {
         counters()[Counter::ConnectionsNow] = owned_.size();
         ++counters()[Counter::Handovers];
         opened.open(qp, setupFor(qp, flow), reorder_, flow.held);
-        return Claim::Connected;
+        return PairedNic::Claim::Connected;
     }
-    return Claim::Unknown;
+    return PairedNic::Claim::Unknown;
 }
 
-void Nic::setMtu(uint16_t mtu) {
+void Iwarp::setMtu(uint16_t mtu) {
     if (mtu == mtu_)
         return;
     mtu_ = mtu;
@@ -275,7 +204,7 @@ void Nic::setMtu(uint16_t mtu) {
         connection->endpoint().setMtu(mtu);
 }
 
-void Nic::schedule(Connection& connection) {
+void Iwarp::schedule(Connection& connection) {
     const uint64_t at = connection.deadline();
     const bool finished = connection.finished();
     if (!connection.lingers && connection.endpoint().queuePair() == nullptr) {
@@ -291,7 +220,7 @@ void Nic::schedule(Connection& connection) {
     timers_.emplace(at, &connection);
 }
 
-void Nic::erase(Connection& connection) {
+void Iwarp::erase(Connection& connection) {
     timers_.erase({connection.scheduledAt, &connection});
     std::erase(batch_, &connection);
     std::erase(pending_, &connection);
@@ -300,7 +229,7 @@ void Nic::erase(Connection& connection) {
     counters()[Counter::ConnectionsNow] = owned_.size();
 }
 
-void Nic::runPending() {
+void Iwarp::runPending() {
     for (unsigned round = 0; round < 4 && !pending_.empty(); ++round) {
         std::vector<Connection*> turn;
         turn.swap(pending_);
@@ -318,19 +247,14 @@ void Nic::runPending() {
     }
 }
 
-uint64_t Nic::deadline() const {
-    uint64_t next = std::min(impairment_.deadline(), tracker_.deadline());
+uint64_t Iwarp::deadline() const {
+    uint64_t next = tracker_.deadline();
     if (!timers_.empty())
         next = std::min(next, timers_.begin()->first);
     return pending_.empty() ? next : 0;
 }
 
-void Nic::onTimer(uint64_t nowNs) {
-    impairment_.onTimer(nowNs, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
-        if (side == ERDMA_TO_WIRE || !fromWire(frame, offload))
-            device_.host().sendFrame(side, frame, offload);
-    });
-    endOfFrames();
+void Iwarp::onTimer(uint64_t nowNs) {
     tracker_.onTimer(nowNs);
     countTracker();
     std::vector<Connection*> due;
@@ -347,7 +271,7 @@ void Nic::onTimer(uint64_t nowNs) {
     }
 }
 
-void Nic::reset() {
+void Iwarp::reset() {
     for (const auto& [key, connection] : owned_)
         connection->reset();
     owned_.clear();
@@ -361,14 +285,14 @@ void Nic::reset() {
     counters()[Counter::ConnectionsNow] = 0;
 }
 
-std::string Nic::connections() const {
+std::string Iwarp::connections() const {
     std::string out = "[";
     for (const auto& [key, connection] : owned_)
         out += (out.size() == 1 ? "" : ",") + connection->json();
     return out + "]";
 }
 
-void Nic::countTracker() {
+void Iwarp::countTracker() {
     const TrackerCounters& now = tracker_.counters();
     Counters& all = counters();
     all[Counter::FlowsEvicted] += now.evicted - trackerSeen_.evicted;

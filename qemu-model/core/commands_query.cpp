@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Commands that report or set what is not an object of its own: adapter.md 4.13 to 4.21.
+// Reports and settings: adapter.md 4.13 to 4.21.
+#include "commands.h"
+
 #include <algorithm>
 #include <bit>
 
 #include "byteorder.h"
-#include "device.h"
 
 namespace erdma {
 
@@ -25,7 +26,7 @@ uint32_t indexOf(ConstBytes request) { return loadLe32(request, 12); }
 } // namespace
 
 // Completes the common header and writes as much of the block as the target holds, before the command completes.
-Device::CommandReply Device::answerInMemory(ConstBytes request, Bytes block) {
+CommandProcessor::Reply CommandProcessor::answerInMemory(ConstBytes request, Bytes block) {
     const uint64_t target = loadLe64(request, 16);
     const uint32_t room = loadLe32(request, 24);
     if (room < kBlockHeader)
@@ -33,32 +34,32 @@ Device::CommandReply Device::answerInMemory(ConstBytes request, Bytes block) {
     storeLe16(block, 0, kBlockMagic);
     store8(block, 2, kBlockVersion);
     store8(block, 3, static_cast<uint8_t>(block.size()));
-    if (!host_.write(target, block.first(std::min<size_t>(block.size(), room)))) {
-        ++counters_[Counter::DmaErrors];
+    if (!adapter_.host.write(target, block.first(std::min<size_t>(block.size(), room)))) {
+        ++adapter_.counters[Counter::DmaErrors];
         return Status::Fault;
     }
     return {};
 }
 
 // The value of a doorbell record, for reports only: no decision ever depends on it.
-uint64_t Device::peekRecord(uint64_t address) {
+uint64_t CommandProcessor::peekRecord(uint64_t address) {
     std::array<std::byte, 8> raw;
-    return address != 0 && host_.read(address, raw) ? loadLe64(raw, 0) : 0;
+    return address != 0 && adapter_.host.read(address, raw) ? loadLe64(raw, 0) : 0;
 }
 
-Device::CommandReply Device::getStats(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::getStats(ConstBytes request) {
     std::array<std::byte, 104> block{}; // the index of the request is not initialised: reported as 0
-    storeLe64(block, 16, counters_[Counter::TxRequests]);
-    storeLe64(block, 24, counters_[Counter::TxPackets]);
-    storeLe64(block, 32, counters_[Counter::TxBytes]);
-    storeLe64(block, 40, counters_[Counter::TxDrops]);
-    storeLe64(block, 64, counters_[Counter::RxPackets]);
-    storeLe64(block, 72, counters_[Counter::RxBytes]);
-    storeLe64(block, 80, counters_[Counter::RxDrops]);
+    storeLe64(block, 16, adapter_.counters[Counter::TxRequests]);
+    storeLe64(block, 24, adapter_.counters[Counter::TxPackets]);
+    storeLe64(block, 32, adapter_.counters[Counter::TxBytes]);
+    storeLe64(block, 40, adapter_.counters[Counter::TxDrops]);
+    storeLe64(block, 64, adapter_.counters[Counter::RxPackets]);
+    storeLe64(block, 72, adapter_.counters[Counter::RxBytes]);
+    storeLe64(block, 80, adapter_.counters[Counter::RxDrops]);
     return answerInMemory(request, block);
 }
 
-Device::CommandReply Device::queryQpc(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::queryQpc(ConstBytes request) {
     const uint32_t qpn = indexOf(request);
     std::array<std::byte, 140> block{};
     storeLe32(block, 4, qpn);
@@ -70,19 +71,19 @@ Device::CommandReply Device::queryQpc(ConstBytes request) {
         storeLe16(block, at + 6, ci);
     };
     if (qpn == 0) { // the command queue itself
-        ring(16, static_cast<uint32_t>(std::countr_zero(commands_.depth)), 12, commands_.producer, commands_.consumer);
-        storeLe16(block, 32, commands_.consumer);
-        storeLe16(block, 60, commands_.producer);
-        storeLe16(block, 62, commands_.consumer);
-        storeLe64(block, 80, commands_.address);
-        storeLe64(block, 96, commands_.record);
-        storeLe64(block, 112, peekRecord(commands_.record));
+        ring(16, static_cast<uint32_t>(std::countr_zero(queue_.depth)), 12, producer_, consumer_);
+        storeLe16(block, 32, consumer_);
+        storeLe16(block, 60, producer_);
+        storeLe16(block, 62, consumer_);
+        storeLe64(block, 80, queue_.address);
+        storeLe64(block, 96, queue_.record);
+        storeLe64(block, 112, peekRecord(queue_.record));
         return answerInMemory(request, block);
     }
-    const auto at = qps_.find(qpn);
-    if (at == qps_.end())
+    const QueuePairs::Slot* found = qps_.slot(qpn);
+    if (!found)
         return Status::NotFound;
-    const QpSlot& slot = at->second;
+    const QueuePairs::Slot& slot = *found;
     const QpConfig& config = slot.pair->config();
     const Handover& link = slot.pair->handover();
     const QueuePair::Snapshot now = slot.pair->snapshot();
@@ -120,13 +121,13 @@ Device::CommandReply Device::queryQpc(ConstBytes request) {
     return answerInMemory(request, block);
 }
 
-Device::CommandReply Device::queryCqc(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::queryCqc(ConstBytes request) {
     const uint32_t cqn = indexOf(request);
-    const auto at = cqs_.find(cqn);
-    if (cqn != 0 && at == cqs_.end())
+    const CompletionQueues::Slot* slot = adapter_.cqs.slot(cqn);
+    if (cqn != 0 && !slot)
         return Status::NotFound;
-    const CompletionQueue& cq = cqn == 0 ? *cmdCq_ : *at->second.queue;
-    const uint64_t record = cqn == 0 ? commands_.cqRecord : at->second.record;
+    const CompletionQueue& cq = cqn == 0 ? *cq_ : *slot->queue;
+    const uint64_t record = cqn == 0 ? queue_.cqRecord : slot->record;
     std::array<std::byte, 48> block{}; // no doorbell is ever bad: the sequence of IDX is not checked
     storeLe32(block, 4, cqn);
     storeLe32(block, 16, cq.producer());
@@ -138,11 +139,11 @@ Device::CommandReply Device::queryCqc(ConstBytes request) {
     return answerInMemory(request, block);
 }
 
-Device::CommandReply Device::queryEqc(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::queryEqc(ConstBytes request) {
     const uint32_t index = indexOf(request); // 0 AEQ, 1 command EQ, 2 + i the EQ of completion vector i
-    if (index > eqs_.size())
+    if (index > Events::kQueues)
         return Status::NotFound;
-    const EventQueue& eq = index == 0 ? aeq_ : eqs_[index - 1];
+    const EventQueue& eq = index == 0 ? adapter_.events.async() : adapter_.events.queue(index - 1);
     if (!eq.isOpen())
         return Status::NotFound;
     const auto owner = [&eq](uint32_t position) { return static_cast<uint8_t>((position & eq.depth()) == 0 ? 1 : 0); };
@@ -164,25 +165,28 @@ Device::CommandReply Device::queryEqc(ConstBytes request) {
 
 // ---- settings ----
 
-Device::CommandReply Device::confMtu(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::confMtu(ConstBytes request) {
     const uint32_t mtu = loadLe32(request, 8);
     if (mtu < kMinMtu || mtu > kMaxMtu)
         return Status::Invalid;
-    mtu_ = mtu;
-    if (nic_)
-        nic_->setMtu(static_cast<uint16_t>(mtu));
+    setMtu(mtu);
     return {};
 }
 
-Device::CommandReply Device::setRetransmit(ConstBytes request) {
+void CommandProcessor::setMtu(uint32_t mtu) {
+    if (adapter_.nic)
+        adapter_.nic->setMtu(static_cast<uint16_t>(mtu));
+}
+
+CommandProcessor::Reply CommandProcessor::setRetransmit(ConstBytes request) {
     const uint32_t limit = loadLe32(request, 8);
     if (limit == 0 || limit > 255)
         return Status::Invalid;
-    retransmitLimit_ = limit;
+    adapter_.retransmitLimit = limit;
     return {};
 }
 
-Device::CommandReply Device::setExtAttr(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::setExtAttr(ConstBytes request) {
     const uint32_t mask = loadLe32(request, 8);
     if ((mask & ~(kAttrDelayedAck | kAttrLegacy)) != 0)
         return Status::Invalid;
@@ -191,7 +195,7 @@ Device::CommandReply Device::setExtAttr(ConstBytes request) {
     return {}; // legacy mode has no effect (chapter 12, 31)
 }
 
-Device::CommandReply Device::getExtAttr(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::getExtAttr(ConstBytes request) {
     std::array<std::byte, 28> block{}; // masks 0: nothing of it changes what this adapter does
     store8(block, 24, delayedAck_);
     return answerInMemory(request, block);
@@ -199,14 +203,14 @@ Device::CommandReply Device::getExtAttr(ConstBytes request) {
 
 // ---- doorbell pages ----
 
-Device::CommandReply Device::confDevice(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::confDevice(ConstBytes request) {
     const uint32_t word = loadLe32(request, 8);
     if ((word & kPageSizeValid) != 0 && (word & 0x1F) != kOnlyPageShift)
         return Status::NotSupported; // other host pages would hold several of the adapter's doorbell pages
     return {};
 }
 
-Device::CommandReply Device::allocDoorbells(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::allocDoorbells(ConstBytes request) {
     const uint32_t wanted = loadLe32(request, 8);
     if ((wanted & 7) == 0)
         return Status::Invalid;
@@ -216,7 +220,7 @@ Device::CommandReply Device::allocDoorbells(ConstBytes request) {
     return {Status::Ok, uint64_t{pages->rq} << 48 | uint64_t{pages->cq} << 32 | pages->sq};
 }
 
-Device::CommandReply Device::freeDoorbells(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::freeDoorbells(ConstBytes request) {
     const uint32_t which = loadLe32(request, 8);
     DoorbellPages pages;
     if ((which & 1) != 0)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Command queue and the commands that create and destroy objects: adapter.md chapters 3 and 4.
+#include "commands.h"
+
 #include <algorithm>
+#include <bit>
 
 #include "byteorder.h"
-#include "device.h"
 
 namespace erdma {
 
@@ -19,6 +20,7 @@ constexpr uint32_t kFlagAtomic = 1u << 31;
 constexpr uint32_t kFlagQuery = 1u << 30;
 constexpr uint32_t kFlagTrees = 1u << 29;
 constexpr uint32_t kFlagExtendedDoorbells = 1u << 27;
+constexpr uint32_t kDefaultMtu = 1500;
 constexpr uint32_t kNumberMask = 0xFFFFF; // QPN, CQN, MR index, PD
 
 constexpr uint32_t bits(uint32_t word, unsigned high, unsigned low) {
@@ -27,25 +29,25 @@ constexpr uint32_t bits(uint32_t word, unsigned high, unsigned low) {
 
 } // namespace
 
-struct Device::CommandEntry {
+struct CommandProcessor::Row {
     uint8_t sub;
     uint8_t opcode;
     const char* name;
-    CommandReply (Device::*handler)(ConstBytes request);
+    Reply (CommandProcessor::*handler)(ConstBytes request);
     bool extendedDoorbells; // only with that capability
 };
 
-std::span<const Device::CommandEntry> Device::commandTable() {
-    using D = Device;
+std::span<const CommandProcessor::Row> CommandProcessor::table() {
+    using D = CommandProcessor;
     // Requests shorter than the longest form read as zero behind their end, so no entry needs a length.
-    static constexpr CommandEntry table[] = {
+    static constexpr Row rows[] = {
         {0, 0, "QUERY_DEVICE", &D::queryDevice, false},
-        {0, 1, "CREATE_QP", &D::cmdCreateQp, false},
-        {0, 2, "DESTROY_QP", &D::cmdDestroyQp, false},
-        {0, 3, "MODIFY_QP", &D::cmdModifyQp, false},
+        {0, 1, "CREATE_QP", &D::createQp, false},
+        {0, 2, "DESTROY_QP", &D::destroyQp, false},
+        {0, 3, "MODIFY_QP", &D::modifyQp, false},
         {0, 4, "CREATE_CQ", &D::createCq, false},
         {0, 5, "DESTROY_CQ", &D::destroyCq, false},
-        {0, 6, "REFLUSH", &D::cmdReflush, false},
+        {0, 6, "REFLUSH", &D::reflush, false},
         {0, 8, "REG_MR", &D::registerMr, false},
         {0, 9, "DEREG_MR", &D::deregisterMr, false},
         {0, 11, "QUERY_QPC", &D::queryQpc, false},
@@ -63,119 +65,136 @@ std::span<const Device::CommandEntry> Device::commandTable() {
         {1, 10, "SET_EXT_ATTR", &D::setExtAttr, false},
         {1, 11, "GET_EXT_ATTR", &D::getExtAttr, false},
     };
-    return table;
+    return rows;
 }
 
-const Device::CommandEntry* Device::findCommand(uint8_t sub, uint8_t opcode) {
-    const auto table = commandTable();
-    const auto at = std::ranges::find_if(
-        table, [&](const CommandEntry& entry) { return entry.sub == sub && entry.opcode == opcode; });
-    return at == table.end() ? nullptr : &*at;
+const CommandProcessor::Row* CommandProcessor::find(uint8_t sub, uint8_t opcode) {
+    const auto rows = table();
+    const auto at = std::ranges::find_if(rows, [&](const Row& row) { return row.sub == sub && row.opcode == opcode; });
+    return at == rows.end() ? nullptr : &*at;
 }
 
 // ---- queue ----
 
-void Device::commandDoorbell(uint64_t value) {
-    const auto producer = static_cast<uint16_t>(value);
-    if (faults_.losesDoorbell(Doorbell::Command))
-        return;
-    if (!running_) {
-        badDoorbell("command doorbell before INIT");
-        return;
-    }
-    if (static_cast<uint16_t>(producer - commands_.consumer) > commands_.depth) {
-        badDoorbell("command doorbell with a producer index beyond the ring");
-        return;
-    }
-    commands_.producer = producer;
-    processCommands();
+void CommandProcessor::open(const Queue& queue) {
+    queue_ = queue;
+    consumer_ = producer_ = 0;
+    const uint64_t cqBytes = uint64_t{queue.depth} * CompletionQueue::kEntryBytes;
+    cq_ = std::make_unique<CompletionQueue>(0, RingView({queue.cqAddress}, cqBytes, 0, cqBytes),
+                                            static_cast<uint32_t>(std::countr_zero(queue.depth)), 0);
 }
 
-void Device::commandCqDoorbell(uint64_t value) {
-    if (!running_) {
-        badDoorbell("command CQ doorbell before INIT");
+void CommandProcessor::close() {
+    queue_ = {};
+    consumer_ = producer_ = 0;
+    cq_.reset();
+    late_.clear();
+    adapter_.retransmitLimit = Adapter::kDefaultRetransmitLimit;
+    delayedAck_ = 0;
+    setMtu(kDefaultMtu);
+}
+
+void CommandProcessor::doorbell(uint64_t value) {
+    const auto producer = static_cast<uint16_t>(value);
+    if (adapter_.faults.losesDoorbell(Doorbell::Command))
+        return;
+    if (!adapter_.running) {
+        adapter_.badDoorbell("command doorbell before INIT");
+        return;
+    }
+    if (static_cast<uint16_t>(producer - consumer_) > queue_.depth) {
+        adapter_.badDoorbell("command doorbell with a producer index beyond the ring");
+        return;
+    }
+    producer_ = producer;
+    process();
+}
+
+void CommandProcessor::cqDoorbell(uint64_t value) {
+    if (!adapter_.running) {
+        adapter_.badDoorbell("command CQ doorbell before INIT");
         return;
     }
     // The driver consumes first and arms then: what its CI leaves out is new to it (3.7).
-    if (cmdCq_->arm(value, [this] { fireCommandEvent(); }) != 0)
-        cmdCq_->remind([this] { fireCommandEvent(); });
+    if (cq_->arm(value, [this] { adapter_.events.raise(*cq_); }) != 0)
+        cq_->remind([this] { adapter_.events.raise(*cq_); });
 }
 
 // Reads WQEBBs [first, end) of the entry at the consumer index; drivers never wrap an entry, a hostile ring may.
-bool Device::fetchCommand(uint32_t first, uint32_t end, Bytes out) {
+bool CommandProcessor::fetch(uint32_t first, uint32_t end, Bytes out) {
     for (uint32_t i = first; i < end; ++i) {
-        const uint64_t slot = (commands_.consumer + i) & (commands_.depth - 1);
-        if (!host_.read(commands_.address + slot * kWqebbBytes, out.subspan(size_t{i} * kWqebbBytes, kWqebbBytes)))
+        const uint64_t slot = (consumer_ + i) & (queue_.depth - 1);
+        if (!adapter_.host.read(queue_.address + slot * kWqebbBytes, out.subspan(size_t{i} * kWqebbBytes, kWqebbBytes)))
             return false;
     }
     return true;
 }
 
-void Device::processCommands() {
-    for (unsigned i = 0; i < kCommandsPerEntry && commands_.pending(); ++i) {
-        const auto left = static_cast<uint16_t>(commands_.producer - commands_.consumer);
+void CommandProcessor::process() {
+    for (unsigned i = 0; i < kCommandsPerEntry && pending(); ++i) {
+        const auto left = static_cast<uint16_t>(producer_ - consumer_);
         std::array<std::byte, kMaxCommandWqebbs * kWqebbBytes> entry{};
-        if (!fetchCommand(0, 1, entry)) {
-            ++counters_[Counter::DmaErrors];
-            guestError("command ring is unreachable: the pending commands are dropped");
-            commands_.consumer = commands_.producer;
+        if (!fetch(0, 1, entry)) {
+            ++adapter_.counters[Counter::DmaErrors];
+            adapter_.guestError("command ring is unreachable: the pending commands are dropped");
+            consumer_ = producer_;
             return;
         }
         const uint64_t header = loadLe64(entry, 0);
         const uint32_t wqebbs = (static_cast<uint32_t>(header >> 52) & (kHeaderWqebbs - 1)) + 1;
         const bool known = (wqebbs == 2 || wqebbs == kMaxCommandWqebbs) && wqebbs <= left;
-        const uint16_t index = commands_.consumer;
-        const bool whole = known && fetchCommand(1, wqebbs, entry);
-        commands_.consumer = static_cast<uint16_t>(index + std::min<uint32_t>(wqebbs, left));
+        const uint16_t index = consumer_;
+        const bool whole = known && fetch(1, wqebbs, entry);
+        consumer_ = static_cast<uint16_t>(index + std::min<uint32_t>(wqebbs, left));
         if (whole) {
-            executeCommand(ConstBytes(entry).first(size_t{wqebbs} * kWqebbBytes));
+            execute(ConstBytes(entry).first(size_t{wqebbs} * kWqebbBytes));
             continue;
         }
-        ++counters_[Counter::Commands];
-        guestError(known ? "command entry is unreachable" : "command entry with an impossible block count");
-        completeCommand(index, static_cast<uint8_t>(header >> 16), {known ? Status::Fault : Status::Invalid});
+        ++adapter_.counters[Counter::Commands];
+        adapter_.guestError(known ? "command entry is unreachable" : "command entry with an impossible block count");
+        complete(index, static_cast<uint8_t>(header >> 16), {known ? Status::Fault : Status::Invalid});
     }
 }
 
-void Device::executeCommand(ConstBytes entry) {
+void CommandProcessor::execute(ConstBytes entry) {
     const uint64_t header = loadLe64(entry, 0);
     const auto opcode = static_cast<uint8_t>(header >> 16);
     const auto sub = static_cast<uint8_t>(header >> 24 & 3);
-    const auto index = static_cast<uint16_t>(commands_.consumer - entry.size() / kWqebbBytes);
-    const CommandEntry* command = findCommand(sub, opcode);
+    const auto index = static_cast<uint16_t>(consumer_ - entry.size() / kWqebbBytes);
+    const Row* command = find(sub, opcode);
     const char* name = command ? command->name : "unknown command";
 
-    ++counters_[Counter::Commands];
+    ++adapter_.counters[Counter::Commands];
     uint32_t injected = 0;
-    const FaultPlan::CommandFate fate = faults_.onCommand(sub, opcode, injected);
-    CommandReply reply;
+    const FaultPlan::CommandFate fate = adapter_.faults.onCommand(sub, opcode, injected);
+    Reply reply;
     if (fate == FaultPlan::CommandFate::Fail)
         reply.status = static_cast<Status>(injected);
     else if (fate != FaultPlan::CommandFate::Drop) {
-        if (command && (!command->extendedDoorbells || config_.extended_doorbells))
+        if (command && (!command->extendedDoorbells || adapter_.config.extended_doorbells))
             reply = (this->*command->handler)(entry);
         else
             reply.status = Status::NotSupported;
     }
-    host_.trace(ERDMA_TRACE_COMMAND, uint64_t{sub} << 8 | opcode, static_cast<uint64_t>(reply.status),
-                header >> 32 & 0xFFFF, name);
+    adapter_.host.trace(ERDMA_TRACE_COMMAND, uint64_t{sub} << 8 | opcode, static_cast<uint64_t>(reply.status),
+                        header >> 32 & 0xFFFF, name);
     // Nobody waits for more answers than that; a guest that asks for more does not make the list longer.
     if (fate == FaultPlan::CommandFate::Delay && late_.size() < kCommandsPerEntry)
-        late_.emplace(host_.nowNs() + injected * kNsPerMs, LateAnswer{index, opcode, reply});
+        late_.emplace(adapter_.host.nowNs() + injected * kNsPerMs, LateAnswer{index, opcode, reply});
     else if (fate != FaultPlan::CommandFate::Drop)
-        completeCommand(index, opcode, reply);
+        complete(index, opcode, reply);
 }
 
-void Device::answerLate(uint64_t now) {
-    while (!late_.empty() && late_.begin()->first <= now) {
+void CommandProcessor::onTimer(uint64_t nowNs) {
+    while (!late_.empty() && late_.begin()->first <= nowNs) {
         const auto node = late_.extract(late_.begin());
-        completeCommand(node.mapped().sqIndex, node.mapped().opcode, node.mapped().reply);
+        complete(node.mapped().sqIndex, node.mapped().opcode, node.mapped().reply);
     }
 }
 
-void Device::completeCommand(uint16_t sqIndex, uint8_t opcode, const CommandReply& reply) {
+void CommandProcessor::complete(uint16_t sqIndex, uint8_t opcode, const Reply& reply) {
     if (reply.status != Status::Ok)
-        ++counters_[Counter::CommandErrors];
+        ++adapter_.counters[Counter::CommandErrors];
     const uint32_t header =
         uint32_t{opcode} << 16 | static_cast<uint32_t>(QueueType::Command) << 8 | static_cast<uint32_t>(reply.status);
     const std::array<uint32_t, 7> words = {sqIndex,
@@ -185,81 +204,73 @@ void Device::completeCommand(uint16_t sqIndex, uint8_t opcode, const CommandRepl
                                            static_cast<uint32_t>(reply.resp1 >> 32),
                                            0,
                                            0};
-    if (!cmdCq_->postRaw(host_, header, words, true, [this] { fireCommandEvent(); })) {
-        ++counters_[Counter::DmaErrors];
-        guestError("command completion ring is unwritable");
+    if (!cq_->postRaw(adapter_.host, header, words, true, [this] { adapter_.events.raise(*cq_); })) {
+        ++adapter_.counters[Counter::DmaErrors];
+        adapter_.guestError("command completion ring is unwritable");
     }
-}
-
-void Device::fireCommandEvent() {
-    if (eqs_[0].postForCq(host_, counters_, 0, cmdCq_->producer()))
-        ++counters_[Counter::CqEvents];
-    else
-        ++counters_[Counter::LostEvents];
 }
 
 // ---- capabilities ----
 
-Device::CommandReply Device::queryDevice(ConstBytes) {
-    uint64_t resp0 =
-        uint64_t{config_.max_cqe_log} << 40 | uint64_t{config_.max_recv_wr_log} << 16 | config_.max_mr_size_log;
+CommandProcessor::Reply CommandProcessor::queryDevice(ConstBytes) {
+    uint64_t resp0 = uint64_t{adapter_.config.max_cqe_log} << 40 | uint64_t{adapter_.config.max_recv_wr_log} << 16 |
+                     adapter_.config.max_mr_size_log;
     resp0 |= kFlagQuery;
-    if (config_.atomic)
+    if (adapter_.config.atomic)
         resp0 |= kFlagAtomic;
-    if (config_.multilevel_mtt)
+    if (adapter_.config.multilevel_mtt)
         resp0 |= kFlagTrees;
-    if (config_.extended_doorbells)
+    if (adapter_.config.extended_doorbells)
         resp0 |= kFlagExtendedDoorbells;
-    const uint64_t resp1 =
-        uint64_t{kLocalDmaKey} << 32 | uint64_t{config_.default_cc} << 28 | uint64_t{config_.qblock} << 16;
+    const uint64_t resp1 = uint64_t{kLocalDmaKey} << 32 | uint64_t{adapter_.config.default_cc} << 28 |
+                           uint64_t{adapter_.config.qblock} << 16;
     return {Status::Ok, resp0, resp1};
 }
 
-Device::CommandReply Device::queryFirmware(ConstBytes) { return {Status::Ok, config_.firmware_version}; }
+CommandProcessor::Reply CommandProcessor::queryFirmware(ConstBytes) {
+    return {Status::Ok, adapter_.config.firmware_version};
+}
 
 // ---- event queues ----
 
-Device::CommandReply Device::createEq(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::createEq(ConstBytes request) {
     const uint8_t vector = load8(request, 16);
     const uint8_t eqn = load8(request, 17);
     const uint8_t depthLog = load8(request, 18);
-    if (eqn == 0 || eqn >= eqs_.size() || vector >= config_.vectors || depthLog > EventQueue::kMaxDepthLog ||
-        load8(request, 19) != kCeq)
+    if (eqn == 0 || eqn >= Events::kQueues || vector >= adapter_.config.vectors ||
+        depthLog > EventQueue::kMaxDepthLog || load8(request, 19) != kCeq)
         return Status::Invalid;
-    if (eqs_[eqn].isOpen())
+    if (adapter_.events.queue(eqn).isOpen())
         return Status::Exists;
-    eqs_[eqn].open(loadLe64(request, 8), 1u << depthLog, vector, eqn, loadLe64(request, 20), &faults_);
-    ++counters_[Counter::EqsNow];
+    adapter_.events.queue(eqn).open(loadLe64(request, 8), 1u << depthLog, vector, eqn, loadLe64(request, 20),
+                                    &adapter_.faults);
+    ++adapter_.counters[Counter::EqsNow];
     return {};
 }
 
-Device::CommandReply Device::destroyEq(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::destroyEq(ConstBytes request) {
     const uint8_t eqn = load8(request, 17);
-    if (eqn == 0 || eqn >= eqs_.size() || !eqs_[eqn].isOpen())
+    if (eqn == 0 || eqn >= Events::kQueues || !adapter_.events.queue(eqn).isOpen())
         return Status::NotFound;
-    eqs_[eqn].close();
-    --counters_[Counter::EqsNow];
+    adapter_.events.queue(eqn).close();
+    --adapter_.counters[Counter::EqsNow];
     return {};
 }
 
 // ---- completion queues ----
 
-// Page addresses of all rings of the guest together are bounded, whatever it creates.
-Status Device::loadCountedRing(const RingRequest& request, RingView& ring) {
-    return loadRing(host_, request, kMaxRingPages - std::min(kMaxRingPages, ringPages_), ring);
-}
-
-Device::CommandReply Device::createCq(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::createCq(ConstBytes request) {
     const uint32_t cfg0 = loadLe32(request, 8);
     const uint32_t cfg1 = loadLe32(request, 20);
     const uint32_t cqn = cfg0 & kNumberMask;
     const uint32_t depthLog = bits(cfg0, 31, 24);
     const uint32_t eqn = bits(cfg1, 9, 0);
-    if (cqn == 0 || cqn >= maxCqs() || depthLog > config_.max_cqe_log || eqn == 0 || eqn >= eqs_.size())
+    if (cqn == 0 || cqn >= adapter_.maxCqs() || depthLog > adapter_.config.max_cqe_log || eqn == 0 ||
+        eqn >= Events::kQueues)
         return Status::Invalid;
-    if (cqs_.contains(cqn))
+    if (adapter_.cqs.find(cqn))
         return Status::Exists;
-    if (!eqs_[eqn].isOpen())
+    if (!adapter_.events.queue(eqn).isOpen())
         return Status::NotFound;
 
     RingRequest table;
@@ -270,35 +281,29 @@ Device::CommandReply Device::createCq(ConstBytes request) {
     table.offset = loadLe32(request, 32);
     table.bytes = uint64_t{CompletionQueue::kEntryBytes} << depthLog;
 
-    CqSlot slot;
-    if (config_.extended_doorbells && (cfg1 & 1u << 11) != 0) {
+    CompletionQueues::Slot slot;
+    if (adapter_.config.extended_doorbells && (cfg1 & 1u << 11) != 0) {
         slot.group = doorbells_.groupOf(static_cast<uint16_t>(loadLe32(request, 36)));
         if (slot.group == 0)
             return Status::Invalid;
     }
     RingView ring;
-    if (const Status status = loadCountedRing(table, ring); status != Status::Ok)
+    if (const Status status = adapter_.rings.load(adapter_.host, table, ring); status != Status::Ok)
         return status;
-    ringPages_ += ring.pageCount();
+    adapter_.rings.take(ring);
     slot.record = loadLe64(request, 24);
     slot.queue = std::make_unique<CompletionQueue>(cqn, std::move(ring), depthLog, eqn);
-    cqs_.emplace(cqn, std::move(slot));
-    if (lastMissingCq_ == cqn)
-        lastMissingCq_ = UINT32_MAX;
-    counters_[Counter::CqsNow] = cqs_.size();
+    adapter_.cqs.add(std::move(slot));
     return {};
 }
 
-Device::CommandReply Device::destroyCq(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::destroyCq(ConstBytes request) {
     const uint32_t cqn = loadLe32(request, 8);
-    const auto at = cqs_.find(cqn);
-    if (at == cqs_.end())
+    const CompletionQueue* cq = adapter_.cqs.find(cqn);
+    if (!cq)
         return Status::NotFound;
-    ringPages_ -= at->second.queue->ring().pageCount();
-    eqs_[at->second.queue->eqn()].dropCq(cqn);
-    reminders_.erase({at->second.scheduledAt, cqn});
-    cqs_.erase(at);
-    counters_[Counter::CqsNow] = cqs_.size();
+    adapter_.rings.giveBack(cq->ring());
+    adapter_.cqs.remove(cqn);
     return {};
 }
 
@@ -324,7 +329,7 @@ RingRequest qpRing(ConstBytes request, uint32_t cfg, size_t addressAt, size_t ta
 
 } // namespace
 
-Device::CommandReply Device::cmdCreateQp(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::createQp(ConstBytes request) {
     const uint32_t cfg0 = loadLe32(request, 8);
     const uint32_t cfg1 = loadLe32(request, 12);
     const uint32_t sqCfg = loadLe32(request, 16);
@@ -336,11 +341,12 @@ Device::CommandReply Device::cmdCreateQp(ConstBytes request) {
     qp.rqDepthLog = bits(cfg1, 31, 20);
     qp.sendCqn = bits(sqCfg, 23, 0);
     qp.recvCqn = bits(rqCfg, 23, 0);
-    if (qp.qpn == 0 || qp.qpn >= maxQps() || qp.sqDepthLog > kMaxSqDepthLog || qp.rqDepthLog > config_.max_recv_wr_log)
+    if (qp.qpn == 0 || qp.qpn >= adapter_.maxQps() || qp.sqDepthLog > kMaxSqDepthLog ||
+        qp.rqDepthLog > adapter_.config.max_recv_wr_log)
         return Status::Invalid;
-    if (qps_.contains(qp.qpn))
+    if (qps_.find(qp.qpn))
         return Status::Exists;
-    if (!findCq(qp.sendCqn) || !findCq(qp.recvCqn))
+    if (!adapter_.cqs.find(qp.sendCqn) || !adapter_.cqs.find(qp.recvCqn))
         return Status::NotFound;
 
     const RingRequest sq = qpRing(request, sqCfg, 24, 40, 64, uint64_t{kWqebbBytes} << qp.sqDepthLog);
@@ -351,30 +357,34 @@ Device::CommandReply Device::cmdCreateQp(ConstBytes request) {
         return Status::Invalid;
 
     uint32_t group = 0;
-    if (config_.extended_doorbells && (sqCfg & 1u << 25) != 0) {
+    if (adapter_.config.extended_doorbells && (sqCfg & 1u << 25) != 0) {
         const uint32_t pages = loadLe32(request, 112);
         group = doorbells_.groupOf(static_cast<uint16_t>(pages >> 16));
         if (group == 0 || group != doorbells_.groupOf(static_cast<uint16_t>(pages)))
             return Status::Invalid;
     }
-    if (const Status status = loadCountedRing(sq, qp.sq); status != Status::Ok)
+    if (const Status status = adapter_.rings.load(adapter_.host, sq, qp.sq); status != Status::Ok)
         return status;
-    if (const Status status = loadCountedRing(rq, qp.rq); status != Status::Ok)
+    if (const Status status = adapter_.rings.load(adapter_.host, rq, qp.rq); status != Status::Ok)
         return status;
-    if (const Status status = createQp(qp); status != Status::Ok)
-        return status;
-    QpSlot& slot = qps_.at(qp.qpn);
+    QueuePairs::Slot slot;
     slot.group = group;
     slot.sqRecord = loadLe64(request, 48);
     slot.rqRecord = loadLe64(request, 56);
     slot.sqPageShift = static_cast<uint8_t>(sq.pageShift);
     slot.rqPageShift = static_cast<uint8_t>(rq.pageShift);
-    return {Status::Ok, qp.qpn}; // the cookie
+    const uint32_t cookie = qp.qpn;
+    qps_.add(std::move(qp), std::move(slot));
+    return {Status::Ok, cookie};
 }
 
-Device::CommandReply Device::cmdDestroyQp(ConstBytes request) { return destroyQp(loadLe32(request, 8)); }
+CommandProcessor::Reply CommandProcessor::destroyQp(ConstBytes request) {
+    const uint32_t qpn = loadLe32(request, 8);
+    doorbells_.forget(qpn);
+    return qps_.destroy(qpn);
+}
 
-Device::CommandReply Device::cmdModifyQp(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::modifyQp(ConstBytes request) {
     const uint32_t cfg = loadLe32(request, 8);
     QpModify change;
     change.qpn = cfg & kNumberMask;
@@ -393,16 +403,17 @@ Device::CommandReply Device::cmdModifyQp(ConstBytes request) {
         to.sendStart = loadLe32(request, 28);
         to.recvStart = loadLe32(request, 32);
     }
-    return modifyQp(change);
+    return qps_.modify(change);
 }
 
-Device::CommandReply Device::cmdReflush(ConstBytes request) {
-    return reflushQp(loadLe32(request, 8), loadLe16(request, 12), loadLe16(request, 16));
+CommandProcessor::Reply CommandProcessor::reflush(ConstBytes request) {
+    QueuePair* qp = qps_.find(loadLe32(request, 8));
+    return qp ? qp->reflush(loadLe16(request, 12), loadLe16(request, 16)) : Status::NotFound;
 }
 
 // ---- memory regions ----
 
-Device::CommandReply Device::registerMr(ConstBytes request) {
+CommandProcessor::Reply CommandProcessor::registerMr(ConstBytes request) {
     const uint32_t cfg0 = loadLe32(request, 8);
     const uint32_t cfg1 = loadLe32(request, 12);
     const uint32_t cfg2 = loadLe32(request, 28);
@@ -422,14 +433,14 @@ Device::CommandReply Device::registerMr(ConstBytes request) {
     mr.countLow = bits(cfg2, 19, 0);
     for (size_t i = 0; i < std::size(mr.words); ++i)
         mr.words[i] = loadLe64(request, 32 + i * 8);
-    const Status status = regions_.registerMr(mr);
-    counters_[Counter::MrsNow] = regions_.count();
+    const Status status = adapter_.regions.registerMr(mr);
+    adapter_.counters[Counter::MrsNow] = adapter_.regions.count();
     return status;
 }
 
-Device::CommandReply Device::deregisterMr(ConstBytes request) {
-    const Status status = regions_.deregister(loadLe32(request, 8) & kNumberMask); // any key is fine (4.12)
-    counters_[Counter::MrsNow] = regions_.count();
+CommandProcessor::Reply CommandProcessor::deregisterMr(ConstBytes request) {
+    const Status status = adapter_.regions.deregister(loadLe32(request, 8) & kNumberMask); // any key is fine (4.12)
+    adapter_.counters[Counter::MrsNow] = adapter_.regions.count();
     return status;
 }
 

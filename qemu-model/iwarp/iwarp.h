@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The adapter's place in the paired NIC's wire: the filter that every frame passes, the tracker, and the connections
-// that were handed over (wire.md 1.2, 1.6 to 1.8, 7.9, 7.10).
+// iWARP over the paired NIC: the tracker, and the connections that were handed over (wire.md 1.6 to 1.8, 7.9, 7.10).
 #pragma once
 
 #include <memory>
@@ -11,52 +10,47 @@
 #include <vector>
 
 #include "connection.h"
-#include "device.h"
-#include "impairment.h"
-#include "paired_nic.h"
+#include "nic.h"
 #include "tracker.h"
 
 namespace erdma {
 
-// Outermost towards the backend stands the impairment: it sees frames to the wire after everything else, and frames
-// from it before.
-class Nic final : public PairedNic, private TrackerOutput, private ConnectionHost {
+class Iwarp final : public WireProtocol, private TrackerOutput, private ConnectionHost {
 public:
-    explicit Nic(Device& device);
-    ~Nic() override;
+    Iwarp(Adapter& adapter, FrameOutput& output);
+    ~Iwarp() override;
 
-    bool wants(erdma_side side, ConstBytes head, size_t frameBytes) const override;
-    bool frame(erdma_side side, ConstBytes frame, const erdma_offload& offload) override;
+    bool wants(erdma_side side, ConstBytes head) const override;
+    bool fromGuest(ConstBytes raw, const erdma_offload& offload) override;
+    bool fromWire(ConstBytes raw, const erdma_offload& offload) override;
     void endOfFrames() override;
-    Claim connect(QueuePair& qp) override;
+    PairedNic::Claim connect(QueuePair& qp) override;
     void setMtu(uint16_t mtu) override;
     uint64_t deadline() const override;
     void onTimer(uint64_t nowNs) override;
     void runPending() override;
+    bool anyPending() const override { return !pending_.empty(); }
     void reset() override;
     std::string connections() const override;
 
-    Impairment& impairment() { return impairment_; }
     const FlowTracker& tracker() const { return tracker_; }
     size_t owned() const { return owned_.size(); }
 
 private:
-    bool fromGuest(ConstBytes raw, const erdma_offload& offload);
-    bool fromWire(ConstBytes raw, const erdma_offload& offload);
-    void toGuest(ConstBytes frame, const erdma_offload& offload) override;
-    void toGuest(ConstBytes frame) override { toGuest(frame, {}); }
-    void toWire(ConstBytes frame) override;
-    uint64_t nowNs() const override { return device_.host().nowNs(); }
+    void toGuest(ConstBytes frame, const erdma_offload& offload) override { output_.toGuest(frame, offload); }
+    void toGuest(ConstBytes frame) override { output_.toGuest(frame, {}); }
+    void toWire(ConstBytes frame) override { output_.toWire(frame); }
+    uint64_t nowNs() const override { return adapter_.host.nowNs(); }
     void schedule(Connection& connection) override;
-    Counters& counters() override { return device_.counters(); }
+    Counters& counters() override { return adapter_.counters; }
     Connection* find(const FlowKey& key) const;
     void erase(Connection& connection);
-    void note(const FlowKey& key, const TcpSegment& segment);
+    void learnVlan(const FlowKey& key, const TcpSegment& segment);
     void countTracker();
     EndpointSetup setupFor(const QueuePair& qp, const FlowHandover& flow);
 
-    Device& device_;
-    Impairment impairment_;
+    Adapter& adapter_;
+    FrameOutput& output_;
     FlowTracker tracker_;
     TrackerCounters trackerSeen_;
     std::set<uint16_t> vlans_; // of the SYNs seen: a command does not name the VLAN of its tuple

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a queue pair finds around itself, and the commands with it.
+#pragma once
+
+#include <memory>
+
+#include "common.h"
+#include "completion_queues.h"
+#include "events.h"
+#include "memory_region.h"
+#include "page_table.h"
+#include "paired_nic.h"
+#include "scheduler.h"
+
+namespace erdma {
+
+class Fabric;
+
+struct Adapter : Common {
+    Adapter(const erdma_config& settings, Host& machine, Fabric& shared)
+        : Common(settings, machine), fabric(shared),
+          regions(machine, 2048u * settings.qblock, settings.max_mr_size_log, settings.multilevel_mtt) {}
+
+    Fabric& fabric;
+    MrTable regions;
+    RingBudget rings;
+    Scheduler scheduler{*this};
+    Events events{*this};
+    CompletionQueues cqs{*this, events};
+    std::unique_ptr<PairedNic> nic;                         // none: loopback connections only
+    static constexpr uint32_t kDefaultRetransmitLimit = 24; // SET_RETRANS_NUM
+    uint32_t retransmitLimit = kDefaultRetransmitLimit;
+};
+
+} // namespace erdma

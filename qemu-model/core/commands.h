@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The command queue and its commands: adapter.md chapters 3 and 4.
+// Queue and objects are in commands.cpp, reports and settings in commands_query.cpp.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+
+#include "adapter.h"
+#include "doorbell.h"
+#include "queue_pairs.h"
+
+namespace erdma {
+
+class CommandProcessor final : public Timed {
+public:
+    CommandProcessor(Adapter& adapter, QueuePairs& qps, Doorbells& doorbells)
+        : adapter_(adapter), qps_(qps), doorbells_(doorbells) {}
+
+    // As the registers say at INIT: addresses of the rings, depth of both in entries of 32 bytes, doorbell records.
+    struct Queue {
+        uint64_t address = 0;
+        uint64_t cqAddress = 0;
+        uint64_t record = 0;
+        uint64_t cqRecord = 0;
+        uint32_t depth = 0;
+    };
+    void open(const Queue& queue);
+    // Forgets the queue, late answers and settings.
+    void close();
+
+    void doorbell(uint64_t value);
+    void cqDoorbell(uint64_t value);
+    bool pending() const { return consumer_ != producer_; }
+    void process(); // a bounded number of commands
+    CompletionQueue& completionQueue() { return *cq_; }
+
+    // Answers that a fault holds back.
+    uint64_t deadline() const override { return late_.empty() ? ERDMA_TIMER_OFF : late_.begin()->first; }
+    void onTimer(uint64_t nowNs) override;
+
+private:
+    struct Row; // of the command table
+    struct Reply {
+        Reply(Status s = Status::Ok, uint64_t r0 = 0, uint64_t r1 = 0) : status(s), resp0(r0), resp1(r1) {}
+        Status status;
+        uint64_t resp0;
+        uint64_t resp1;
+    };
+    struct LateAnswer {
+        uint16_t sqIndex;
+        uint8_t opcode;
+        Reply reply;
+    };
+    static std::span<const Row> table();
+    static const Row* find(uint8_t sub, uint8_t opcode);
+    bool fetch(uint32_t first, uint32_t end, Bytes out);
+    void execute(ConstBytes entry);
+    void complete(uint16_t sqIndex, uint8_t opcode, const Reply& reply);
+    void setMtu(uint32_t mtu);
+
+    // commands.cpp
+    Reply queryDevice(ConstBytes request);
+    Reply queryFirmware(ConstBytes request);
+    Reply createEq(ConstBytes request);
+    Reply destroyEq(ConstBytes request);
+    Reply createCq(ConstBytes request);
+    Reply destroyCq(ConstBytes request);
+    Reply createQp(ConstBytes request);
+    Reply destroyQp(ConstBytes request);
+    Reply modifyQp(ConstBytes request);
+    Reply reflush(ConstBytes request);
+    Reply registerMr(ConstBytes request);
+    Reply deregisterMr(ConstBytes request);
+
+    // commands_query.cpp
+    Reply confMtu(ConstBytes request);
+    Reply confDevice(ConstBytes request);
+    Reply allocDoorbells(ConstBytes request);
+    Reply freeDoorbells(ConstBytes request);
+    Reply getStats(ConstBytes request);
+    Reply queryQpc(ConstBytes request);
+    Reply queryCqc(ConstBytes request);
+    Reply queryEqc(ConstBytes request);
+    Reply setRetransmit(ConstBytes request);
+    Reply setExtAttr(ConstBytes request);
+    Reply getExtAttr(ConstBytes request);
+    Reply answerInMemory(ConstBytes request, Bytes block);
+    uint64_t peekRecord(uint64_t address);
+
+    Adapter& adapter_;
+    QueuePairs& qps_;
+    Doorbells& doorbells_;
+    Queue queue_;
+    uint16_t consumer_ = 0;
+    uint16_t producer_ = 0;
+    std::unique_ptr<CompletionQueue> cq_;
+    std::multimap<uint64_t, LateAnswer> late_; // by deadline
+    uint8_t delayedAck_ = 0;
+};
+
+} // namespace erdma

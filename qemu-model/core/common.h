@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What every part of an adapter may use.
+#pragma once
+
+#include <string>
+
+#include "counters.h"
+#include "entry.h"
+#include "fault.h"
+#include "host.h"
+
+namespace erdma {
+
+struct Common {
+    Common(const erdma_config& settings, Host& machine) : config(settings), host(machine) {}
+    Common(const Common&) = delete;
+    Common& operator=(const Common&) = delete;
+
+    const erdma_config config;
+    Host& host;
+    Counters counters;
+    FaultPlan faults;
+    Entrance entrance;
+    bool running = false; // INIT done, not reset since
+
+    uint32_t maxQps() const { return 1024u * config.qblock; } // QPNs are below this, never 0 (4.2)
+    uint32_t maxCqs() const { return 2048u * config.qblock; }
+
+    // For the log: all are counted, some are shown.
+    void guestError(const std::string& text);
+    void badDoorbell(const char* what);
+
+private:
+    uint64_t errorWindowStart_ = 0;
+    uint32_t errorsInWindow_ = 0;
+};
+
+} // namespace erdma

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// All queue pairs of an adapter.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "adapter.h"
+#include "queue_pair.h"
+
+namespace erdma {
+
+class QueuePairs {
+public:
+    explicit QueuePairs(Adapter& adapter) : adapter_(adapter) {}
+
+    struct Slot {
+        std::unique_ptr<QueuePair> pair;
+        // Of CREATE_QP, for QUERY_QPC only.
+        uint64_t sqRecord = 0, rqRecord = 0;
+        uint8_t sqPageShift = 12, rqPageShift = 12;
+        uint32_t group = 0; // doorbell pages (4.21), 0: those of everybody
+    };
+    const Slot* slot(uint32_t qpn) const;
+    QueuePair* find(uint32_t qpn) const;
+    // Of a number that is free; `slot` but for the queue pair itself.
+    void add(QpConfig config, Slot slot);
+    Status modify(const QpModify& request);
+    Status destroy(uint32_t qpn);
+    // Those that complete into one of these CQs are of no use any more (wire.md 5.7).
+    void stopThoseOf(const std::vector<uint32_t>& cqns);
+    void clear();
+
+private:
+    Adapter& adapter_;
+    std::unordered_map<uint32_t, Slot> slots_;
+};
+
+} // namespace erdma

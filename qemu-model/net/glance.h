@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// As much of a frame as decides who is interested.
+#pragma once
+
+#include <cstdint>
+
+#include "bytes.h"
+
+namespace erdma {
+
+struct Glance {
+    enum class Kind : uint8_t {
+        Foreign, // nobody
+        Tcp,
+        Unreachable, // ICMP destination unreachable
+        Unclear,     // the head is too short to tell
+    };
+    Kind kind = Kind::Foreign;
+    uint16_t vlan = 0; // ID of the innermost tag, 0 without
+    // Of Tcp, in host order.
+    uint32_t source = 0, destination = 0;
+    uint16_t sourcePort = 0, destinationPort = 0;
+    uint8_t flags = 0;
+    ConstBytes payload{}; // what of it is in the head
+};
+
+Glance glanceAt(ConstBytes head);
+
+} // namespace erdma
