@@ -163,7 +163,8 @@ void Device::publish(unsigned budget) {
     if (nic)
         nic->runPending();
     adapter_.scheduler.armTimer();
-    if (adapter_.scheduler.anyRunnable() || commands_.pending() || adapter_.cqs.anyBroken())
+    if (adapter_.scheduler.anyRunnable() || commands_.pending() || adapter_.cqs.anyBroken() ||
+        (nic && nic->anyPending()))
         adapter_.host.schedule();
 }
 

@@ -32,7 +32,7 @@ void EventQueue::interrupt(Host& host, Counters& counters) {
     host.raise(vector_);
 }
 
-bool EventQueue::emit(Host& host, Counters& counters, Entry words) {
+bool EventQueue::emit(Host& host, Counters& counters, Words words) {
     const bool firstPass = (producer_ & depth_) == 0;
     words[0] = (words[0] & ~kOwner) | (firstPass ? kOwner : 0);
     std::array<std::byte, kEntryBytes> raw;
@@ -51,7 +51,7 @@ bool EventQueue::emit(Host& host, Counters& counters, Entry words) {
     return true;
 }
 
-bool EventQueue::enqueue(Host& host, Counters& counters, const Entry& words, bool ofCq) {
+bool EventQueue::enqueue(Host& host, Counters& counters, const Words& words, bool ofCq) {
     if (!isOpen())
         return false;
     if (used() == depth_ || !held_.empty()) {
@@ -67,7 +67,7 @@ bool EventQueue::enqueue(Host& host, Counters& counters, const Entry& words, boo
     return true;
 }
 
-bool EventQueue::post(Host& host, Counters& counters, const Entry& words) {
+bool EventQueue::post(Host& host, Counters& counters, const Words& words) {
     return enqueue(host, counters, words, false);
 }
 

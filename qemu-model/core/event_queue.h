@@ -16,7 +16,7 @@ namespace erdma {
 
 class EventQueue {
 public:
-    using Entry = std::array<uint32_t, 4>;
+    using Words = std::array<uint32_t, 4>;
 
     // Depth in entries of 16 bytes, a power of two up to 32768.  Starts armed with PI = CI = 0 (5.3).
     // `faults` may swallow its interrupts.
@@ -29,7 +29,7 @@ public:
     // Appends one entry (owner bit added here); held back while the ring is full, delivered when CI advances.
     // The hold-back list has at most kMaxHeld entries.
     // false: the ring is unwritable or the hold-back list is full; the event is lost and counted by the caller.
-    bool post(Host& host, Counters& counters, const Entry& words);
+    bool post(Host& host, Counters& counters, const Words& words);
     // As post(), for the event of a CQ: while one for this CQ is held back already, that one speaks for both.
     bool postForCq(Host& host, Counters& counters, uint32_t cqn, uint32_t cqProducer);
     // After DESTROY_CQ nothing may be said about the CQ any more.
@@ -49,11 +49,11 @@ public:
 
 private:
     struct Held {
-        Entry words;
+        Words words;
         bool ofCq;
     };
-    bool emit(Host& host, Counters& counters, Entry words);
-    bool enqueue(Host& host, Counters& counters, const Entry& words, bool ofCq);
+    bool emit(Host& host, Counters& counters, Words words);
+    bool enqueue(Host& host, Counters& counters, const Words& words, bool ofCq);
     void interrupt(Host& host, Counters& counters);
     uint32_t used() const { return (producer_ - consumer_) & 0xFFFF; }
 

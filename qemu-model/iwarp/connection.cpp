@@ -112,10 +112,10 @@ uint64_t Connection::deadline() const {
     return std::min({endpoint_->deadline(), kernel_.deadline(), kernelCloseAt_, forgetAt_});
 }
 
-void Connection::onTimer() {
+void Connection::takeTurn() {
     const uint64_t now = nowNs();
-    if (endpoint_->deadline() <= now)
-        endpoint_->onTimer();
+    if (wantsTurn() || endpoint_->deadline() <= now)
+        endpoint_->takeTurn();
     kernel_.onTimer();
     if (kernelCloseAt_ <= now) {
         kernelCloseAt_ = kNever;

@@ -19,7 +19,7 @@ public:
     virtual uint64_t nowNs() const = 0;
     virtual void toWire(ConstBytes frame) = 0;
     virtual void toGuest(ConstBytes frame) = 0;
-    // Connection::deadline() may be earlier than before.  Must not call back.
+    // Connection::wantsTurn() or deadline() may have changed.  Must not call back.
     virtual void schedule(Connection& connection) = 0;
     virtual Counters& counters() = 0;
 };
@@ -33,9 +33,10 @@ public:
 
     void fromKernel(const TcpSegment& segment);
     void fromWire(const Frame& frame);
-    uint64_t deadline() const; // 0: at once
-    void onTimer();
-    void reset(); // 7.10
+    bool wantsTurn() const { return endpoint_->wantsTurn(); }
+    uint64_t deadline() const;
+    void takeTurn(); // Endpoint::takeTurn(), and what is due towards the kernel
+    void reset();    // 7.10
     // A new SYN may take the tuple.
     bool replaceable() const;
     // Nothing is left to do on either side.

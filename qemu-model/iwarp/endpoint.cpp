@@ -20,15 +20,15 @@ constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.
 } // namespace
 
 // Keeps the endpoint alive while it is on the stack, and tells the host about new deadlines at the end.
-class Endpoint::Entry {
+class Endpoint::OnStack {
 public:
-    explicit Entry(Endpoint& endpoint) : endpoint_(endpoint.shared_from_this()) { ++endpoint_->depth_; }
-    ~Entry() {
+    explicit OnStack(Endpoint& endpoint) : endpoint_(endpoint.shared_from_this()) { ++endpoint_->depth_; }
+    ~OnStack() {
         if (--endpoint_->depth_ == 0)
             endpoint_->host_.rearm(*endpoint_);
     }
-    Entry(const Entry&) = delete;
-    Entry& operator=(const Entry&) = delete;
+    OnStack(const OnStack&) = delete;
+    OnStack& operator=(const OnStack&) = delete;
 
 private:
     std::shared_ptr<Endpoint> endpoint_;
@@ -40,7 +40,7 @@ public:
     ~Wire() override { close(false); }
 
     Placement deliver(const Segment& segment) override {
-        const Entry entry(*endpoint_);
+        const OnStack here(*endpoint_);
         return segment.op == SegmentOp::Terminate ? endpoint_->deliverTerminate(segment) : endpoint_->deliver(segment);
     }
     size_t maxPayload(bool tagged) const override {
@@ -57,12 +57,12 @@ public:
     RefusalCode codeOf(Refusal why) const override { return terminateCode(why); }
     uint64_t timeouts() const override { return endpoint_->tcp_.counters().timeouts; }
     void readyToReceive() override {
-        const Entry entry(*endpoint_);
+        const OnStack here(*endpoint_);
         endpoint_->resumePending_ = true; // not from inside the doorbell
     }
     unsigned runPeer(unsigned) override { return 0; }
     void close(bool graceful) override {
-        const Entry entry(*endpoint_);
+        const OnStack here(*endpoint_);
         endpoint_->queuePairEnded(graceful);
     }
 
@@ -83,7 +83,7 @@ Endpoint::Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host
 std::shared_ptr<Endpoint> Endpoint::open(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host,
                                          ReorderBudget& budget) {
     auto endpoint = std::make_shared<Endpoint>(qp, setup, host, budget);
-    const Entry entry(*endpoint);
+    const OnStack here(*endpoint);
     qp.attach(std::make_unique<Wire>(endpoint));
     return endpoint;
 }
@@ -172,17 +172,17 @@ void Endpoint::signal(KernelSignal signal) {
 // ---- from the wire ----
 
 void Endpoint::input(const TcpSegment& segment) {
-    const Entry entry(*this);
+    const OnStack here(*this);
     tcp_.input(segment);
 }
 
 void Endpoint::endOfBatch() {
-    const Entry entry(*this);
+    const OnStack here(*this);
     tcp_.endOfBatch();
 }
 
 void Endpoint::pathMtu(const PathMtuNotice& notice) {
-    const Entry entry(*this);
+    const OnStack here(*this);
     tcp_.pathMtu(notice.seq, notice.mtu);
 }
 
@@ -204,14 +204,14 @@ size_t Endpoint::received(ConstBytes octets) {
         fpduSeen_ = true;
         nudgeAt_ = kNever;
         openGate();
-        if (!offer())
+        if (!giveSegment())
             break;
     }
     // Without queue pair nobody wants the rest.
     return qp_ == nullptr ? octets.size() : octets.size() - input.size();
 }
 
-bool Endpoint::offer() {
+bool Endpoint::giveSegment() {
     const Segment segment = decoder_.segment();
     terminateSeen_ = terminateSeen_ || segment.op == SegmentOp::Terminate;
     counters_.terminatesIn += segment.op == SegmentOp::Terminate ? 1 : 0;
@@ -223,11 +223,11 @@ bool Endpoint::offer() {
         segmentHeld_ = true;
         return false;
     }
-    note(segment);
+    remember(segment);
     return true;
 }
 
-void Endpoint::note(const Segment& segment) {
+void Endpoint::remember(const Segment& segment) {
     switch (segment.op) {
     case SegmentOp::Write:
         halfWrite_ = !segment.last;
@@ -258,11 +258,11 @@ void Endpoint::decoderFailed() {
     qp_->inboundFailed(failure, terminate);
 }
 
-void Endpoint::offerHeld() {
+void Endpoint::giveHeldSegment() {
     if (!segmentHeld_ || qp_ == nullptr)
         return;
     segmentHeld_ = false;
-    if (offer() || qp_ == nullptr)
+    if (giveSegment() || qp_ == nullptr)
         tcp_.resumeReceiving();
 }
 
@@ -326,7 +326,7 @@ void Endpoint::lost(TcpEnd why) {
 // ---- from the kernel ----
 
 void Endpoint::kernelOctets(uint32_t seq, ConstBytes octets) {
-    const Entry entry(*this);
+    const OnStack here(*this);
     const uint32_t next = setup_.tcp.sndUna + static_cast<uint32_t>(tcp_.appended());
     const int64_t old = -int64_t{seqDiff(seq, next)};
     if (kernelLeft_ == 0 || old < 0 || old >= static_cast<int64_t>(octets.size())) {
@@ -354,14 +354,14 @@ void Endpoint::kernelOctets(uint32_t seq, ConstBytes octets) {
 }
 
 void Endpoint::kernelAcknowledged(uint32_t ack) {
-    const Entry entry(*this);
+    const OnStack here(*this);
     // Everything sent since the handover acknowledged at least as much, the peer's FIN included.
     if (tcp_.counters().segmentsOut == 0 && !seqBefore(ack, setup_.tcp.rcvNxt))
         tcp_.acknowledgeSoon();
 }
 
 void Endpoint::kernelClosed(KernelSignal how) {
-    const Entry entry(*this);
+    const OnStack here(*this);
     if (qp_ == nullptr)
         return;
     signalled_ = true; // it knows
@@ -395,8 +395,6 @@ void Endpoint::replyComplete() {
 // ---- time ----
 
 uint64_t Endpoint::deadline() const {
-    if (flushPending_ || (qp_ != nullptr && (startPending_ || resumePending_)))
-        return 0;
     return std::min({tcp_.deadline(), guardAt_, replyAt_, lingerAt_, responsesAt_, nudgeAt_});
 }
 
@@ -413,18 +411,26 @@ void Endpoint::start() {
         nudgeAt_ = started_ + kNudges[0];
 }
 
-void Endpoint::onTimer() {
-    const Entry entry(*this);
-    const uint64_t now = nowNs();
+void Endpoint::takeTurn() {
+    const OnStack here(*this);
     tcp_.onTimer();
+    doPending();
+    fireTimers(nowNs());
+}
+
+// Transmits what the queue pair appended, and gives it what it takes again.
+void Endpoint::doPending() {
     if (qp_ != nullptr && startPending_)
         start();
     if (std::exchange(flushPending_, false))
         tcp_.flush();
     if (qp_ != nullptr && resumePending_) {
         resumePending_ = false;
-        offerHeld();
+        giveHeldSegment();
     }
+}
+
+void Endpoint::fireTimers(uint64_t now) {
     if (nudgeAt_ <= now) {
         nudgeAt_ = kNever;
         if (qp_ != nullptr && !fpduSeen_ && tcp_.appended() == rtrEnd_ && tcp_.state() != TcpState::Closed) {
@@ -453,7 +459,7 @@ void Endpoint::onTimer() {
 }
 
 void Endpoint::reset() {
-    const Entry entry(*this);
+    const OnStack here(*this);
     tcp_.abort();
     lost(TcpEnd::Reset);
 }

@@ -28,7 +28,7 @@ public:
     virtual uint64_t nowNs() = 0;
     // Ethernet frame without virtio-net header.  Must not call back into the endpoint.
     virtual void sendFrame(ConstBytes frame) = 0;
-    // Endpoint::deadline() may be earlier than before.  Must not call back into the endpoint.
+    // Endpoint::wantsTurn() or deadline() may have changed.  Must not call back into the endpoint.
     virtual void rearm(Endpoint& endpoint) = 0;
     virtual void signalKernel(Endpoint& endpoint, KernelSignal signal) = 0;
 };
@@ -74,9 +74,11 @@ public:
     void kernelAcknowledged(uint32_t ack);
     // The kernel closed (Fin) or reset (Rst) its socket and no command came with it (7.5).
     void kernelClosed(KernelSignal how);
-    // 0: at once, but not from inside a call of the queue pair.
+    // takeTurn() does what must not be done from inside a call of the queue pair (transmitting, giving it segments), and
+    // what is due.  It is wanted at once when wantsTurn(), otherwise at the deadline.
+    bool wantsTurn() const { return flushPending_ || (qp_ != nullptr && (startPending_ || resumePending_)); }
     uint64_t deadline() const;
-    void onTimer();
+    void takeTurn();
     // Device reset, QEMU exit (7.10).
     void reset();
     // Nothing is left to do; the owner drops its reference.
@@ -102,16 +104,18 @@ public:
 
 private:
     class Wire; // the Transport that the queue pair owns
-    class Entry;
+    class OnStack;
 
     Placement deliver(const Segment& segment);
     Placement deliverTerminate(const Segment& segment);
     void queuePairEnded(bool graceful);
     void send(const Segment& segment, const QuotedHeaders* quoted = nullptr);
     void openGate();
-    void offerHeld();
-    bool offer(); // decoder_.segment(); false: stop for now
-    void note(const Segment& segment);
+    void giveHeldSegment();
+    bool giveSegment(); // decoder_.segment() to the queue pair; false: stop for now
+    void remember(const Segment& segment);
+    void doPending();
+    void fireTimers(uint64_t now);
     void decoderFailed();
     void tryFinish();
     void start();
@@ -127,7 +131,7 @@ private:
     std::vector<std::byte> scratch_;
     uint16_t ipId_ = 0;
     std::optional<Mac> heardFrom_;
-    unsigned depth_ = 0; // of Entry
+    unsigned depth_ = 0; // of OnStack
 
     uint32_t kernelLeft_;
     uint64_t fpduStart_;           // stream position

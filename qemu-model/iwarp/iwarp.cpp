@@ -76,7 +76,7 @@ bool Iwarp::fromGuest(ConstBytes raw, const erdma_offload& offload) {
     if (frame.kind != Frame::Kind::Tcp)
         return false;
     learnVlan(key, frame.tcp);
-    const bool taken = tracker_.fromGuest(frame, nowNs()) == FlowTracker::Verdict::Taken;
+    const bool taken = tracker_.fromGuest(frame, nowNs()) == FlowTracker::Passage::Taken;
     countTracker();
     return taken;
 }
@@ -113,7 +113,7 @@ bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
     if (frame.kind != Frame::Kind::Tcp)
         return false;
     learnVlan(key, frame.tcp);
-    const bool taken = tracker_.fromWire(frame, raw, offload, nowNs()) == FlowTracker::Verdict::Taken;
+    const bool taken = tracker_.fromWire(frame, raw, offload, nowNs()) == FlowTracker::Passage::Taken;
     countTracker();
     return taken;
 }
@@ -205,14 +205,14 @@ void Iwarp::setMtu(uint16_t mtu) {
 }
 
 void Iwarp::schedule(Connection& connection) {
-    const uint64_t at = connection.deadline();
-    const bool finished = connection.finished();
+    const bool atOnce = connection.wantsTurn() || connection.finished();
     if (!connection.lingers && connection.endpoint().queuePair() == nullptr) {
         connection.lingers = true;
         lingering_.push_back(&connection);
     }
-    if ((at == 0 || finished || lingering_.size() > kLingeringMost) && !std::exchange(connection.isPending, true))
+    if ((atOnce || lingering_.size() > kLingeringMost) && !std::exchange(connection.isPending, true))
         pending_.push_back(&connection);
+    const uint64_t at = connection.deadline();
     if (at >= connection.scheduledAt)
         return;
     timers_.erase({connection.scheduledAt, &connection});
@@ -235,8 +235,8 @@ void Iwarp::runPending() {
         turn.swap(pending_);
         for (Connection* connection : turn) {
             connection->isPending = false;
-            if (connection->deadline() == 0)
-                connection->onTimer();
+            if (connection->wantsTurn())
+                connection->takeTurn();
             if (connection->finished())
                 erase(*connection);
         }
@@ -251,7 +251,7 @@ uint64_t Iwarp::deadline() const {
     uint64_t next = tracker_.deadline();
     if (!timers_.empty())
         next = std::min(next, timers_.begin()->first);
-    return pending_.empty() ? next : 0;
+    return next;
 }
 
 void Iwarp::onTimer(uint64_t nowNs) {
@@ -265,8 +265,8 @@ void Iwarp::onTimer(uint64_t nowNs) {
         due.push_back(connection);
     }
     for (Connection* connection : due) {
-        if (connection->deadline() <= nowNs)
-            connection->onTimer();
+        if (connection->wantsTurn() || connection->deadline() <= nowNs)
+            connection->takeTurn();
         schedule(*connection);
     }
 }

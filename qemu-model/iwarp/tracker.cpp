@@ -249,18 +249,18 @@ bool FlowTracker::learnMpa(Half& from, const TcpSegment& segment, bool reply) {
     return true;
 }
 
-FlowTracker::Verdict FlowTracker::fromGuest(const Frame& frame, uint64_t nowNs) {
+FlowTracker::Passage FlowTracker::fromGuest(const Frame& frame, uint64_t nowNs) {
     if (frame.kind != Frame::Kind::Tcp)
-        return Verdict::Pass;
+        return Passage::Pass;
     Flow* flow = lookUp(keyOf(frame, true), frame, true, nowNs);
     if (flow == nullptr)
-        return Verdict::Pass;
+        return Passage::Pass;
     learn(*flow, flow->guest, flow->peer, frame, nowNs);
     flow->link = frame.link;
     flow->ip = frame.ip;
     if (frame.tcp.has(tcp_flag::kRst)) {
         erase(*flow);
-        return Verdict::Pass;
+        return Passage::Pass;
     }
     // Payload behind the request: another MPA user in the guest (rule b).
     const bool behind = flow->initiator && flow->guest.mpaComplete && !frame.tcp.payload.empty() &&
@@ -269,7 +269,7 @@ FlowTracker::Verdict FlowTracker::fromGuest(const Frame& frame, uint64_t nowNs) 
         ++counters_.foreign;
         erase(*flow);
     }
-    return Verdict::Pass;
+    return Passage::Pass;
 }
 
 // The guest is initiator and the peer agreed: what follows is the adapter's.
@@ -278,22 +278,22 @@ bool FlowTracker::holding(const Flow& flow) const {
            !flow.holdOver;
 }
 
-FlowTracker::Verdict FlowTracker::fromWire(const Frame& frame, ConstBytes raw, const erdma_offload& offload,
+FlowTracker::Passage FlowTracker::fromWire(const Frame& frame, ConstBytes raw, const erdma_offload& offload,
                                            uint64_t nowNs) {
     if (frame.kind != Frame::Kind::Tcp)
-        return Verdict::Pass;
+        return Passage::Pass;
     const FlowKey key = keyOf(frame, false);
     Flow* flow = lookUp(key, frame, false, nowNs);
     if (flow == nullptr)
-        return Verdict::Pass;
+        return Passage::Pass;
     const TcpSegment& s = frame.tcp;
     if (s.has(tcp_flag::kRst)) {
         erase(*flow); // what was held goes first
-        return Verdict::Pass;
+        return Passage::Pass;
     }
     learn(*flow, flow->peer, flow->guest, frame, nowNs);
     if (!flow->peer.synSeen)
-        return Verdict::Pass; // a SYN-ACK will come, or nothing
+        return Passage::Pass; // a SYN-ACK will come, or nothing
     // An octet behind a gap in the reply would reach the kernel before the end of the reply is known; the peer sends
     // it again.  Without the SYNs it is no gap, but the middle of another program's stream, of which more than the
     // request acknowledged went to the kernel before: nobody would send that again.
@@ -306,26 +306,26 @@ FlowTracker::Verdict FlowTracker::fromWire(const Frame& frame, ConstBytes raw, c
     }
     if (gap && !flow->assumed) {
         ++counters_.dropped;
-        return Verdict::Taken;
+        return Passage::Taken;
     }
     if (gap || !learnMpa(flow->peer, s, flow->initiator)) {
         ++counters_.foreign;
         erase(*flow);
-        return Verdict::Pass;
+        return Passage::Pass;
     }
     if (!holding(*flow))
-        return Verdict::Pass;
+        return Passage::Pass;
     if (s.has(tcp_flag::kFin)) {
         flow->holdOver = true;
         release(*flow);
-        return Verdict::Pass;
+        return Passage::Pass;
     }
     const uint32_t limit = flow->peer.mpaEnd();
     if (s.payload.empty() || seqAtOrBefore(s.end(), limit))
-        return Verdict::Pass;
+        return Passage::Pass;
     if (seqAtOrBefore(limit, s.seq)) {
         hold(*flow, {std::vector<std::byte>(raw.begin(), raw.end()), offload}, nowNs);
-        return Verdict::Taken;
+        return Passage::Taken;
     }
     // Reply and more in one segment.
     const auto head = static_cast<size_t>(seqDiff(limit, s.seq));
@@ -339,7 +339,7 @@ FlowTracker::Verdict FlowTracker::fromWire(const Frame& frame, ConstBytes raw, c
     buildTcpFrame(frame.link, frame.ip, part, rest.octets);
     hold(*flow, std::move(rest), nowNs);
     output_.toGuest(first, erdma_offload{});
-    return Verdict::Taken;
+    return Passage::Taken;
 }
 
 void FlowTracker::hold(Flow& flow, HeldFrame frame, uint64_t nowNs) {

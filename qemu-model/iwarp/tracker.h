@@ -112,13 +112,13 @@ public:
     FlowTracker(const TrackerSettings& settings, TrackerOutput& output) : settings_(settings), output_(output) {}
     ~FlowTracker();
 
-    enum class Verdict : uint8_t {
+    enum class Passage : uint8_t {
         Pass,  // goes on unchanged
         Taken, // held, dropped, or passed in another form
     };
     // `raw` is what `frame` was parsed from.  Only Frame::Kind::Tcp is of interest.
-    Verdict fromGuest(const Frame& frame, uint64_t nowNs);
-    Verdict fromWire(const Frame& frame, ConstBytes raw, const erdma_offload& offload, uint64_t nowNs);
+    Passage fromGuest(const Frame& frame, uint64_t nowNs);
+    Passage fromWire(const Frame& frame, ConstBytes raw, const erdma_offload& offload, uint64_t nowNs);
 
     enum class Outcome : uint8_t {
         Ok,

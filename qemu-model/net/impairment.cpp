@@ -121,7 +121,7 @@ uint64_t Impairment::deadline() const {
     return next;
 }
 
-void Impairment::onTimer(uint64_t nowNs, const Sink& sink) {
+void Impairment::deliverDue(uint64_t nowNs, const Sink& sink) {
     for (uint64_t due = deadline(); due <= nowNs; due = deadline()) {
         for (size_t side = 0; side < paths_.size(); ++side) {
             Path& path = paths_[side];

@@ -49,10 +49,10 @@ public:
     bool active() const { return configured_ || !idle(); }
     // Takes a copy of the frame, or drops it.
     void push(erdma_side side, ConstBytes frame, const erdma_offload& offload, uint64_t nowNs);
-    // When onTimer() has something to deliver, perhaps in the past; ERDMA_TIMER_OFF: nothing is under way.
+    // When deliverDue() has something to deliver, perhaps in the past; ERDMA_TIMER_OFF: nothing is under way.
     uint64_t deadline() const;
     // Delivers what is due.  The sink may call push().
-    void onTimer(uint64_t nowNs, const Sink& sink);
+    void deliverDue(uint64_t nowNs, const Sink& sink);
 
 private:
     struct Held {

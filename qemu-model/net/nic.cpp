@@ -34,7 +34,7 @@ void Nic::toWire(ConstBytes frame) {
 uint64_t Nic::deadline() const { return std::min(impairment_.deadline(), protocol_->deadline()); }
 
 void Nic::onTimer(uint64_t nowNs) {
-    impairment_.onTimer(nowNs, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
+    impairment_.deliverDue(nowNs, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
         if (side == ERDMA_TO_WIRE || !protocol_->fromWire(frame, offload))
             adapter_.host.sendFrame(side, frame, offload);
     });

@@ -34,7 +34,7 @@ struct Link {
     std::string refused(const std::string& text) { return setLink(link, text).value_or("(accepted)"); }
 
     void deliver() {
-        link.onTimer(now, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
+        link.deliverDue(now, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
             arrivals.push_back({now, side, {frame.begin(), frame.end()}, offload});
         });
     }
@@ -424,7 +424,7 @@ TEST(Impairment, TheSinkMaySend) {
     };
     for (int step = 0; step < 10; ++step) {
         l.now += kMs;
-        l.link.onTimer(l.now, answer);
+        l.link.deliverDue(l.now, answer);
     }
     EXPECT_EQ(seen, (std::vector<uint32_t>{0, 1, 2, 3, 4}));
 }

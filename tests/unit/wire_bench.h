@@ -109,13 +109,15 @@ private:
         if (link.due() <= link.now)
             link.deliver();
         else if (deadline(endA) <= link.now)
-            endA.endpoint->onTimer();
+            endA.endpoint->takeTurn();
         else if (deadline(endB) <= link.now)
-            endB.endpoint->onTimer();
+            endB.endpoint->takeTurn();
         else
             bench.advanceMs(0);
     }
-    static uint64_t deadline(const WireEnd& end) { return end.endpoint ? end.endpoint->deadline() : kNever; }
+    static uint64_t deadline(const WireEnd& end) {
+        return !end.endpoint ? kNever : end.endpoint->wantsTurn() ? 0 : end.endpoint->deadline();
+    }
 
     WireOptions options_;
 

@@ -15,7 +15,7 @@ namespace erdma::test {
 namespace {
 
 using Octets = std::vector<std::byte>;
-using Verdict = FlowTracker::Verdict;
+using Passage = FlowTracker::Passage;
 using Outcome = FlowTracker::Outcome;
 using namespace tcp_flag;
 
@@ -53,7 +53,7 @@ struct Scene final : TrackerOutput {
         guest.insert(guest.end(), f.tcp.payload.begin(), f.tcp.payload.end());
         ++guestFrames;
     }
-    Verdict send(bool fromGuest, uint32_t seq, uint32_t ack, uint8_t flags, ConstBytes payload = {},
+    Passage send(bool fromGuest, uint32_t seq, uint32_t ack, uint8_t flags, ConstBytes payload = {},
                  TcpOptions options = {}, uint16_t window = 500) {
         TcpSegment s;
         s.seq = seq;
@@ -77,10 +77,10 @@ struct Scene final : TrackerOutput {
         now += kMs;
         if (fromGuest)
             return tracker.fromGuest(frame, now);
-        const Verdict verdict = tracker.fromWire(frame, raw, {}, now);
-        if (verdict == Verdict::Pass)
+        const Passage passage = tracker.fromWire(frame, raw, {}, now);
+        if (passage == Passage::Pass)
             guestGot(frame);
-        return verdict;
+        return passage;
     }
     // `active`: the guest opens.
     void handshake(bool active = true, bool rich = true) {
@@ -102,7 +102,7 @@ struct Scene final : TrackerOutput {
     void request(bool active, const Octets& frame) {
         send(active, kIssA + 1, kIssB + 1, kAck | kPsh, frame, stamp(5002));
     }
-    Verdict reply(bool active, const Octets& frame, uint32_t requestBytes) {
+    Passage reply(bool active, const Octets& frame, uint32_t requestBytes) {
         return send(!active, kIssB + 1, kIssA + 1 + requestBytes, kAck | kPsh, frame, stamp(7003));
     }
     static TcpOptions stamp(uint32_t value) {
@@ -227,12 +227,12 @@ TEST(WireTracker, WhatFollowsTheReplyIsHeldForTheEndpoint) {
     Octets both = reply;
     both.resize(128, std::byte{0xF0});
     const unsigned before = t.guestFrames;
-    EXPECT_EQ(t.reply(true, both, 28), Verdict::Taken);
+    EXPECT_EQ(t.reply(true, both, 28), Passage::Taken);
     EXPECT_EQ(t.guestFrames, before + 1);
     EXPECT_EQ(t.guest, reply);
-    EXPECT_EQ(t.send(false, kIssB + 129, kIssA + 29, kAck, Octets(50, std::byte{0xF1})), Verdict::Taken);
-    EXPECT_EQ(t.send(false, kIssB + 179, kIssA + 29, kAck), Verdict::Pass); // pure ACKs go on
-    EXPECT_EQ(t.reply(true, reply, 28), Verdict::Pass);                     // so does a repeated reply
+    EXPECT_EQ(t.send(false, kIssB + 129, kIssA + 29, kAck, Octets(50, std::byte{0xF1})), Passage::Taken);
+    EXPECT_EQ(t.send(false, kIssB + 179, kIssA + 29, kAck), Passage::Pass); // pure ACKs go on
+    EXPECT_EQ(t.reply(true, reply, 28), Passage::Pass);                     // so does a repeated reply
     FlowHandover out;
     ASSERT_EQ(t.tracker.handOver(Scene::key(), kIssA + 29, kIssB + 29, t.now, out), Outcome::Ok);
     ASSERT_EQ(out.held.size(), 2u);
@@ -254,7 +254,7 @@ TEST(WireTracker, HoldsEnd) {
         t.request(true, mpaFrame(false, 2, 0));
         const Octets reply = mpaFrame(true, 2, 0);
         t.reply(true, reply, 20);
-        EXPECT_EQ(t.send(false, kIssB + 21, kIssA + 21, kAck, Octets(50)), Verdict::Taken);
+        EXPECT_EQ(t.send(false, kIssB + 21, kIssA + 21, kAck, Octets(50)), Passage::Taken);
         EXPECT_EQ(t.guest.size(), 20u);
         const uint64_t due = t.tracker.deadline();
         EXPECT_EQ(due, t.now + 5000 * kMs);
@@ -269,14 +269,14 @@ TEST(WireTracker, HoldsEnd) {
             EXPECT_EQ(t.guest.size(), 20u);
             t.tracker.onTimer(due);
             EXPECT_EQ(t.tracker.entries(), 1u);
-            EXPECT_EQ(t.send(false, kIssB + 71, kIssA + 21, kAck, Octets(5)), Verdict::Pass);
+            EXPECT_EQ(t.send(false, kIssB + 71, kIssA + 21, kAck, Octets(5)), Passage::Pass);
             t.guest.resize(70);
             break;
         case Fin:
-            EXPECT_EQ(t.send(false, kIssB + 71, kIssA + 21, kAck | kFin), Verdict::Pass);
+            EXPECT_EQ(t.send(false, kIssB + 71, kIssA + 21, kAck | kFin), Passage::Pass);
             break;
         case Rst:
-            EXPECT_EQ(t.send(false, kIssB + 71, kIssA + 21, kRst), Verdict::Pass);
+            EXPECT_EQ(t.send(false, kIssB + 71, kIssA + 21, kRst), Passage::Pass);
             EXPECT_EQ(t.tracker.entries(), 0u);
             break;
         case BadHandover:
@@ -297,7 +297,7 @@ TEST(WireTracker, RejectionIsNotFollowedByAHold) {
     t.handshake();
     t.request(true, mpaFrame(false, 129, 0));
     t.reply(true, mpaFrame(true, 129, 0x20), 28);
-    EXPECT_EQ(t.send(false, kIssB + 29, kIssA + 29, kAck, Octets(50)), Verdict::Pass);
+    EXPECT_EQ(t.send(false, kIssB + 29, kIssA + 29, kAck, Octets(50)), Passage::Pass);
 }
 
 TEST(WireTracker, HoldIsBounded) {
@@ -308,7 +308,7 @@ TEST(WireTracker, HoldIsBounded) {
     t.request(true, mpaFrame(false, 129, 0));
     t.reply(true, mpaFrame(true, 129, 0), 28);
     for (uint32_t i = 0; i < 20; ++i)
-        EXPECT_EQ(t.send(false, kIssB + 29 + i * 1000, kIssA + 29, kAck, Octets(1000)), Verdict::Taken);
+        EXPECT_EQ(t.send(false, kIssB + 29 + i * 1000, kIssA + 29, kAck, Octets(1000)), Passage::Taken);
     EXPECT_LE(t.tracker.heldBytes(), 5000u);
     EXPECT_EQ(t.tracker.counters().dropped, 16u);
 }
@@ -321,12 +321,12 @@ TEST(WireTracker, MpaFramesOctetByOctetRepeatedAndOutOfOrder) {
         t.send(true, kIssA + 1 + static_cast<uint32_t>(i), kIssB + 1, kAck, ConstBytes(request).subspan(i, 1));
     const auto requestBytes = static_cast<uint32_t>(request.size());
     const uint32_t ack = kIssA + 1 + requestBytes;
-    EXPECT_EQ(t.send(false, kIssB + 11, ack, kAck, ConstBytes(reply).subspan(10)), Verdict::Taken); // behind a gap
+    EXPECT_EQ(t.send(false, kIssB + 11, ack, kAck, ConstBytes(reply).subspan(10)), Passage::Taken); // behind a gap
     for (size_t i = 0; i < reply.size(); ++i)
         for (int twice = 0; twice < 2; ++twice)
             EXPECT_EQ(t.send(false, kIssB + 1 + static_cast<uint32_t>(i), ack, kAck, ConstBytes(reply).subspan(i, 1)),
-                      Verdict::Pass);
-    EXPECT_EQ(t.send(false, kIssB + 1 + static_cast<uint32_t>(reply.size()), ack, kAck, Octets(1)), Verdict::Taken);
+                      Passage::Pass);
+    EXPECT_EQ(t.send(false, kIssB + 1 + static_cast<uint32_t>(reply.size()), ack, kAck, Octets(1)), Passage::Taken);
     FlowHandover out;
     EXPECT_EQ(t.tracker.handOver(Scene::key(), ack, kIssB + 1 + static_cast<uint32_t>(reply.size()), t.now, out),
               Outcome::Ok);
@@ -341,7 +341,7 @@ TEST(WireTracker, OtherProtocolsAreForgottenAtOnce) {
             t.handshake(active);
             EXPECT_EQ(t.tracker.entries(), 1u);
             const ConstBytes piece = ConstBytes(octets).first(std::min<size_t>(octets.size(), 1000));
-            EXPECT_EQ(t.send(active, kIssA + 1, kIssB + 1, kAck, piece), Verdict::Pass);
+            EXPECT_EQ(t.send(active, kIssA + 1, kIssB + 1, kAck, piece), Passage::Pass);
             EXPECT_EQ(t.tracker.entries(), 0u);
         }
     }
@@ -362,9 +362,9 @@ TEST(WireTracker, HandshakeNotSeen) {
         t.request(active, request); // repeated
         EXPECT_EQ(t.tracker.counters().created, 1u);
         if (active) {
-            EXPECT_EQ(t.reply(true, mpaFrame(true, 129, 0), 28), Verdict::Pass);
+            EXPECT_EQ(t.reply(true, mpaFrame(true, 129, 0), 28), Passage::Pass);
             // The hold works as ever.
-            EXPECT_EQ(t.send(false, kIssB + 29, kIssA + 29, kAck, Octets(20), Scene::stamp(7004)), Verdict::Taken);
+            EXPECT_EQ(t.send(false, kIssB + 29, kIssA + 29, kAck, Octets(20), Scene::stamp(7004)), Passage::Taken);
         }
         FlowHandover out;
         ASSERT_EQ(t.tracker.handOver(Scene::key(), active ? kIssA + 29 : kIssB + 29, active ? kIssB + 29 : kIssA + 29,
@@ -391,7 +391,7 @@ TEST(WireTracker, RequestInAnotherStream) {
     Scene t;
     t.request(true, mpaFrame(false, 129, 0));
     EXPECT_EQ(t.tracker.entries(), 1u);
-    EXPECT_EQ(t.send(false, kIssB + 501, kIssA + 29, kAck, Octets(500)), Verdict::Pass);
+    EXPECT_EQ(t.send(false, kIssB + 501, kIssA + 29, kAck, Octets(500)), Passage::Pass);
     EXPECT_EQ(t.tracker.entries(), 0u);
     EXPECT_EQ(t.tracker.counters().foreign, 1u);
     EXPECT_EQ(t.tracker.counters().dropped, 0u);
