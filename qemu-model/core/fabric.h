@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bytes.h"
+#include "entry.h"
 #include "hw.h"
 
 namespace erdma {
@@ -24,6 +25,8 @@ public:
     // The queue pair needs its connection no more (stopped, destroyed, timed out).  Harmless when it has none.
     virtual void forget(QueuePair& qp) = 0;
     virtual size_t connections() const = 0;
+
+    Entrance entrance; // of the process
 
     // Where payload is gathered on its way to the peer; valid until the next call.
     Bytes scratch() {

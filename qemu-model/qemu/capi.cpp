@@ -22,7 +22,7 @@ namespace erdma
 namespace
 {
 
-// Adapters of one process find each other here.
+// Adapters of one process find each other here.  The only thing that they share, and the only static of the model.
 Fabric &processFabric()
 {
     static LoopbackFabric fabric;
@@ -30,26 +30,11 @@ Fabric &processFabric()
 }
 
 // An interrupt message may be aimed at a doorbell or register, of this adapter or another: such a store arrives while
-// a queue pair is at work and is dropped.
-bool modelBusy = false;
-
-class Busy
+// a queue pair is at work and is dropped (entry.h).
+Entrance &entrance()
 {
-public:
-    Busy() : before_(modelBusy)
-    {
-        modelBusy = true;
-    }
-    ~Busy()
-    {
-        modelBusy = before_;
-    }
-    Busy(const Busy &) = delete;
-    Busy &operator=(const Busy &) = delete;
-
-private:
-    const bool before_;
-};
+    return processFabric().entrance;
+}
 
 bool runsOver(uint64_t addr, size_t length)
 {
@@ -161,7 +146,7 @@ struct erdma_dev *erdma_dev_create(const struct erdma_config *config, const stru
 
 void erdma_dev_destroy(struct erdma_dev *dev)
 {
-    const erdma::Busy busy;
+    const erdma::Entrance::Mark mark(erdma::entrance());
     const std::unique_ptr<erdma_dev> owned(dev);
 }
 
@@ -172,33 +157,33 @@ uint64_t erdma_dev_mmio_read(struct erdma_dev *dev, uint64_t offset, unsigned si
 
 void erdma_dev_mmio_write(struct erdma_dev *dev, uint64_t offset, uint64_t value, unsigned size)
 {
-    if (erdma::modelBusy)
+    if (erdma::entrance().taken())
         return;
-    const erdma::Busy busy;
+    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.mmioWrite(offset, value, size);
 }
 
 void erdma_dev_reset(struct erdma_dev *dev)
 {
-    const erdma::Busy busy;
+    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.reset(false);
 }
 
 void erdma_dev_run(struct erdma_dev *dev)
 {
-    const erdma::Busy busy;
+    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.run();
 }
 
 void erdma_dev_timer(struct erdma_dev *dev)
 {
-    const erdma::Busy busy;
+    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.timer();
 }
 
 bool erdma_busy(void)
 {
-    return erdma::modelBusy;
+    return erdma::entrance().taken();
 }
 
 bool erdma_dev_wants_frame(struct erdma_dev *dev, enum erdma_side side, const void *head, size_t head_len,
@@ -210,17 +195,17 @@ bool erdma_dev_wants_frame(struct erdma_dev *dev, enum erdma_side side, const vo
 bool erdma_dev_frame(struct erdma_dev *dev, enum erdma_side side, const void *frame, size_t len,
                      const struct erdma_offload *offload)
 {
-    if (erdma::modelBusy) // as in Device::frame()
+    if (erdma::entrance().taken()) // as in Device::frame()
         return true;
-    const erdma::Busy busy;
+    const erdma::Entrance::Mark mark(erdma::entrance());
     return dev->device.frame(side, {static_cast<const std::byte *>(frame), len}, *offload);
 }
 
 void erdma_dev_frames_end(struct erdma_dev *dev)
 {
-    if (erdma::modelBusy)
+    if (erdma::entrance().taken())
         return;
-    const erdma::Busy busy;
+    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.framesEnd();
 }
 
