@@ -25,7 +25,7 @@ TerminateInfo aboutSegment(const Segment& segment, const Failure& failure) {
     info.to = segment.to;
     switch (segment.op) {
     case SegmentOp::Write:
-        info.culprit = TerminateInfo::Culprit::Tagged;
+        info.culprit = TerminateInfo::Culprit::Write;
         break;
     case SegmentOp::ReadRequest:
     case SegmentOp::AtomicRequest:

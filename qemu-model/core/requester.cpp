@@ -575,7 +575,7 @@ std::optional<uint16_t> Requester::culprit(const TerminateInfo& info) const {
             return request && message == info.message;
         case Kind::Send:
             return !request && op != Op::Write && op != Op::RegMr && op != Op::LocalInv && message == info.message;
-        case Kind::Tagged:
+        case Kind::Write:
             return isWrite(op) && info.to - to < length;
         case Kind::Unknown:
             break;

@@ -80,7 +80,7 @@ struct RefusalCode {
 struct TerminateInfo {
     enum class Culprit : uint8_t {
         Unknown, // no header copied: the oldest incomplete work request
-        Tagged,  // the Write that covers `to`
+        Write,   // the one that covers `to`
         Send,    // number `message`
         Request, // number `message`
     };

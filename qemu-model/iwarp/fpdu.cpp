@@ -137,7 +137,7 @@ QuotedHeaders quoteFrom(const TerminateInfo& info) {
     QuotedHeaders quoted;
     if (info.culprit == TerminateInfo::Culprit::Unknown)
         return quoted;
-    const bool tagged = info.culprit == TerminateInfo::Culprit::Tagged;
+    const bool tagged = info.culprit == TerminateInfo::Culprit::Write;
     const bool request = info.culprit == TerminateInfo::Culprit::Request;
     const SegmentOp op = tagged ? SegmentOp::Write : request ? SegmentOp::ReadRequest : SegmentOp::Send;
     const Bytes ddp = quoted.ddp;
@@ -397,7 +397,7 @@ void FpduDecoder::parseTerminate(ConstBytes body) {
     if ((load8(ddp, 0) & kTagged) != 0) {
         if (op != SegmentOp::Write)
             return;
-        info.culprit = TerminateInfo::Culprit::Tagged;
+        info.culprit = TerminateInfo::Culprit::Write;
         info.to = loadBe64(ddp, 6);
         return;
     }

@@ -607,7 +607,7 @@ TEST(Responder, TerminateFindsItsCulprit) {
     } cases[] = {
         {"unknown", Kind::Unknown, 0, 0, 0},    {"send 1", Kind::Send, 1, 0, 0},
         {"send 2", Kind::Send, 2, 0, 3},        {"send 3", Kind::Send, 3, 0, -1},
-        {"write", Kind::Tagged, 0, 0x5005, 1},  {"write elsewhere", Kind::Tagged, 0, 0x5040, -1},
+        {"write", Kind::Write, 0, 0x5005, 1},   {"write elsewhere", Kind::Write, 0, 0x5040, -1},
         {"request 1", Kind::Request, 1, 0, 2},  {"request 2", Kind::Request, 2, 0, 4},
         {"request 3", Kind::Request, 3, 0, -1},
     };

@@ -155,7 +155,7 @@ TEST(WireFpdu, TerminateDumps) {
     EXPECT_EQ(decoder.segment().op, SegmentOp::Terminate);
     const TerminateInfo info = decoder.segment().terminate;
     EXPECT_EQ(info.code.number, 0x1100u);
-    EXPECT_EQ(info.culprit, TerminateInfo::Culprit::Tagged);
+    EXPECT_EQ(info.culprit, TerminateInfo::Culprit::Write);
     EXPECT_EQ(info.to, 0x1000u);
     EXPECT_EQ(info.syndrome, Syndrome::RecvStag);
     input = plain;
@@ -192,7 +192,7 @@ TEST(WireFpdu, TerminateQuotesWhatTheCodeAsksFor) {
 
 TEST(WireFpdu, TerminateNamesTheCulpritWithoutTheSegment) {
     using Culprit = TerminateInfo::Culprit;
-    for (const Culprit culprit : {Culprit::Unknown, Culprit::Tagged, Culprit::Send, Culprit::Request}) {
+    for (const Culprit culprit : {Culprit::Unknown, Culprit::Write, Culprit::Send, Culprit::Request}) {
         Segment terminate{.op = SegmentOp::Terminate};
         terminate.terminate.code = TerminateCode{0, 1, 2};
         terminate.terminate.culprit = culprit;
@@ -205,7 +205,7 @@ TEST(WireFpdu, TerminateNamesTheCulpritWithoutTheSegment) {
         const TerminateInfo& info = decoder.segment().terminate;
         EXPECT_EQ(info.culprit, culprit);
         EXPECT_EQ(info.message, culprit == Culprit::Send || culprit == Culprit::Request ? 77u : 0u);
-        EXPECT_EQ(info.to, culprit == Culprit::Tagged ? 0x123456789ABu : 0u);
+        EXPECT_EQ(info.to, culprit == Culprit::Write ? 0x123456789ABu : 0u);
         EXPECT_EQ(info.syndrome, Syndrome::RecvRights);
     }
 }
@@ -469,7 +469,7 @@ TEST(WireFpdu, ReservedBitsAndPadAreIgnored) {
 // 9.7 number 107: announced headers that are not there.
 TEST(WireFpdu, ShortTerminateIsNotReadBeyond) {
     Segment terminate{.op = SegmentOp::Terminate};
-    terminate.terminate = {.code = TerminateCode{1, 1, 1}, .culprit = TerminateInfo::Culprit::Tagged, .to = 9};
+    terminate.terminate = {.code = TerminateCode{1, 1, 1}, .culprit = TerminateInfo::Culprit::Write, .to = 9};
     const Octets whole = encode(terminate, kVendor);
     for (unsigned length = 22; length <= 38; ++length) {
         for (const uint8_t bits : {uint8_t{0x80}, uint8_t{0x40}, uint8_t{0xC0}, uint8_t{0xE0}, uint8_t{0xFF}}) {
@@ -481,7 +481,7 @@ TEST(WireFpdu, ShortTerminateIsNotReadBeyond) {
             ConstBytes input = octets;
             ASSERT_EQ(decoder.take(input), Result::Segment);
             EXPECT_EQ(decoder.segment().terminate.code.number, 0x1101u);
-            EXPECT_EQ(decoder.segment().terminate.culprit == TerminateInfo::Culprit::Tagged,
+            EXPECT_EQ(decoder.segment().terminate.culprit == TerminateInfo::Culprit::Write,
                       length == 38 && (bits & 0x40) != 0);
         }
     }
