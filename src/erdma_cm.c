@@ -3,7 +3,7 @@
  * Elastic RDMA Adapter driver: iWARP connection management (docs/spec/wire.md chapters 1, 2 and 7, adapter.md 9.3).
  *
  * The kernel's TCP makes a connection and carries the two MPA frames; MODIFY_QP(RTS) then hands it to the adapter,
- * and the socket stays open only to tell when it ends.  erdma_cm.h describes locks and threads, the table
+ * and the socket stays open only to tell when it ends.  erdma_cm_ep.h describes the threads, the table
  * erdma_ep_actions[] below what happens when.
  */
 #include <linux/slab.h>
@@ -11,142 +11,9 @@
 #include <net/net_namespace.h>
 
 #include "erdma_cm.h"
-
-/* ---- references, events, timers ---- */
-
-void erdma_cm_live_put(struct erdma_cm *cm)
-{
-	if (refcount_dec_and_test(&cm->live))
-		complete(&cm->idle);
-}
-
-static void erdma_ep_free(struct kref *ref)
-{
-	struct erdma_ep *ep = container_of(ref, struct erdma_ep, ref);
-	struct erdma_cm *cm = ep->cm;
-
-	erdma_owner_drop(&ep->owner);
-	kfree(ep);
-	erdma_cm_live_put(cm);
-}
-
-void erdma_ep_put(struct erdma_ep *ep)
-{
-	kref_put(&ep->ref, erdma_ep_free);
-}
-
-static void erdma_ep_get(struct erdma_ep *ep)
-{
-	kref_get(&ep->ref);
-}
-
-void erdma_ep_enter(struct erdma_ep *ep, enum erdma_ep_state state)
-{
-	struct erdma_adapter *ad = ep->cm->ad;
-
-	trace_erdma_cm_state(ad->dev.number, ep->handle, ep->qpn, ep->state, state);
-	erdma_dbg(&ad->ib, ERDMA_DBG_CM, "endpoint %u: state %d -> %d\n", ep->handle, ep->state, state);
-	WRITE_ONCE(ep->state, state);
-	WRITE_ONCE(ep->state_since, ktime_get());
-	if (state == ERDMA_EP_RDMA)
-		erdma_count(&ad->dev, cm_established_cnt);
-}
-
-void erdma_ep_post(struct erdma_ep *ep, enum erdma_ep_event event)
-{
-	set_bit(event, &ep->events);
-	erdma_ep_get(ep);
-	if (!queue_work(ep->cm->wq, &ep->work))
-		erdma_ep_put(ep);
-}
-
-static void erdma_ep_arm(struct erdma_ep *ep, unsigned int secs)
-{
-	ep->timer_on = true;
-	ep->deadline = jiffies + secs * HZ;
-	erdma_ep_get(ep);
-	if (mod_delayed_work(ep->cm->wq, &ep->timer, secs * HZ))
-		erdma_ep_put(ep);
-}
-
-static void erdma_ep_disarm(struct erdma_ep *ep)
-{
-	ep->timer_on = false;
-	if (cancel_delayed_work(&ep->timer))
-		erdma_ep_put(ep);
-}
-
-static void erdma_ep_step(struct erdma_ep *ep, enum erdma_ep_event event);
-
-static void erdma_ep_work(struct work_struct *work)
-{
-	struct erdma_ep *ep = container_of(work, struct erdma_ep, work);
-	unsigned long events;
-	unsigned int event;
-
-	mutex_lock(&ep->lock);
-	events = xchg(&ep->events, 0);
-	for_each_set_bit(event, &events, ERDMA_EP_EVENTS)
-		erdma_ep_step(ep, event);
-	mutex_unlock(&ep->lock);
-	erdma_ep_put(ep);
-}
-
-static void erdma_ep_timer(struct work_struct *work)
-{
-	struct erdma_ep *ep = container_of(to_delayed_work(work), struct erdma_ep, timer);
-
-	mutex_lock(&ep->lock);
-	/* A timer that was armed anew while this waited for the lock has its own turn to come. */
-	if (ep->timer_on && time_after_eq(jiffies, ep->deadline)) {
-		ep->timer_on = false;
-		erdma_ep_step(ep, ERDMA_EP_EV_TIMEOUT);
-	}
-	mutex_unlock(&ep->lock);
-	erdma_ep_put(ep);
-}
-
-struct erdma_ep *erdma_ep_alloc(struct erdma_cm *cm)
-{
-	struct erdma_ep *ep = kzalloc(sizeof(*ep), GFP_KERNEL);
-
-	if (!ep)
-		return NULL;
-	kref_init(&ep->ref);
-	mutex_init(&ep->lock);
-	INIT_WORK(&ep->work, erdma_ep_work);
-	INIT_DELAYED_WORK(&ep->timer, erdma_ep_timer);
-	ep->cm = cm;
-	ep->state = ERDMA_EP_NEW;
-	ep->born = ktime_get();
-	ep->state_since = ep->born;
-	erdma_owner_take(&ep->owner);
-	refcount_inc(&cm->live);
-
-	erdma_ep_get(ep);
-	if (xa_alloc_cyclic(&cm->eps, &ep->handle, ep, XA_LIMIT(1, U32_MAX), &cm->next_handle, GFP_KERNEL) < 0) {
-		erdma_ep_put(ep);
-		erdma_ep_put(ep);
-		return NULL;
-	}
-	return ep;
-}
-
-/*
- * The iw_cm keeps handles, not pointers: it may drop a CONNECT_REQUEST without a word, so an endpoint must be able to
- * vanish while its handle is still around.
- */
-static struct erdma_ep *erdma_ep_lookup(struct erdma_cm *cm, const void *provider_data)
-{
-	struct erdma_ep *ep;
-
-	xa_lock(&cm->eps);
-	ep = xa_load(&cm->eps, (uintptr_t)provider_data);
-	if (ep)
-		erdma_ep_get(ep);
-	xa_unlock(&cm->eps);
-	return ep;
-}
+#include "erdma_cm_listen.h"
+#include "erdma_cm_sock.h"
+#include "erdma_trace.h"
 
 /* ---- the QP ---- */
 
@@ -280,9 +147,9 @@ static void erdma_ep_close(struct erdma_ep *ep)
 {
 	struct erdma_ep *gone;
 
-	erdma_ep_enter(ep, ERDMA_EP_CLOSED);
-	erdma_ep_disarm(ep);
-	erdma_ep_release_socket(ep);
+	erdma_ep_set_state(ep, ERDMA_EP_CLOSED);
+	erdma_ep_stop_timer(ep);
+	erdma_ep_put_socket(ep);
 	erdma_ep_unbind_qp(ep);
 	erdma_ep_leave_listener(ep);
 	if (ep->id) {
@@ -305,7 +172,7 @@ static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd,
 		erdma_count(&ad->dev, cm_refused_cnt);
 	else if (status == -ETIMEDOUT)
 		erdma_count(&ad->dev, cm_timeout_cnt);
-	erdma_ep_release_socket(ep);
+	erdma_ep_put_socket(ep);
 	erdma_ep_unbind_qp(ep);
 	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, status, pd, pd_len);
 	erdma_ep_close(ep);
@@ -355,8 +222,8 @@ static void erdma_ep_on_connected(struct erdma_ep *ep)
 		erdma_ep_fail_connect(ep, -ENETUNREACH, NULL, 0);
 		return;
 	}
-	erdma_ep_enter(ep, ERDMA_EP_WAIT_REPLY);
-	erdma_ep_arm(ep, ERDMA_CM_REPLY_SECS);
+	erdma_ep_set_state(ep, ERDMA_EP_WAIT_REPLY);
+	erdma_ep_start_timer(ep, ERDMA_CM_REPLY_SECS);
 	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REPLY);
 	if (erdma_ep_send(ep, ep->tx, ep->tx_len))
 		erdma_ep_fail_connect(ep, -ECONNRESET, NULL, 0);
@@ -400,8 +267,8 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 		erdma_ep_fail_connect(ep, ret, NULL, 0);
 		return;
 	}
-	erdma_ep_disarm(ep);
-	erdma_ep_enter(ep, ERDMA_EP_RDMA);
+	erdma_ep_stop_timer(ep);
+	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
 }
 
@@ -426,7 +293,7 @@ static int erdma_cm_check_param(const struct erdma_adapter *ad, const struct iw_
 }
 
 /* Looks up the QP of a connect or accept and ties it to the endpoint. */
-static int erdma_ep_take_qp(struct erdma_ep *ep, const struct iw_cm_conn_param *param)
+static int erdma_ep_bind_qpn(struct erdma_ep *ep, const struct iw_cm_conn_param *param)
 {
 	struct erdma_qp *qp = erdma_qp_find(ep->cm->ad, param->qpn);
 	int ret;
@@ -449,7 +316,7 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const stru
 	};
 	int ret;
 
-	ret = erdma_ep_take_qp(ep, param);
+	ret = erdma_ep_bind_qpn(ep, param);
 	if (ret)
 		return ret;
 	f.cookie = ep->qp->cookie;
@@ -470,19 +337,13 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const stru
 
 	ep->id = id;
 	id->add_ref(id);
-	erdma_ep_enter(ep, ERDMA_EP_CONNECTING);
-	erdma_ep_arm(ep, ERDMA_CM_CONNECT_SECS);
+	erdma_ep_set_state(ep, ERDMA_EP_CONNECTING);
+	erdma_ep_start_timer(ep, ERDMA_CM_CONNECT_SECS);
 	return 0;
 }
 
-/*
- * iw_cm: starts a connection.  Returns 0 and raises CONNECT_REPLY within 20 s, or returns an error and raises nothing:
- * -EIO device broken, -EAFNOSUPPORT not IPv4, -EINVAL private data, IRD, ORD or QP, -ENETUNREACH a route that does not
- * use the paired interface, or what the socket says.
- */
-int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param)
+static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id, const struct iw_cm_conn_param *param)
 {
-	struct erdma_adapter *ad = to_erdma(id->device);
 	struct erdma_ep *ep;
 	int ret;
 
@@ -505,26 +366,20 @@ int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 	return ret;
 }
 
-/* ---- passive side ---- */
-
-void erdma_ep_adopt(struct erdma_ep *ep, struct erdma_listen_sock *ls, struct socket *sock)
+int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 {
-	/* Without ep->lock, which comes before the listener's: nobody else acts on it before its first event. */
-	WRITE_ONCE(ep->listener, ls->listener);
-	xa_lock(&ep->cm->eps);
-	erdma_owner_drop(&ep->owner);
-	erdma_owner_copy(&ep->owner, &ls->listener->owner);
-	ep->link.passive = true;
-	xa_unlock(&ep->cm->eps);
-	ep->counted = true;
-	atomic_inc(&ep->listener->children);
-	erdma_ep_enter(ep, ERDMA_EP_WAIT_REQUEST);
-	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REQUEST);
-	erdma_ep_arm(ep, ERDMA_CM_REQUEST_SECS);
-	erdma_ep_attach(ep, sock, ls->saved_data_ready);
-	/* The request may be there already. */
-	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+	struct erdma_adapter *ad = to_erdma(id->device);
+	int ret;
+
+	/* Counted first: the events of a failing connection may come before the call returns. */
+	erdma_count(&ad->dev, cm_connect_cnt);
+	ret = erdma_cm_begin_connect(ad, id, param);
+	if (ret)
+		erdma_count(&ad->dev, cm_connect_failed_cnt);
+	return ret;
 }
+
+/* ---- passive side ---- */
 
 static void erdma_ep_on_request(struct erdma_ep *ep)
 {
@@ -546,9 +401,9 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 	}
 
 	erdma_count(&ep->cm->ad->dev, cm_requests_cnt);
-	erdma_ep_disarm(ep);
+	erdma_ep_stop_timer(ep);
 	erdma_ep_uncount(ep);
-	erdma_ep_enter(ep, ERDMA_EP_GOT_REQUEST);
+	erdma_ep_set_state(ep, ERDMA_EP_GOT_REQUEST);
 	ep->ird = ep->cm->ad->dev.caps.max_reads;
 	ep->ord = ep->cm->ad->dev.caps.max_reads;
 	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
@@ -567,7 +422,7 @@ static void erdma_ep_on_requester_gone(struct erdma_ep *ep)
 
 static void erdma_ep_on_listener_gone(struct erdma_ep *ep)
 {
-	erdma_ep_arm(ep, ERDMA_CM_ORPHAN_SECS);
+	erdma_ep_start_timer(ep, ERDMA_CM_ORPHAN_SECS);
 }
 
 static void erdma_ep_on_orphaned(struct erdma_ep *ep)
@@ -586,7 +441,7 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, const struc
 
 	ret = erdma_cm_check_param(ep->cm->ad, param);
 	if (!ret)
-		ret = erdma_ep_take_qp(ep, param);
+		ret = erdma_ep_bind_qpn(ep, param);
 	if (ret)
 		goto reject;
 
@@ -606,13 +461,13 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, const struc
 		goto close;
 	}
 
-	erdma_ep_disarm(ep);
+	erdma_ep_stop_timer(ep);
 	erdma_ep_leave_listener(ep);
 	ep->id = id;
 	id->add_ref(id);
 	ep->ird = param->ird;
 	ep->ord = param->ord;
-	erdma_ep_enter(ep, ERDMA_EP_RDMA);
+	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_ESTABLISHED, 0, NULL, 0);
 	return 0;
 
@@ -623,32 +478,31 @@ close:
 	return ret;
 }
 
-/*
- * iw_cm: accepts a request.  Returns 0 after ESTABLISHED was raised, or an error, without events, and the connection
- * is closed: -ECONNRESET the peer is gone, -EIO device broken, -EINVAL private data, IRD, ORD or QP, or what the
- * device said.
- */
 int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 {
-	struct erdma_ep *ep = erdma_ep_lookup(to_erdma(id->device)->cm, id->provider_data);
+	struct erdma_adapter *ad = to_erdma(id->device);
+	struct erdma_ep *ep = erdma_ep_lookup(ad->cm, id->provider_data);
 	int ret = -ECONNRESET;
 
-	if (!ep)
-		return erdma_is_broken(&to_erdma(id->device)->dev) ? -EIO : ret;
-	mutex_lock(&ep->lock);
-	if (ep->state == ERDMA_EP_GOT_REQUEST)
-		ret = erdma_ep_accept(ep, id, param);
-	mutex_unlock(&ep->lock);
-	erdma_ep_put(ep);
-	return ret;
+	if (ep) {
+		mutex_lock(&ep->lock);
+		if (ep->state == ERDMA_EP_GOT_REQUEST)
+			ret = erdma_ep_accept(ep, id, param);
+		mutex_unlock(&ep->lock);
+		erdma_ep_put(ep);
+	} else if (erdma_is_broken(&ad->dev)) {
+		ret = -EIO;
+	}
+	return erdma_count_call(&ad->dev, cm_accept, ret);
 }
 
-/* iw_cm: refuses a request, with private data for the peer.  0, or -ECONNRESET when the peer is gone. */
 int erdma_cm_reject(struct iw_cm_id *id, const void *pdata, u8 pdata_len)
 {
-	struct erdma_ep *ep = erdma_ep_lookup(to_erdma(id->device)->cm, id->provider_data);
+	struct erdma_adapter *ad = to_erdma(id->device);
+	struct erdma_ep *ep = erdma_ep_lookup(ad->cm, id->provider_data);
 	int ret = -ECONNRESET;
 
+	erdma_count(&ad->dev, cm_reject_cnt);
 	if (!ep)
 		return ret;
 	mutex_lock(&ep->lock);
@@ -765,6 +619,7 @@ int erdma_cm_setup(struct erdma_adapter *ad)
 	if (!cm)
 		return ret;
 	cm->ad = ad;
+	cm->step = erdma_ep_step;
 	spin_lock_init(&cm->qp_lock);
 	xa_init_flags(&cm->eps, XA_FLAGS_ALLOC1);
 	refcount_set(&cm->live, 1);

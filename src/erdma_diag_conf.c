@@ -7,7 +7,7 @@
 
 #include "erdma_dev_cmdq.h"
 #include "erdma_dev_query.h"
-#include "erdma_report.h"
+#include "erdma_diag.h"
 
 /* ---- settings ---- */
 

@@ -2,9 +2,8 @@
 /*
  * Elastic RDMA Adapter driver: values of the counters of erdma_stats.h.
  */
-#include "erdma.h"
 #include "erdma_dev_query.h"
-#include "erdma_ioctl.h"
+#include "erdma_diag.h"
 
 /* ---- the list ---- */
 
@@ -71,7 +70,7 @@ u32 erdma_counters_total(void)
 	return ERDMA_COUNTERS;
 }
 
-int erdma_counters_list(struct erdma_adapter *ad, u32 first, struct erdma_info_counter *out, u32 room)
+int erdma_counters_list(struct erdma_dev *dev, u32 first, struct erdma_info_counter *out, u32 room)
 {
 	u64 values[ERDMA_COUNTERS];
 	u32 filled = 0;
@@ -79,7 +78,7 @@ int erdma_counters_list(struct erdma_adapter *ad, u32 first, struct erdma_info_c
 
 	if (first >= ERDMA_COUNTERS)
 		return 0;
-	err = erdma_counter_values(&ad->dev, values);
+	err = erdma_counter_values(dev, values);
 	if (err)
 		return err;
 	for (; first < ERDMA_COUNTERS && filled < room; first++, filled++) {

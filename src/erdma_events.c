@@ -2,10 +2,11 @@
 /*
  * Elastic RDMA Adapter driver: what the device reports, on its way to those whom it concerns (adapter.md chapter 5).
  */
-#include "erdma.h"
+#include "erdma_cm.h"
 #include "erdma_dev_cmdq.h"
 #include "erdma_dev_eq.h"
 #include "erdma_events.h"
+#include "erdma_obj_qp.h"
 #include "erdma_trace.h"
 
 /* ---- asynchronous events ---- */

@@ -7,11 +7,16 @@
 #include <linux/iopoll.h>
 #include <linux/module.h>
 
-#include "erdma.h"
+#include <rdma/iw_cm.h>
+
+#include "erdma_cm.h"
 #include "erdma_dev_cmdq.h"
 #include "erdma_dev_irq.h"
 #include "erdma_dev_query.h"
+#include "erdma_diag.h"
 #include "erdma_events.h"
+#include "erdma_ibdev.h"
+#include "erdma_netdev.h"
 
 #define ERDMA_CC_FROM_DEVICE 255
 
@@ -301,10 +306,10 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	}
 
 	/* Before the first interrupt: its handlers look into the object tables. */
-	erdma_verbs_init(ad);
+	erdma_objects_init(ad);
 	err = erdma_start(ad);
 	if (err)
-		goto cleanup_verbs;
+		goto cleanup_objects;
 	err = erdma_block_setup(&ad->dev);
 	if (err)
 		goto stop;
@@ -330,9 +335,9 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 stop:
 	erdma_stop(ad);
 	erdma_block_teardown(&ad->dev);
-cleanup_verbs:
+cleanup_objects:
 	cancel_work_sync(&ad->dev.died_work);
-	erdma_verbs_cleanup(ad);
+	erdma_objects_cleanup(ad);
 teardown_pci:
 	erdma_pci_teardown(ad);
 dealloc:
@@ -353,7 +358,7 @@ static void erdma_remove(struct pci_dev *pdev)
 	erdma_stop(ad);
 	erdma_block_teardown(&ad->dev);
 	cancel_work_sync(&ad->dev.died_work);
-	erdma_verbs_cleanup(ad);
+	erdma_objects_cleanup(ad);
 	erdma_pci_teardown(ad);
 	pci_set_drvdata(pdev, NULL);
 	ib_dealloc_device(&ad->ib);

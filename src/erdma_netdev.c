@@ -14,8 +14,8 @@
 #include <net/addrconf.h>
 #include <net/net_namespace.h>
 
-#include "erdma.h"
 #include "erdma_dev_cmdq.h"
+#include "erdma_netdev.h"
 
 static bool erdma_is_our_nic(const struct erdma_adapter *ad, const struct net_device *nic)
 {

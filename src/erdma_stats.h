@@ -8,12 +8,6 @@
 
 #include <linux/types.h>
 
-#include "kcompat.h"
-
-struct erdma_adapter;
-struct ib_device;
-struct rdma_hw_stats;
-
 /* X(name, explanation): the block of GET_STATS, in its order (adapter.md 4.14). */
 #define ERDMA_HW_COUNTERS(X) \
 	X(tx_reqs_cnt, "work requests sent") \
@@ -99,18 +93,5 @@ enum erdma_own_counter {
 			erdma_count(dev, name##_cnt); \
 		outcome_; \
 	})
-
-struct erdma_info_counter;
-
-/*
- * Entries of the list of counters from position `first` on; values are read now, those of the device with one
- * command.  May sleep.  Returns how many of `room` were filled, or -errno.
- */
-int erdma_counters_list(struct erdma_adapter *ad, u32 first, struct erdma_info_counter *out, u32 room);
-u32 erdma_counters_total(void);
-
-/* For ib_core: sysfs hw_counters and `rdma statistic`. */
-struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port);
-int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port, int index);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Operations whose form in struct ib_device_ops differs between kernels.  erdma_op_X is what the table takes for
- * erdma_ib_X(), which has one form everywhere.
+ * erdma_X(), which has one form everywhere.
  */
 #ifndef ERDMA_KCOMPAT_OPS_H
 #define ERDMA_KCOMPAT_OPS_H
@@ -10,19 +10,21 @@
 
 #include <rdma/uverbs_ioctl.h>
 
+#include "erdma_obj_qp.h"
 #include "erdma_verbs.h"
+#include "kcompat.h"
 
 #ifdef ERDMA_HAVE_CORE_ALLOCATES_QP
 
 #define ERDMA_QP_SIZE INIT_RDMA_OBJ_SIZE(ib_qp, erdma_qp, ib),
-#define erdma_op_create_qp erdma_ib_create_qp
-#define erdma_op_destroy_qp erdma_ib_destroy_qp
+#define erdma_op_create_qp erdma_create_qp
+#define erdma_op_destroy_qp erdma_destroy_qp
 
 #else
 
 #define ERDMA_QP_SIZE
 
-/* Newer cores fill these fields before the call, older ones after it; erdma_ib_create_qp() needs some of them. */
+/* Newer cores fill these fields before the call, older ones after it; erdma_create_qp() needs some of them. */
 static struct ib_qp *erdma_op_create_qp(struct ib_pd *pd, struct ib_qp_init_attr *init, struct ib_udata *udata)
 {
 	struct erdma_qp *qp = kzalloc(sizeof(*qp), GFP_KERNEL);
@@ -37,7 +39,7 @@ static struct ib_qp *erdma_op_create_qp(struct ib_pd *pd, struct ib_qp_init_attr
 	qp->ib.recv_cq = init->recv_cq;
 	qp->ib.event_handler = init->event_handler;
 	qp->ib.qp_context = init->qp_context;
-	err = erdma_ib_create_qp(&qp->ib, init, udata);
+	err = erdma_create_qp(&qp->ib, init, udata);
 	if (err) {
 		kfree(qp);
 		return ERR_PTR(err);
@@ -47,7 +49,7 @@ static struct ib_qp *erdma_op_create_qp(struct ib_pd *pd, struct ib_qp_init_attr
 
 static int erdma_op_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 {
-	int err = erdma_ib_destroy_qp(ibqp, udata);
+	int err = erdma_destroy_qp(ibqp, udata);
 
 	if (!err)
 		kfree(to_erdma_qp(ibqp));
@@ -62,11 +64,11 @@ static int erdma_op_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 static int erdma_op_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 			      struct uverbs_attr_bundle *attrs)
 {
-	return erdma_ib_create_cq(ibcq, attr, attrs ? &attrs->driver_udata : NULL);
+	return erdma_create_cq(ibcq, attr, attrs ? &attrs->driver_udata : NULL);
 }
 
 #else
-#define erdma_op_create_cq erdma_ib_create_cq
+#define erdma_op_create_cq erdma_create_cq
 #endif
 
 #ifdef ERDMA_HAVE_CREATE_USER_CQ
@@ -83,11 +85,11 @@ static struct ib_mr *erdma_op_reg_user_mr(struct ib_pd *pd, u64 start, u64 lengt
 	/* The device has no steering tags. */
 	if (dmah)
 		return ERR_PTR(-EOPNOTSUPP);
-	return erdma_ib_reg_user_mr(pd, start, length, iova, access, udata);
+	return erdma_reg_user_mr(pd, start, length, iova, access, udata);
 }
 
 #else
-#define erdma_op_reg_user_mr erdma_ib_reg_user_mr
+#define erdma_op_reg_user_mr erdma_reg_user_mr
 #endif
 
 #ifdef ERDMA_HAVE_PORT_STATS

@@ -13,10 +13,11 @@
 #include <net/ipv6.h>
 #include <net/net_namespace.h>
 
-#include "erdma_cm.h"
+#include "erdma_cm_listen.h"
+#include "erdma_cm_sock.h"
 
 #define ERDMA_LISTEN_RETRY_MS 100
-/* Connections taken before the other work of the queue has its turn. */
+/* Connections accepted before the other work of the queue has its turn. */
 #define ERDMA_LISTEN_BATCH 64
 
 static void erdma_listener_free(struct kref *ref)
@@ -25,7 +26,7 @@ static void erdma_listener_free(struct kref *ref)
 	struct erdma_cm *cm = l->cm;
 
 	put_net(l->net);
-	erdma_owner_drop(&l->owner);
+	erdma_owner_put(&l->owner);
 	kfree(l);
 	erdma_cm_live_put(cm);
 }
@@ -208,11 +209,31 @@ static int erdma_listen_addr_event(struct notifier_block *nb, unsigned long even
 	return NOTIFY_DONE;
 }
 
+/* Makes a fresh endpoint the owner of an accepted socket.  The listener gives a reference. */
+static void erdma_listener_add_ep(struct erdma_listen_sock *ls, struct erdma_ep *ep, struct socket *sock)
+{
+	/* Without ep->lock, which comes before the listener's: nobody else acts on it before its first event. */
+	WRITE_ONCE(ep->listener, ls->listener);
+	xa_lock(&ep->cm->eps);
+	erdma_owner_put(&ep->owner);
+	erdma_owner_copy(&ep->owner, &ls->listener->owner);
+	ep->link.passive = true;
+	xa_unlock(&ep->cm->eps);
+	ep->counted = true;
+	atomic_inc(&ep->listener->children);
+	erdma_ep_set_state(ep, ERDMA_EP_WAIT_REQUEST);
+	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REQUEST);
+	erdma_ep_start_timer(ep, ERDMA_CM_REQUEST_SECS);
+	erdma_ep_attach(ep, sock, ls->saved_data_ready);
+	/* The request may be there already. */
+	erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
+}
+
 /*
- * Takes connections that are ready.  Returns -EAGAIN when all were taken, 0 when there may be more, else the error
+ * Accepts connections that are ready.  Returns -EAGAIN when all were accepted, 0 when there may be more, else the error
  * that stopped it.
  */
-static int erdma_listener_drain(struct erdma_listen_sock *ls)
+static int erdma_listener_accept(struct erdma_listen_sock *ls)
 {
 	struct erdma_listener *l = ls->listener;
 	struct erdma_ep *ep;
@@ -236,7 +257,7 @@ static int erdma_listener_drain(struct erdma_listen_sock *ls)
 			continue;
 		}
 		kref_get(&l->ref);
-		erdma_ep_adopt(ep, ls, sock);
+		erdma_listener_add_ep(ls, ep, sock);
 		erdma_ep_put(ep);
 	}
 	return 0;
@@ -250,7 +271,7 @@ static void erdma_listener_work(struct work_struct *work)
 
 	mutex_lock(&l->cm->listen_lock);
 	list_for_each_entry(ls, &l->socks, node) {
-		int ret = erdma_listener_drain(ls);
+		int ret = erdma_listener_accept(ls);
 
 		if (!ret)
 			more = true;
@@ -291,15 +312,12 @@ static void erdma_listener_stop(struct erdma_listener *l)
 }
 
 /*
- * iw_cm: listens until erdma_cm_listen_stop().  -EAFNOSUPPORT not IPv4, -EIO device broken, or what the socket says.
- *
  * A listener on every IPv6 address is accepted and hears nothing here: rdma_cm takes a single refusal for the failure
  * of the listener on all devices of the system, and 6.1's NFS server oopses over that.
  */
-int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
+static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, int backlog)
 {
 	const struct sockaddr_in *sin = (const struct sockaddr_in *)&id->m_local_addr;
-	struct erdma_adapter *ad = to_erdma(id->device);
 	struct net *net = current->nsproxy ? current->nsproxy->net_ns : &init_net;
 	struct erdma_cm *cm = ad->cm;
 	struct erdma_listener *l;
@@ -329,7 +347,7 @@ int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
 	l->tos = id->tos;
 
 	l->born = ktime_get();
-	erdma_owner_take(&l->owner);
+	erdma_owner_get(&l->owner);
 
 	mutex_lock(&cm->listen_lock);
 	l->number = ++cm->last_listener;
@@ -344,6 +362,13 @@ int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
 	if (ret)
 		erdma_listener_put(l);
 	return ret;
+}
+
+int erdma_cm_listen_start(struct iw_cm_id *id, int backlog)
+{
+	struct erdma_adapter *ad = to_erdma(id->device);
+
+	return erdma_count_call(&ad->dev, cm_listen, erdma_listener_start(ad, id, backlog));
 }
 
 int erdma_cm_listen_stop(struct iw_cm_id *id)

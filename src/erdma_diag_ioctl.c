@@ -14,7 +14,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "erdma_report.h"
+#include "erdma_diag.h"
 
 /* 32-bit programs see the same structures. */
 static_assert(sizeof(struct erdma_diag_version) == 56);

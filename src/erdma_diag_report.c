@@ -9,17 +9,15 @@
 #include <linux/highmem.h>
 #include <linux/pid.h>
 #include <net/ipv6.h>
-#include <net/netlink.h>
-#include <rdma/restrack.h>
-#include <uapi/rdma/rdma_netlink.h>
 
-#include "erdma_cm.h"
+#include "erdma_cm_ep.h"
 #include "erdma_dev_query.h"
-#include "erdma_report.h"
-#include "erdma_verbs.h"
+#include "erdma_diag.h"
+#include "erdma_obj_mr.h"
+#include "erdma_obj_qp.h"
 
-/* Numbers looked at under one hold of a lock. */
-#define ERDMA_LOOK_MOST 256
+/* Numbers scanned under one hold of a lock. */
+#define ERDMA_SCAN_MOST 256
 
 /* ---- pieces that several kinds have ---- */
 
@@ -77,7 +75,7 @@ static int erdma_list_tracked(struct erdma_listing *l, enum erdma_track_kind kin
 {
 	struct erdma_tracker *tracker = &l->ad->tracker;
 	struct erdma_track *track;
-	u32 filled = 0, looked;
+	u32 filled = 0, scanned;
 
 	if (l->cursor > U32_MAX) {
 		l->end = true;
@@ -85,7 +83,7 @@ static int erdma_list_tracked(struct erdma_listing *l, enum erdma_track_kind kin
 	}
 	spin_lock(&tracker->lock);
 	track = erdma_track_from(tracker, kind, l->cursor);
-	for (looked = 0; track && filled < l->room && looked < ERDMA_LOOK_MOST; looked++) {
+	for (scanned = 0; track && filled < l->room && scanned < ERDMA_SCAN_MOST; scanned++) {
 		l->cursor = (u64)track->number + 1;
 		if (erdma_owner_visible(l, &track->owner)) {
 			l->born[filled] = track->born;
@@ -205,7 +203,7 @@ static void erdma_show_qp_connection(const struct erdma_qp *qp, struct erdma_inf
 	spin_unlock_irqrestore(&qp->ad->cm->qp_lock, flags);
 }
 
-static void erdma_show_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *out)
+void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *out)
 {
 	u64 record;
 
@@ -249,7 +247,7 @@ static void erdma_show_qp(struct erdma_listing *l, struct erdma_track *track, vo
 	out->age_ms = erdma_age_ms(track->born);
 	erdma_show_owner(&out->owner, &track->owner);
 	erdma_show_qp_connection(qp, out);
-	erdma_show_qp_indices(qp, out);
+	erdma_report_qp_indices(qp, out);
 }
 
 static int erdma_list_qps(struct erdma_listing *l)
@@ -498,12 +496,12 @@ static int erdma_list_endpoints(struct erdma_listing *l)
 	struct erdma_cm *cm = l->ad->cm;
 	struct erdma_info_cep *out = l->entries;
 	unsigned long handle = l->cursor;
-	u32 filled = 0, looked;
+	u32 filled = 0, scanned;
 	struct erdma_ep *ep;
 
 	xa_lock(&cm->eps);
 	ep = xa_find(&cm->eps, &handle, U32_MAX, XA_PRESENT);
-	for (looked = 0; ep && filled < l->room && looked < ERDMA_LOOK_MOST; looked++) {
+	for (scanned = 0; ep && filled < l->room && scanned < ERDMA_SCAN_MOST; scanned++) {
 		l->cursor = (u64)handle + 1;
 		if (erdma_owner_visible(l, &ep->owner))
 			erdma_show_ep(ep, &out[filled++]);
@@ -577,95 +575,17 @@ static int erdma_list_counters(struct erdma_listing *l)
 		l->end = true;
 		return 0;
 	}
-	filled = erdma_counters_list(l->ad, l->cursor, l->entries, l->room);
+	filled = erdma_counters_list(&l->ad->dev, l->cursor, l->entries, l->room);
 	if (filled > 0)
 		l->cursor += filled;
 	l->end = l->cursor >= total;
 	return filled;
 }
 
-/* ---- driver-specific lines of `rdma resource show` ---- */
-
-/*
- * A reference of ib_core's keeps the object, but not what it points to: kernels without rdma_restrack_begin_del() hide
- * a queue pair only after it was taken apart.
- */
-static void erdma_show_res_qp_indices(struct erdma_qp *qp, struct erdma_info_qp *out)
-{
-	struct erdma_tracker *tracker = &qp->ad->tracker;
-
-	spin_lock(&tracker->lock);
-	if (erdma_track_from(tracker, ERDMA_TRACK_QP, qp->ib.qp_num) == &qp->track)
-		erdma_show_qp_indices(qp, out);
-	spin_unlock(&tracker->lock);
-}
-
-int erdma_fill_res_qp(struct sk_buff *msg, struct ib_qp *ibqp)
-{
-	struct erdma_qp *qp = to_erdma_qp(ibqp);
-	struct erdma_info_qp info = { };
-	struct nlattr *table = nla_nest_start(msg, RDMA_NLDEV_ATTR_DRIVER);
-
-	if (!table)
-		return -EMSGSIZE;
-	erdma_show_res_qp_indices(qp, &info);
-	if (rdma_nl_put_driver_u32(msg, "state", READ_ONCE(qp->state)) ||
-	    rdma_nl_put_driver_u32(msg, "cc", READ_ONCE(qp->cc)) ||
-	    rdma_nl_put_driver_u32(msg, "sq_depth", qp->sq_depth) ||
-	    rdma_nl_put_driver_u32(msg, "rq_depth", qp->rq_depth) ||
-	    ((info.known & ERDMA_KNOWN_SQ_PI) && rdma_nl_put_driver_u32(msg, "sq_pi", info.sq_pi)) ||
-	    ((info.known & ERDMA_KNOWN_SQ_CI) && rdma_nl_put_driver_u32(msg, "sq_ci", info.sq_ci)) ||
-	    ((info.known & ERDMA_KNOWN_RQ_PI) && rdma_nl_put_driver_u32(msg, "rq_pi", info.rq_pi)) ||
-	    ((info.known & ERDMA_KNOWN_RQ_CI) && rdma_nl_put_driver_u32(msg, "rq_ci", info.rq_ci)))
-		goto cancel;
-	nla_nest_end(msg, table);
-	return 0;
-cancel:
-	nla_nest_cancel(msg, table);
-	return -EMSGSIZE;
-}
-
-int erdma_fill_res_cq(struct sk_buff *msg, struct ib_cq *ibcq)
-{
-	struct erdma_cq *cq = to_erdma_cq(ibcq);
-	struct nlattr *table = nla_nest_start(msg, RDMA_NLDEV_ATTR_DRIVER);
-
-	if (!table)
-		return -EMSGSIZE;
-	if (rdma_nl_put_driver_u32(msg, "cqn", cq->cqn) || rdma_nl_put_driver_u32(msg, "depth", cq->depth) ||
-	    rdma_nl_put_driver_u32(msg, "eqn", cq->assoc_eqn) ||
-	    rdma_nl_put_driver_u32(msg, "events", READ_ONCE(cq->events)))
-		goto cancel;
-	nla_nest_end(msg, table);
-	return 0;
-cancel:
-	nla_nest_cancel(msg, table);
-	return -EMSGSIZE;
-}
-
-int erdma_fill_res_mr(struct sk_buff *msg, struct ib_mr *ibmr)
-{
-	struct erdma_mr *mr = to_erdma_mr(ibmr);
-	struct nlattr *table = nla_nest_start(msg, RDMA_NLDEV_ATTR_DRIVER);
-
-	if (!table)
-		return -EMSGSIZE;
-	if (rdma_nl_put_driver_u32(msg, "index", mr->index) || rdma_nl_put_driver_u32(msg, "type", mr->type) ||
-	    rdma_nl_put_driver_u32(msg, "level", mr->table.level) ||
-	    rdma_nl_put_driver_u32(msg, "page_shift", mr->table.page_shift) ||
-	    rdma_nl_put_driver_u32(msg, "pages", mr->table.count))
-		goto cancel;
-	nla_nest_end(msg, table);
-	return 0;
-cancel:
-	nla_nest_cancel(msg, table);
-	return -EMSGSIZE;
-}
-
 /* ---- all kinds ---- */
 
 const struct erdma_report erdma_reports[ERDMA_KIND_COUNT] = {
-	/* Adapters are listed by erdma_ioctl.c, which has them. */
+	/* Adapters are listed by erdma_diag_ioctl.c, which has them. */
 	[ERDMA_KIND_DEVICE] = { sizeof(struct erdma_info_device) },
 	[ERDMA_KIND_QP] = { sizeof(struct erdma_info_qp), erdma_list_qps, erdma_ask_qp },
 	[ERDMA_KIND_CQ] = { sizeof(struct erdma_info_cq), erdma_list_cqs, erdma_ask_cq },

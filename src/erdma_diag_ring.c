@@ -2,7 +2,10 @@
 /*
  * Elastic RDMA Adapter driver: raw content of rings for the diagnostics device.
  */
-#include "erdma_report.h"
+#include <rdma/ib_umem.h>
+
+#include "erdma_diag.h"
+#include "erdma_obj_qp.h"
 
 /* A ring found by number; a QP or CQ is referenced until erdma_ring_release(). */
 struct erdma_ring_view {

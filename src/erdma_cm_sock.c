@@ -10,7 +10,7 @@
 #include <net/ip.h>
 #include <net/tcp.h>
 
-#include "erdma_cm.h"
+#include "erdma_cm_sock.h"
 
 void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port)
 {
@@ -57,7 +57,7 @@ static void erdma_ep_sock_event(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
-void erdma_ep_note_link(struct erdma_ep *ep)
+void erdma_ep_save_link(struct erdma_ep *ep)
 {
 	const struct inet_sock *inet = inet_sk(ep->sock->sk);
 
@@ -82,10 +82,10 @@ void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready
 	sk->sk_data_ready = erdma_ep_sock_event;
 	sk->sk_state_change = erdma_ep_sock_event;
 	write_unlock_bh(&sk->sk_callback_lock);
-	erdma_ep_note_link(ep);
+	erdma_ep_save_link(ep);
 }
 
-void erdma_ep_release_socket(struct erdma_ep *ep)
+void erdma_ep_put_socket(struct erdma_ep *ep)
 {
 	struct socket *sock = ep->sock;
 	struct sock *sk;
@@ -199,9 +199,9 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 	}
 	if (!ret && !erdma_ep_route_fits(ep))
 		ret = -ENETUNREACH;
-	erdma_ep_note_link(ep);
+	erdma_ep_save_link(ep);
 	if (ret)
-		erdma_ep_release_socket(ep);
+		erdma_ep_put_socket(ep);
 	return ret;
 }
 

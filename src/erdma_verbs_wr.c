@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: work requests of kernel QPs (adapter.md 7.1 to 7.3).
+ * Elastic RDMA Adapter driver: posting of work requests to kernel QPs (adapter.md 7.1 to 7.3).
  *
  * A request is put together in a buffer on the stack, checked on the way, and only then copied into the ring, its
  * header last: the device never sees half an entry, and a bad request leaves no trace.
  */
-#include <linux/bitfield.h>
-
+#include "erdma_obj_mr.h"
+#include "erdma_obj_qp.h"
 #include "erdma_verbs.h"
 
 /* Where the parts of a send queue entry lie, by kind of operation. */
@@ -40,8 +40,8 @@ static const struct erdma_operation erdma_operations[] = {
 	[IB_WR_LOCAL_INV] = { ERDMA_SHAPE_INVALIDATE, ERDMA_OP_LOCAL_INV, IB_WC_LOCAL_INV },
 };
 
-/* An entry under construction. */
-struct erdma_draft {
+/* A send queue entry while it is prepared. */
+struct erdma_sqe_buf {
 	union {
 		u8 bytes[ERDMA_MAX_SQE_WQEBBS * ERDMA_WQEBB_BYTES];
 		struct erdma_sqe_send send;
@@ -65,10 +65,10 @@ static struct erdma_sge erdma_make_sge(u64 addr, u32 length, u32 stag)
 }
 
 /*
- * Local data at `sgl`, which may run to the end of the draft: a list of segments, or with IB_SEND_INLINE the bytes
+ * Local data at `sgl`, which may run to the end of the entry: a list of segments, or with IB_SEND_INLINE the bytes
  * themselves.  Returns the total length or -EINVAL.
  */
-static s64 erdma_draft_payload(struct erdma_draft *d, struct erdma_sge *sgl, const struct ib_send_wr *wr)
+static s64 erdma_prep_payload(struct erdma_sqe_buf *sqe, struct erdma_sge *sgl, const struct ib_send_wr *wr)
 {
 	bool copy = wr->send_flags & IB_SEND_INLINE;
 	u8 *data = (u8 *)sgl;
@@ -92,70 +92,70 @@ static s64 erdma_draft_payload(struct erdma_draft *d, struct erdma_sge *sgl, con
 	if (total > U32_MAX)
 		return -EINVAL;
 
-	d->used = data - d->bytes;
+	sqe->used = data - sqe->bytes;
 	if (copy) {
-		d->head |= ERDMA_SQE_INLINE | FIELD_PREP(ERDMA_SQE_SGL_LEN, total);
-		d->used += total;
+		sqe->head |= ERDMA_SQE_INLINE | FIELD_PREP(ERDMA_SQE_SGL_LEN, total);
+		sqe->used += total;
 	} else {
-		d->head |= FIELD_PREP(ERDMA_SQE_SGL_LEN, wr->num_sge);
-		d->used += wr->num_sge * sizeof(*sgl);
+		sqe->head |= FIELD_PREP(ERDMA_SQE_SGL_LEN, wr->num_sge);
+		sqe->used += wr->num_sge * sizeof(*sgl);
 	}
 	return total;
 }
 
-static int erdma_draft_send(struct erdma_draft *d, const struct ib_send_wr *wr)
+static int erdma_prep_send(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr)
 {
-	s64 total = erdma_draft_payload(d, d->send.sgl, wr);
+	s64 total = erdma_prep_payload(sqe, sqe->send.sgl, wr);
 
 	if (total < 0)
 		return total;
-	d->send.total_len = cpu_to_le32(total);
+	sqe->send.total_len = cpu_to_le32(total);
 	if (wr->opcode == IB_WR_SEND_WITH_IMM)
-		d->send.imm = wr->ex.imm_data;
+		sqe->send.imm = wr->ex.imm_data;
 	else if (wr->opcode == IB_WR_SEND_WITH_INV)
-		d->send.inv_stag = cpu_to_le32(wr->ex.invalidate_rkey);
+		sqe->send.inv_stag = cpu_to_le32(wr->ex.invalidate_rkey);
 	return 0;
 }
 
-static int erdma_draft_write(struct erdma_draft *d, const struct ib_send_wr *wr)
+static int erdma_prep_write(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr)
 {
-	s64 total = erdma_draft_payload(d, d->write.sgl, wr);
+	s64 total = erdma_prep_payload(sqe, sqe->write.sgl, wr);
 
 	if (total < 0)
 		return total;
-	d->write.total_len = cpu_to_le32(total);
-	d->write.sink_stag = cpu_to_le32(rdma_wr(wr)->rkey);
-	d->write.sink_addr_lo = cpu_to_le32(lower_32_bits(rdma_wr(wr)->remote_addr));
-	d->write.sink_addr_hi = cpu_to_le32(upper_32_bits(rdma_wr(wr)->remote_addr));
+	sqe->write.total_len = cpu_to_le32(total);
+	sqe->write.sink_stag = cpu_to_le32(rdma_wr(wr)->rkey);
+	sqe->write.sink_addr_lo = cpu_to_le32(lower_32_bits(rdma_wr(wr)->remote_addr));
+	sqe->write.sink_addr_hi = cpu_to_le32(upper_32_bits(rdma_wr(wr)->remote_addr));
 	if (wr->opcode == IB_WR_RDMA_WRITE_WITH_IMM)
-		d->write.imm = wr->ex.imm_data;
+		sqe->write.imm = wr->ex.imm_data;
 	return 0;
 }
 
-static int erdma_draft_read(struct erdma_draft *d, const struct ib_send_wr *wr)
+static int erdma_prep_read(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr)
 {
 	const struct ib_sge *sink = wr->sg_list;
 	u32 revoke;
 
 	if (wr->num_sge != ERDMA_MAX_READ_SGE)
 		return -EINVAL;
-	d->read.len = cpu_to_le32(sink->length);
-	d->read.sink_stag = cpu_to_le32(sink->lkey);
-	d->read.sink_addr_lo = cpu_to_le32(lower_32_bits(sink->addr));
-	d->read.sink_addr_hi = cpu_to_le32(upper_32_bits(sink->addr));
-	d->read.src = erdma_make_sge(rdma_wr(wr)->remote_addr, sink->length, rdma_wr(wr)->rkey);
+	sqe->read.len = cpu_to_le32(sink->length);
+	sqe->read.sink_stag = cpu_to_le32(sink->lkey);
+	sqe->read.sink_addr_lo = cpu_to_le32(lower_32_bits(sink->addr));
+	sqe->read.sink_addr_hi = cpu_to_le32(upper_32_bits(sink->addr));
+	sqe->read.src = erdma_make_sge(rdma_wr(wr)->remote_addr, sink->length, rdma_wr(wr)->rkey);
 	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV) {
 		/* rdma_rw notes the STag before it renews the key of the sink region: same region, current key. */
 		revoke = wr->ex.invalidate_rkey;
 		if (revoke >> 8 == sink->lkey >> 8)
 			revoke = sink->lkey;
-		d->read.inv_stag = cpu_to_le32(revoke);
+		sqe->read.inv_stag = cpu_to_le32(revoke);
 	}
-	d->used = sizeof(d->read);
+	sqe->used = sizeof(sqe->read);
 	return 0;
 }
 
-static int erdma_draft_atomic(struct erdma_draft *d, const struct ib_send_wr *wr, const struct erdma_adapter *ad)
+static int erdma_prep_atomic(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr, const struct erdma_adapter *ad)
 {
 	const struct ib_atomic_wr *op = atomic_wr(wr);
 	const struct ib_sge *result = wr->sg_list;
@@ -165,15 +165,15 @@ static int erdma_draft_atomic(struct erdma_draft *d, const struct ib_send_wr *wr
 		return -EOPNOTSUPP;
 	if (wr->num_sge != 1 || result->length != sizeof(u64))
 		return -EINVAL;
-	d->atomic.swap_add = cpu_to_le64(swap ? op->swap : op->compare_add);
-	d->atomic.compare = cpu_to_le64(swap ? op->compare_add : 0);
-	d->atomic.remote = erdma_make_sge(op->remote_addr, sizeof(u64), op->rkey);
-	d->atomic.local = erdma_make_sge(result->addr, sizeof(u64), result->lkey);
-	d->used = sizeof(d->atomic);
+	sqe->atomic.swap_add = cpu_to_le64(swap ? op->swap : op->compare_add);
+	sqe->atomic.compare = cpu_to_le64(swap ? op->compare_add : 0);
+	sqe->atomic.remote = erdma_make_sge(op->remote_addr, sizeof(u64), op->rkey);
+	sqe->atomic.local = erdma_make_sge(result->addr, sizeof(u64), result->lkey);
+	sqe->used = sizeof(sqe->atomic);
 	return 0;
 }
 
-static int erdma_draft_fastreg(struct erdma_draft *d, const struct ib_send_wr *wr, const struct erdma_qp *qp)
+static int erdma_prep_fastreg(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr, const struct erdma_qp *qp)
 {
 	const struct ib_reg_wr *reg = reg_wr(wr);
 	const struct erdma_mr *mr = to_erdma_mr(reg->mr);
@@ -184,23 +184,23 @@ static int erdma_draft_fastreg(struct erdma_draft *d, const struct ib_send_wr *w
 	    mr->ib.length > U32_MAX)
 		return -EINVAL;
 
-	d->fastreg.iova = cpu_to_le64(mr->ib.iova);
-	d->fastreg.len = cpu_to_le32(mr->ib.length);
-	d->fastreg.stag = cpu_to_le32(reg->key);
-	d->fastreg.attrs = cpu_to_le32(FIELD_PREP(ERDMA_REG_MTT_CNT, mr->fr_pages) |
+	sqe->fastreg.iova = cpu_to_le64(mr->ib.iova);
+	sqe->fastreg.len = cpu_to_le32(mr->ib.length);
+	sqe->fastreg.stag = cpu_to_le32(reg->key);
+	sqe->fastreg.attrs = cpu_to_le32(FIELD_PREP(ERDMA_REG_MTT_CNT, mr->fr_pages) |
 				       FIELD_PREP(ERDMA_REG_MTT_TYPE,
 						  in_sqe ? ERDMA_REG_MTT_INLINE : ERDMA_REG_MTT_TABLE) |
 				       erdma_access_bits(reg->access));
-	d->used = sizeof(d->fastreg);
+	sqe->used = sizeof(sqe->fastreg);
 	if (in_sqe) {
-		memcpy(d->bytes + d->used, mr->table.array, mr->fr_pages * sizeof(__le64));
-		d->used += mr->fr_pages * sizeof(__le64);
+		memcpy(sqe->bytes + sqe->used, mr->table.array, mr->fr_pages * sizeof(__le64));
+		sqe->used += mr->fr_pages * sizeof(__le64);
 	}
 	return 0;
 }
 
-/* Lays a request out in `d`; errors as ib_post_send() promises them. */
-static int erdma_draft_request(struct erdma_qp *qp, const struct ib_send_wr *wr, struct erdma_draft *d,
+/* Prepares the entry of a request in `sqe`; errors as ib_post_send() promises them. */
+static int erdma_prep_wr(struct erdma_qp *qp, const struct ib_send_wr *wr, struct erdma_sqe_buf *sqe,
 			       const struct erdma_operation **which)
 {
 	const struct erdma_operation *op;
@@ -210,46 +210,46 @@ static int erdma_draft_request(struct erdma_qp *qp, const struct ib_send_wr *wr,
 		return -EINVAL;
 	op = &erdma_operations[wr->opcode];
 	*which = op;
-	memset(d, 0, sizeof(*d));
-	d->head = FIELD_PREP(ERDMA_SQE_OPCODE, op->opcode) | FIELD_PREP(ERDMA_SQE_QPN, qp->ib.qp_num);
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->head = FIELD_PREP(ERDMA_SQE_OPCODE, op->opcode) | FIELD_PREP(ERDMA_SQE_QPN, qp->ib.qp_num);
 
 	switch (op->shape) {
 	case ERDMA_SHAPE_SEND:
-		err = erdma_draft_send(d, wr);
+		err = erdma_prep_send(sqe, wr);
 		break;
 	case ERDMA_SHAPE_WRITE:
-		err = erdma_draft_write(d, wr);
+		err = erdma_prep_write(sqe, wr);
 		break;
 	case ERDMA_SHAPE_READ:
-		err = erdma_draft_read(d, wr);
+		err = erdma_prep_read(sqe, wr);
 		break;
 	case ERDMA_SHAPE_ATOMIC:
-		err = erdma_draft_atomic(d, wr, qp->ad);
+		err = erdma_prep_atomic(sqe, wr, qp->ad);
 		break;
 	case ERDMA_SHAPE_REG:
-		err = erdma_draft_fastreg(d, wr, qp);
+		err = erdma_prep_fastreg(sqe, wr, qp);
 		break;
 	case ERDMA_SHAPE_INVALIDATE:
-		d->local_inv.stag = cpu_to_le32(wr->ex.invalidate_rkey);
-		d->used = sizeof(d->local_inv);
+		sqe->local_inv.stag = cpu_to_le32(wr->ex.invalidate_rkey);
+		sqe->used = sizeof(sqe->local_inv);
 		break;
 	default:
 		err = -EINVAL;
 	}
 
 	if (wr->send_flags & IB_SEND_FENCE)
-		d->head |= ERDMA_SQE_FENCE;
+		sqe->head |= ERDMA_SQE_FENCE;
 	if (wr->send_flags & IB_SEND_SOLICITED)
-		d->head |= ERDMA_SQE_SE;
+		sqe->head |= ERDMA_SQE_SE;
 	if (qp->sig_all || (wr->send_flags & IB_SEND_SIGNALED))
-		d->head |= ERDMA_SQE_CE;
+		sqe->head |= ERDMA_SQE_CE;
 	return err;
 }
 
 /* Copies a finished entry into the ring, block by block because it may wrap.  Caller holds sq_lock. */
-static int erdma_commit(struct erdma_qp *qp, struct erdma_draft *d, const struct erdma_operation *op, u64 wr_id)
+static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe, const struct erdma_operation *op, u64 wr_id)
 {
-	u32 blocks = DIV_ROUND_UP(d->used, ERDMA_WQEBB_BYTES);
+	u32 blocks = DIV_ROUND_UP(sqe->used, ERDMA_WQEBB_BYTES);
 	u32 mask = qp->sq_depth - 1;
 	u16 start = qp->sq_pi;
 	u16 in_use = start - erdma_index_seen(&qp->sq_ci);
@@ -260,11 +260,11 @@ static int erdma_commit(struct erdma_qp *qp, struct erdma_draft *d, const struct
 		return -ENOMEM;
 
 	/* The first eight bytes are the header and come later. */
-	memcpy(first + 1, d->bytes + sizeof(*first), ERDMA_WQEBB_BYTES - sizeof(*first));
+	memcpy(first + 1, sqe->bytes + sizeof(*first), ERDMA_WQEBB_BYTES - sizeof(*first));
 	for (i = 1; i < blocks; i++) {
 		u32 slot = (start + i) & mask;
 
-		memcpy(qp->sq + slot * ERDMA_WQEBB_BYTES, d->bytes + i * ERDMA_WQEBB_BYTES, ERDMA_WQEBB_BYTES);
+		memcpy(qp->sq + slot * ERDMA_WQEBB_BYTES, sqe->bytes + i * ERDMA_WQEBB_BYTES, ERDMA_WQEBB_BYTES);
 		qp->sent[slot].wqebbs = 0;
 	}
 	qp->sent[start & mask] = (struct erdma_sent) {
@@ -274,18 +274,12 @@ static int erdma_commit(struct erdma_qp *qp, struct erdma_draft *d, const struct
 		.wc_opcode = op->wc_opcode,
 	};
 
-	d->head |= FIELD_PREP(ERDMA_SQE_WQEBB_CNT, blocks - 1) | FIELD_PREP(ERDMA_SQE_PI, (u16)(start + blocks));
+	sqe->head |= FIELD_PREP(ERDMA_SQE_WQEBB_CNT, blocks - 1) | FIELD_PREP(ERDMA_SQE_PI, (u16)(start + blocks));
 	dma_wmb();
-	WRITE_ONCE(*first, cpu_to_le64(d->head));
+	WRITE_ONCE(*first, cpu_to_le64(sqe->head));
 	/* Whoever sees the new index finds the request described in sent[]. */
 	erdma_index_move(&qp->sq_pi, start + blocks);
 	return 0;
-}
-
-static void erdma_ring(struct erdma_qp *qp, const struct erdma_dbrec *rec, u32 offset, u64 value)
-{
-	WRITE_ONCE(*rec->cpu, cpu_to_le64(value));
-	writeq(value, qp->ad->dev.bar + offset);
 }
 
 /* A stopped QP takes work in order to flush it; whether the device notices by itself depends on its generation. */
@@ -298,7 +292,7 @@ int erdma_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr, const struc
 {
 	struct erdma_qp *qp = to_erdma_qp(ibqp);
 	const struct erdma_operation *op;
-	struct erdma_draft draft;
+	struct erdma_sqe_buf sqe;
 	unsigned long flags;
 	int err = 0;
 	u16 before;
@@ -311,26 +305,26 @@ int erdma_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr, const struc
 	spin_lock_irqsave(&qp->sq_lock, flags);
 	before = qp->sq_pi;
 	for (; wr; wr = wr->next) {
-		err = erdma_draft_request(qp, wr, &draft, &op);
+		err = erdma_prep_wr(qp, wr, &sqe, &op);
 		if (!err)
-			err = erdma_commit(qp, &draft, op, wr->wr_id);
+			err = erdma_post_sqe(qp, &sqe, op, wr->wr_id);
 		if (err) {
 			*bad = wr;
 			break;
 		}
 	}
 	if (qp->sq_pi != before)
-		erdma_ring(qp, &qp->sq_rec, ERDMA_SQDB_KERNEL_OFFSET,
-			   FIELD_PREP(ERDMA_SQDB_QPN, qp->ib.qp_num) | qp->sq_pi);
+		erdma_ring_doorbell(&qp->sq_rec, qp->ad->dev.bar + ERDMA_SQDB_KERNEL_OFFSET,
+				    FIELD_PREP(ERDMA_SQDB_QPN, qp->ib.qp_num) | qp->sq_pi);
 	spin_unlock_irqrestore(&qp->sq_lock, flags);
 
 	if (erdma_is_stopped(qp))
-		erdma_qp_reflush_later(qp);
+		erdma_qp_queue_reflush(qp);
 	return err;
 }
 
 /* One receive entry and its doorbell, which is the entry's first word (7.3).  Caller holds rq_lock. */
-static int erdma_give_buffer(struct erdma_qp *qp, const struct ib_recv_wr *wr)
+static int erdma_post_rqe(struct erdma_qp *qp, const struct ib_recv_wr *wr)
 {
 	u32 slot = qp->rq_pi & (qp->rq_depth - 1);
 	u16 in_use = qp->rq_pi - erdma_index_seen(&qp->rq_ci);
@@ -353,7 +347,8 @@ static int erdma_give_buffer(struct erdma_qp *qp, const struct ib_recv_wr *wr)
 	qp->rq_wrids[slot] = wr->wr_id;
 	dma_wmb();
 	erdma_index_move(&qp->rq_pi, after);
-	erdma_ring(qp, &qp->rq_rec, ERDMA_RQDB_OFFSET, FIELD_PREP(ERDMA_RQDB_QPN, qp->ib.qp_num) | after);
+	erdma_ring_doorbell(&qp->rq_rec, qp->ad->dev.bar + ERDMA_RQDB_OFFSET,
+			    FIELD_PREP(ERDMA_RQDB_QPN, qp->ib.qp_num) | after);
 	return 0;
 }
 
@@ -370,7 +365,7 @@ int erdma_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr, const struc
 
 	spin_lock_irqsave(&qp->rq_lock, flags);
 	for (; wr; wr = wr->next) {
-		err = erdma_give_buffer(qp, wr);
+		err = erdma_post_rqe(qp, wr);
 		if (err) {
 			*bad = wr;
 			break;
@@ -379,6 +374,6 @@ int erdma_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr, const struc
 	spin_unlock_irqrestore(&qp->rq_lock, flags);
 
 	if (erdma_is_stopped(qp))
-		erdma_qp_reflush_later(qp);
+		erdma_qp_queue_reflush(qp);
 	return err;
 }

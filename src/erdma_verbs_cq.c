@@ -1,42 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: completion queues (adapter.md 4.5, 6.5, 7.4, 7.5).
+ * Elastic RDMA Adapter driver: verbs of completion queues (adapter.md 6.5, 7.4, 7.5).
  *
  * Everything in a ring was written by the device and is checked against what the driver itself remembers of the
  * posted work; a completion that fits nothing is counted and skipped.
  */
-#include <linux/bitfield.h>
-#include <linux/dma-mapping.h>
 #include <linux/log2.h>
 
 #include <rdma/uverbs_ioctl.h>
 
+#include "erdma_obj_qp.h"
 #include "erdma_verbs.h"
 
 #define ERDMA_KERNEL_CQ_LEAST 64U
-
-struct erdma_cq *erdma_cq_find(struct erdma_adapter *ad, u32 cqn)
-{
-	struct erdma_cq *cq;
-	unsigned long flags;
-
-	xa_lock_irqsave(&ad->cqs, flags);
-	cq = xa_load(&ad->cqs, cqn);
-	if (cq && !kref_get_unless_zero(&cq->ref))
-		cq = NULL;
-	xa_unlock_irqrestore(&ad->cqs, flags);
-	return cq;
-}
-
-static void erdma_cq_last_ref(struct kref *ref)
-{
-	complete(&container_of(ref, struct erdma_cq, ref)->gone);
-}
-
-void erdma_cq_put(struct erdma_cq *cq)
-{
-	kref_put(&cq->ref, erdma_cq_last_ref);
-}
 
 /* ---- polling ---- */
 
@@ -63,8 +39,8 @@ static const struct {
 	[16] = { IB_WC_RETRY_EXC_ERR, 0x00 },
 };
 
-/* The entry at the consumer index if the device finished it: copied out, so that it cannot change while we look. */
-static bool erdma_cq_fetch(const struct erdma_cq *cq, struct erdma_cqe *copy)
+/* The entry at the consumer index if the device finished it: copied out, so that it cannot change while we read. */
+static bool erdma_cq_peek(const struct erdma_cq *cq, struct erdma_cqe *copy)
 {
 	const struct erdma_cqe *slot = (const struct erdma_cqe *)cq->ring + (cq->ci & (cq->depth - 1));
 	u32 header = be32_to_cpu(READ_ONCE(slot->header));
@@ -229,7 +205,7 @@ int erdma_poll_cq(struct ib_cq *ibcq, int max, struct ib_wc *wc)
 
 	spin_lock_irqsave(&cq->lock, flags);
 	/* A device that writes nonsense round and round must not keep us here. */
-	for (; done < max && budget && erdma_cq_fetch(cq, &cqe); budget--) {
+	for (; done < max && budget && erdma_cq_peek(cq, &cqe); budget--) {
 		u32 qpn = be32_to_cpu(cqe.qpn);
 
 		cq->ci++;
@@ -270,141 +246,32 @@ int erdma_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
 	if ((flags & IB_CQ_SOLICITED_MASK) == IB_CQ_SOLICITED)
 		arm |= ERDMA_CQDB_SOL;
 	cq->arm_idx++;
-	WRITE_ONCE(*cq->rec.cpu, cpu_to_le64(arm));
-	writeq(arm, ad->dev.bar + ERDMA_CQDB_OFFSET);
+	erdma_ring_doorbell(&cq->rec, ad->dev.bar + ERDMA_CQDB_OFFSET, arm);
 
 	if (flags & IB_CQ_REPORT_MISSED_EVENTS)
-		missed = erdma_cq_fetch(cq, &cqe) || (erdma_is_broken(&ad->dev) && erdma_has_unflushed(cq));
+		missed = erdma_cq_peek(cq, &cqe) || (erdma_is_broken(&ad->dev) && erdma_has_unflushed(cq));
 	spin_unlock_irqrestore(&cq->lock, irq);
 	return missed;
 }
 
-void erdma_cq_attach(struct erdma_qp *qp)
-{
-	spin_lock_irq(&qp->scq->lock);
-	list_add_tail(&qp->scq_node, &qp->scq->senders);
-	spin_unlock_irq(&qp->scq->lock);
-	spin_lock_irq(&qp->rcq->lock);
-	list_add_tail(&qp->rcq_node, &qp->rcq->receivers);
-	spin_unlock_irq(&qp->rcq->lock);
-}
-
-void erdma_cq_detach(struct erdma_qp *qp)
-{
-	spin_lock_irq(&qp->scq->lock);
-	list_del_init(&qp->scq_node);
-	spin_unlock_irq(&qp->scq->lock);
-	spin_lock_irq(&qp->rcq->lock);
-	list_del_init(&qp->rcq_node);
-	spin_unlock_irq(&qp->rcq->lock);
-}
-
 /* ---- creation and destruction ---- */
 
-static const struct erdma_pgtable_rules erdma_cq_table_rules = {
-	.page_sizes = GENMASK_ULL(25, 12),	/* 4 KiB .. 32 MiB */
-	.max_inline = 1,
-	.max_count = U16_MAX,
-};
-
-/* The ring and the record of a process. */
-static int erdma_cq_take_user(struct erdma_adapter *ad, struct erdma_cq *cq, struct ib_udata *udata)
+static int erdma_cq_pin_user(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdma_ucontext *uc,
+			     struct ib_udata *udata)
 {
-	struct erdma_ucontext *uc = rdma_udata_to_drv_context(udata, struct erdma_ucontext, ib);
-	size_t bytes = (size_t)cq->depth * ERDMA_CQE_BYTES;
+	struct erdma_abi_cq_resp resp = { .cqn = cq->cqn, .entries = cq->depth };
 	struct erdma_abi_queue_req req;
 	int err;
 
-	if (udata->inlen < sizeof(req) || udata->outlen < sizeof(struct erdma_abi_cq_resp))
+	if (udata->inlen < sizeof(req) || udata->outlen < sizeof(resp))
 		return -EINVAL;
 	err = ib_copy_from_udata(&req, udata, sizeof(req));
-	if (err)
-		return err;
-	if (req.buffer_len < bytes || !IS_ALIGNED(req.buffer_va, ERDMA_CQE_BYTES))
-		return -EINVAL;
-
-	cq->umem = erdma_umem_get(&ad->ib, req.buffer_va, bytes, IB_ACCESS_LOCAL_WRITE);
-	if (IS_ERR(cq->umem)) {
-		err = PTR_ERR(cq->umem);
-		cq->umem = NULL;
-		return err;
-	}
-	err = erdma_pgtable_build(ad, &cq->table, cq->umem, req.buffer_va, &erdma_cq_table_rules);
-	if (err)
-		return err;
-	cq->user_rec = erdma_user_dbrec_get(uc, req.record_va, sizeof(u64), &cq->user_rec_dma);
-	if (IS_ERR(cq->user_rec)) {
-		err = PTR_ERR(cq->user_rec);
-		cq->user_rec = NULL;
-	}
-	return err;
+	if (!err)
+		err = erdma_cq_pin_ring(ad, cq, uc, &req);
+	return err ?: ib_copy_to_udata(udata, &resp, sizeof(resp));
 }
 
-static int erdma_cq_take_kernel(struct erdma_adapter *ad, struct erdma_cq *cq)
-{
-	int err;
-
-	cq->ring = dma_alloc_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, &cq->ring_dma,
-				      GFP_KERNEL | __GFP_NOWARN);
-	if (!cq->ring)
-		return -ENOMEM;
-	err = erdma_dbrec_alloc(&ad->dev, &cq->rec);
-	if (err)
-		return err;
-	/* "Minus one", as the sequence counters of real hardware want it (adapter.md 14.2). */
-	*cq->rec.cpu = cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CQN, cq->cqn) |
-				   FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
-	return 0;
-}
-
-/* Gives back all memory of a CQ that the device does not know (any more); fields not reached yet are zero. */
-static void erdma_cq_release(struct erdma_adapter *ad, struct erdma_cq *cq)
-{
-	erdma_user_dbrec_put(cq->user_rec);
-	erdma_pgtable_release(ad, &cq->table);
-	ib_umem_release(cq->umem);
-	if (cq->rec.cpu)
-		erdma_dbrec_free(&ad->dev, &cq->rec);
-	if (cq->ring)
-		dma_free_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, cq->ring, cq->ring_dma);
-	xa_erase_irq(&ad->cqs, cq->cqn);
-}
-
-static int erdma_cq_tell_device(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdma_ucontext *uc)
-{
-	struct erdma_cmd_create_cq request = { };
-	u32 cfg0, cfg1;
-	u64 buffer;
-
-	cfg0 = FIELD_PREP(ERDMA_CQ0_LOG_DEPTH, ilog2(cq->depth)) | FIELD_PREP(ERDMA_CQ0_CQN, cq->cqn);
-	cfg1 = FIELD_PREP(ERDMA_CQ1_EQN, cq->assoc_eqn);
-	if (uc) {
-		const struct erdma_pgtable *t = &cq->table;
-
-		/* With one page the address is the page itself, else that of the list of pages (4.5). */
-		buffer = t->level ? t->root : t->inline_pages[0];
-		cfg0 |= FIELD_PREP(ERDMA_CQ0_PAGE, t->page_shift - 12);
-		cfg1 |= FIELD_PREP(ERDMA_CQ1_COUNT, t->count) | (t->level ? ERDMA_CQ1_TABLE : 0);
-		request.first_offset = cpu_to_le32(t->first_offset);
-		request.rec = cpu_to_le64(cq->user_rec_dma);
-		if (uc->ext_cq_page) {
-			cfg1 |= ERDMA_CQ1_DB_VALID;
-			request.cfg2 = cpu_to_le32(FIELD_PREP(ERDMA_CQ2_DB_PAGE, uc->ext_cq_page));
-		}
-	} else {
-		buffer = cq->ring_dma;
-		cfg0 |= FIELD_PREP(ERDMA_CQ0_PAGE, ERDMA_CQ_KERNEL_PAGE);
-		cfg1 |= FIELD_PREP(ERDMA_CQ1_COUNT, 1);
-		request.rec = cpu_to_le64(cq->rec.dma);
-	}
-	request.cfg0 = cpu_to_le32(cfg0);
-	request.cfg1 = cpu_to_le32(cfg1);
-	request.buf_lo = cpu_to_le32(lower_32_bits(buffer));
-	request.buf_hi = cpu_to_le32(upper_32_bits(buffer));
-	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_CQ, &request, sizeof(request), NULL, NULL);
-}
-
-int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, struct ib_udata *udata)
+static int erdma_make_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibcq->device);
 	struct erdma_cq *cq = to_erdma_cq(ibcq);
@@ -415,43 +282,35 @@ int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, stru
 		return -EOPNOTSUPP;
 	if (!attr->cqe || attr->cqe > ad->dev.caps.max_cqe || attr->comp_vector >= ad->dev.num_ceqs)
 		return -EINVAL;
-
 	cq->depth = roundup_pow_of_two(udata ? attr->cqe : max(attr->cqe, ERDMA_KERNEL_CQ_LEAST));
 	cq->assoc_eqn = attr->comp_vector + 1;
-	kref_init(&cq->ref);
-	init_completion(&cq->gone);
-	spin_lock_init(&cq->lock);
-	INIT_LIST_HEAD(&cq->senders);
-	INIT_LIST_HEAD(&cq->receivers);
-
-	/* The number is taken but finds nothing until the device knows the CQ. */
-	err = xa_alloc_cyclic_irq(&ad->cqs, &cq->cqn, NULL, XA_LIMIT(1, ad->dev.caps.max_cqs - 1), &ad->next_cqn,
-				  GFP_KERNEL);
-	if (err < 0)
-		return err == -EBUSY ? -ENOMEM : err;
+	ibcq->cqe = cq->depth;
+	err = erdma_cq_init(ad, cq);
+	if (err)
+		return err;
 
 	if (udata) {
 		uc = rdma_udata_to_drv_context(udata, struct erdma_ucontext, ib);
-		err = erdma_cq_take_user(ad, cq, udata);
+		err = erdma_cq_pin_user(ad, cq, uc, udata);
 	} else {
-		err = erdma_cq_take_kernel(ad, cq);
-	}
-	if (!err && udata) {
-		struct erdma_abi_cq_resp resp = { .cqn = cq->cqn, .entries = cq->depth };
-
-		err = ib_copy_to_udata(udata, &resp, sizeof(resp));
+		err = erdma_cq_alloc_ring(ad, cq);
 	}
 	if (!err)
-		err = erdma_cq_tell_device(ad, cq, uc);
-	if (err) {
-		erdma_cq_release(ad, cq);
-		return err;
-	}
+		err = erdma_cq_create(ad, cq, uc);
+	if (err)
+		erdma_cq_free(ad, cq);
+	return err;
+}
 
-	ibcq->cqe = cq->depth;
-	/* Replaces the reservation, which needs no memory. */
-	xa_store_irq(&ad->cqs, cq->cqn, cq, GFP_KERNEL);
-	return 0;
+int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, struct ib_udata *udata)
+{
+	struct erdma_adapter *ad = to_erdma(ibcq->device);
+	struct erdma_cq *cq = to_erdma_cq(ibcq);
+	int err = erdma_make_cq(ibcq, attr, udata);
+
+	if (!err)
+		erdma_track_add(&ad->tracker, ERDMA_TRACK_CQ, &cq->track, cq->cqn, udata, &ibcq->res);
+	return erdma_count_call(&ad->dev, verbs_create_cq, err);
 }
 
 int erdma_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
@@ -459,10 +318,8 @@ int erdma_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 	struct erdma_adapter *ad = to_erdma(ibcq->device);
 	struct erdma_cq *cq = to_erdma_cq(ibcq);
 
-	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DESTROY_CQ, "DESTROY_CQ", cq->cqn);
-	/* Events that are on their way hold references; afterwards the number finds nothing. */
-	erdma_cq_put(cq);
-	wait_for_completion(&cq->gone);
-	erdma_cq_release(ad, cq);
+	erdma_track_remove(&ad->tracker, ERDMA_TRACK_CQ, &cq->track);
+	erdma_count(&ad->dev, verbs_destroy_cq_cnt);
+	erdma_cq_destroy(ad, cq);
 	return 0;
 }

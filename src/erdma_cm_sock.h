@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Elastic RDMA Adapter driver: how connection endpoints use the kernel's TCP.  All but the first two are called under
+ * erdma_ep.lock and may sleep.
+ */
+#ifndef ERDMA_CM_SOCK_H
+#define ERDMA_CM_SOCK_H
+
+#include "erdma_cm_ep.h"
+
+/* May connections of the paired interface use `dev`?  Under rcu_read_lock. */
+bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev);
+void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port);
+
+/**
+ * erdma_ep_open() - Open a socket on the local address of a cm_id and start to connect without waiting.
+ * @ep: the endpoint
+ * @net: network namespace
+ * @id: the cm_id
+ * @port: local port, or 0 for any
+ *
+ * Return: 0, -ENETUNREACH when the route does not use the paired interface, or what the socket says.
+ */
+int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *id, __be16 port);
+
+/**
+ * erdma_ep_attach() - Make a socket's events go to an endpoint.
+ * @ep: the endpoint, which owns the socket from now on
+ * @sock: the socket
+ * @data_ready: what to restore on release, for an accepted socket comes with the callback of its listener
+ */
+void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk));
+/* Records the addresses of its socket for diagnostics. */
+void erdma_ep_save_link(struct erdma_ep *ep);
+void erdma_ep_put_socket(struct erdma_ep *ep);
+/* Frames of a connection must pass the adapter, or go through lo and be paired by it (wire.md 1.10). */
+bool erdma_ep_route_fits(struct erdma_ep *ep);
+/* All or nothing: these few octets always fit into the empty send buffer of a fresh connection. */
+int erdma_ep_send(struct erdma_ep *ep, u8 *frame, u32 len);
+/* Reads on in the peer's frame: 1 complete, 0 more to come, -errno when it never will be. */
+int erdma_ep_read(struct erdma_ep *ep);
+/* Did the peer close, or send more than its frame? */
+bool erdma_ep_sock_disturbed(struct erdma_ep *ep);
+/* Why the socket could not connect, as status of a CONNECT_REPLY. */
+int erdma_ep_sock_error(struct erdma_ep *ep);
+
+/**
+ * erdma_ep_sample() - Numbers for the handover (wire.md 1.5).
+ * @ep: the endpoint
+ * @ahead: octets that the kernel will send after it: the reply of the passive side
+ * @h: gets addresses and sequence numbers
+ *
+ * Whatever the kernel received but nobody read would be lost, so there must be none.
+ *
+ * Return: 0, -ECONNRESET when the peer closed, -EPROTO when octets are under way.
+ */
+int erdma_ep_sample(struct erdma_ep *ep, u32 ahead, struct erdma_handover *h);
+
+#endif

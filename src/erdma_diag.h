@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Elastic RDMA Adapter driver: diagnostics.  /dev/erdma (erdma_diag_ioctl.c) and what stands behind its requests:
+ * entries, ring contents, settings and counters; debugfs, and what ib_core asks for.
+ */
+#ifndef ERDMA_DIAG_H
+#define ERDMA_DIAG_H
+
+#include "erdma_adapter.h"
+#include "erdma_ioctl.h"
+
+struct erdma_qp;
+
+/* Entries that are put together before they are copied to the caller. */
+#define ERDMA_BATCH 64
+
+/* A list on its way to the caller. */
+struct erdma_listing {
+	struct erdma_adapter *ad;	/* the caller holds it; NULL for ERDMA_KIND_DEVICE */
+	u64 cursor;
+	u32 flags;
+	u32 hidden;
+	bool others;		/* objects of other users may be shown */
+	bool end;		/* nothing is left behind `cursor` */
+	void *entries;		/* ERDMA_BATCH entries, zeroed */
+	u32 room;		/* how many of them are wanted */
+	ktime_t born[ERDMA_BATCH]; /* of tracked objects: says whether a number still means the same */
+};
+
+struct erdma_report {
+	u32 entry_size;
+	/* Fills entries from the cursor on and moves it.  May sleep.  Returns how many, or -errno. */
+	int (*fill)(struct erdma_listing *l);
+	/* Adds what the device knows to one entry; NULL: nothing.  May sleep.  -EINTR ends the list. */
+	int (*ask_device)(struct erdma_listing *l, u32 which);
+};
+
+/* ---- erdma_diag_ioctl.c ---- */
+
+int erdma_diag_init(void);		/* module */
+void erdma_diag_exit(void);
+void erdma_diag_add(struct erdma_adapter *ad);		/* after registration with ib_core */
+void erdma_diag_remove(struct erdma_adapter *ad);	/* before unregistration, which waits for requests under way */
+
+/* ---- erdma_diag_report.c ---- */
+
+extern const struct erdma_report erdma_reports[ERDMA_KIND_COUNT];
+
+/* May the caller see objects of other users on this adapter? */
+bool erdma_sees_others(const struct erdma_adapter *ad);
+void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_device *out);
+
+/* What is known of the rings of a QP that the tracker has; under the tracker's lock. */
+void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *out);
+
+/* ---- erdma_diag_ring.c ---- */
+
+/* A part of a ring: `slots` entries from slot `first` on to `out`, and the `out` fields of `d`.  May sleep. */
+#define ERDMA_RING_CHUNK SZ_16K
+int erdma_ring_describe(struct erdma_adapter *ad, struct erdma_diag_dump *d);
+int erdma_ring_copy(struct erdma_adapter *ad, const struct erdma_diag_dump *d, u32 first, u32 slots, void *out);
+
+/* ---- erdma_diag_conf.c ---- */
+
+/* -ENOENT no such setting, -ERANGE, or what the device says.  May sleep. */
+int erdma_conf_set(struct erdma_adapter *ad, const char *name, u64 value);
+int erdma_conf_list(struct erdma_listing *l);
+void erdma_debugfs_init(void);		/* module */
+void erdma_debugfs_exit(void);
+void erdma_debugfs_add(struct erdma_adapter *ad);
+void erdma_debugfs_remove(struct erdma_adapter *ad);
+
+/* ---- erdma_diag_stats.c ---- */
+
+/**
+ * erdma_counters_list() - Entries of the list of counters.
+ * @dev: the device
+ * @first: position of the first
+ * @out: entries, zeroed
+ * @room: how many are wanted
+ *
+ * Values are read now, those of the device with one command.  May sleep.  Return: how many were filled, or -errno.
+ */
+int erdma_counters_list(struct erdma_dev *dev, u32 first, struct erdma_info_counter *out, u32 room);
+u32 erdma_counters_total(void);
+/* ib_core: sysfs hw_counters and `rdma statistic`. */
+struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port);
+int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port, int index);
+
+/* ---- erdma_diag_res.c: driver-specific lines of `rdma resource show` ---- */
+
+int erdma_fill_res_qp(struct sk_buff *msg, struct ib_qp *ibqp);
+int erdma_fill_res_cq(struct sk_buff *msg, struct ib_cq *ibcq);
+int erdma_fill_res_mr(struct sk_buff *msg, struct ib_mr *ibmr);
+
+#endif

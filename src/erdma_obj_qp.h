@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Elastic RDMA Adapter driver: queue pairs as objects, with their states (adapter.md 4.7 to 4.10, chapter 9).
+ */
+#ifndef ERDMA_OBJ_QP_H
+#define ERDMA_OBJ_QP_H
+
+#include "erdma_obj_cq.h"
+
+struct erdma_ep;
+
+/* What the driver remembers of a posted send; never read back from the ring. */
+struct erdma_sent {
+	u64 wr_id;
+	u16 start;		/* free-running index of the first WQEBB */
+	u8 wqebbs;		/* 0: no entry begins in this slot */
+	u8 wc_opcode;
+};
+
+/* What CM hands over with MODIFY_QP(RTS) (adapter.md 4.9, wire.md 1.4 and 1.5). */
+struct erdma_handover {
+	__be32 own_ip, peer_ip;
+	__be16 own_port, peer_port;
+	u32 send_nxt, recv_nxt;
+	u32 peer_cookie;
+	u8 cc;
+	bool passive;
+};
+
+/* The two ends of a connection, for diagnostics. */
+struct erdma_link {
+	__be32 own_ip, peer_ip;
+	__be16 own_port, peer_port;
+	bool passive;
+};
+
+struct erdma_qp {
+	struct ib_qp ib;
+	struct erdma_track track;
+	struct erdma_adapter *ad;
+	u32 cookie;			/* from CREATE_QP */
+	struct kref ref;
+	struct completion gone;
+
+	struct mutex state_lock;	/* guards state, ep; one MODIFY_QP at a time */
+	enum erdma_hw_qp_state state;	/* ours; changes under state_lock, read anywhere */
+	u8 cc;
+	struct ib_qp_cap cap;
+	struct ib_qp_attr attrs;	/* what modify set and query reports */
+	bool in_reset;			/* verbs RESET (IDLE has two names) */
+	bool failed;			/* an AEQE said so; the state follows when the connection is torn down */
+	struct erdma_ep *ep;		/* connection; under erdma_cm.qp_lock, holds a reference */
+	struct erdma_link link;		/* of the connection that it has or had */
+	u32 peer_cookie;
+	bool was_connected;		/* link and peer_cookie are set and do not change any more */
+
+	struct erdma_cq *scq, *rcq;
+	u32 sq_depth;			/* WQEBBs, power of two */
+	u32 rq_depth;			/* RQEs, power of two */
+
+	/* kernel */
+	spinlock_t sq_lock, rq_lock;
+	void *sq, *rq;
+	dma_addr_t sq_dma, rq_dma;
+	size_t sq_bytes, rq_bytes;
+	struct erdma_dbrec sq_rec, rq_rec;
+	u16 sq_pi, sq_ci, rq_pi, rq_ci;
+	struct erdma_sent *sent;	/* by slot of the first WQEBB; NULL for user QPs */
+	u64 *rq_wrids;			/* by ring slot */
+	struct list_head scq_node, rcq_node;
+	bool sig_all;
+	struct delayed_work reflush;
+
+	/* user */
+	struct ib_umem *umem, *rq_umem;	/* the two parts of the process's buffer */
+	struct erdma_pgtable sq_table, rq_table;
+	struct erdma_user_dbrec *user_rec;
+	dma_addr_t user_rec_dma;
+};
+
+static inline struct erdma_qp *to_erdma_qp(struct ib_qp *ib)
+{
+	return container_of(ib, struct erdma_qp, ib);
+}
+
+/*
+ * Ring indices of kernel QPs.  One side posts and moves the producer index, the other completes and moves the
+ * consumer index; each looks at the other's without its lock, and what an index covers must be visible with it.
+ */
+static inline u16 erdma_index_seen(const u16 *index)
+{
+	/* Pairs with erdma_index_move(). */
+	return smp_load_acquire(index);
+}
+
+static inline void erdma_index_move(u16 *index, u16 value)
+{
+	/* Pairs with erdma_index_seen(). */
+	smp_store_release(index, value);
+}
+
+/* Referenced, or NULL.  Any context. */
+struct erdma_qp *erdma_qp_find(struct erdma_adapter *ad, u32 qpn);
+void erdma_qp_put(struct erdma_qp *qp);
+static inline void erdma_qp_get(struct erdma_qp *qp)
+{
+	kref_get(&qp->ref);
+}
+
+/* Records a state; the caller holds qp->state_lock. */
+void erdma_qp_set_state(struct erdma_qp *qp, enum erdma_hw_qp_state state);
+
+/**
+ * erdma_qp_start() - MODIFY_QP(RTS) with the connection's numbers.
+ * @qp: the QP, in IDLE or RTR; the caller holds its state_lock
+ * @h: the numbers
+ *
+ * May sleep.  Return: 0, -EINVAL (state), or as erdma_cmd_exec().
+ */
+int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h);
+
+/**
+ * erdma_qp_stop() - Move a QP to CLOSING, TERMINATE or ERROR as adapter.md 9.2 says.
+ * @qp: the QP; the caller holds its state_lock
+ * @target: the state
+ *
+ * Repeated calls succeed.  Does not touch the connection: callers use erdma_cm_qp_stopped() after unlocking.  May
+ * sleep.  Return: 0, -EINVAL when the state does not allow it, or as erdma_cmd_exec().
+ */
+int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target);
+/* Work was posted to a QP that no longer runs: have it flushed soon.  Any context. */
+void erdma_qp_queue_reflush(struct erdma_qp *qp);
+
+/**
+ * erdma_qp_init() - Begin a QP, whose CQs are set, with rings for what is wanted, and reserve its number.
+ * @ad: the adapter
+ * @qp: the QP, zeroed otherwise; qp->cap says what the rings really allow
+ * @wanted: within the device's limits
+ *
+ * The number finds nothing until erdma_qp_create().  May sleep.  Return: 0 or -ENOMEM; if 0, erdma_qp_free() undoes
+ * this and the allocation of rings.
+ */
+int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct ib_qp_cap *wanted);
+/* Rings and records of a kernel QP, and the memory of what was posted.  0 or -ENOMEM. */
+int erdma_qp_alloc_rings(struct erdma_adapter *ad, struct erdma_qp *qp);
+
+/**
+ * erdma_qp_pin_rings() - Pin rings and records of a process.
+ * @ad: the adapter
+ * @qp: the QP
+ * @uc: the process's context
+ * @req: where they are
+ *
+ * May sleep.  Return: 0, -EINVAL for memory that is too small or does not fit, or as pinning fails.
+ */
+int erdma_qp_pin_rings(struct erdma_adapter *ad, struct erdma_qp *qp, struct erdma_ucontext *uc,
+		       const struct erdma_abi_queue_req *req);
+/* Where the RQ begins in the one buffer of a process. */
+static inline u32 erdma_qp_rq_offset(const struct erdma_qp *qp)
+{
+	return ALIGN(qp->sq_bytes, SZ_4K);
+}
+
+/**
+ * erdma_qp_create() - Make a QP known to the device, its CQs and the interrupt handlers.
+ * @ad: the adapter
+ * @qp: the QP with its rings
+ * @uc: context of the process, or NULL for the kernel's
+ *
+ * May sleep.  Return: 0 or as erdma_cmd_exec().
+ */
+int erdma_qp_create(struct erdma_adapter *ad, struct erdma_qp *qp, const struct erdma_ucontext *uc);
+/* After it stopped and lost its connection: makes the device give it up, waits for the last reference, frees. */
+void erdma_qp_destroy(struct erdma_adapter *ad, struct erdma_qp *qp);
+/* Frees all parts of a QP that the device does not know (any more); fields not reached yet are zero. */
+void erdma_qp_free(struct erdma_adapter *ad, struct erdma_qp *qp);
+
+#endif
