@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR BSD-3-Clause */
 /*
- * What the kernel and the user-space provider tell each other through uverbs (docs/spec/adapter.md chapter 10).
+ * What the kernel and the user-space provider tell each other through uverbs (docs/spec/adapter.md
+ * chapter 10).
  */
 #ifndef ERDMA_ABI_USER_H
 #define ERDMA_ABI_USER_H

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: the adapter as ib_core sees it, with a part for each layer, and the order of all locks.
+ * Elastic RDMA Adapter driver: the adapter as ib_core sees it, with a part for each layer, and the
+ * order of all locks.
  *
  * Lock order, outermost first.  A path takes any subset, in this order:
  *
- *    1. erdma_diag_lock         mutex     list of adapters (erdma_diag_ioctl.c); only ib_device_try_get() inside
+ *    1. erdma_diag_lock         mutex     list of adapters; only ib_device_try_get() inside
  *    2. erdma_ep.lock           mutex     one connection endpoint
  *    3. erdma_qp.state_lock     mutex     state of one QP and its MODIFY_QP commands
  *       erdma_cm.listen_lock    mutex     all listeners; never together with a state_lock
@@ -16,15 +17,16 @@
  *    9. erdma_qp.rq_lock        spin irq  receive ring of a kernel QP
  *   10. erdma_cq.lock           spin irq  completion ring of a kernel CQ
  *   11. erdma_tracker.lock      spin      which objects there are; process context
- *   12. innermost, none inside another but as said: sk_callback_lock and erdma_cm.qp_lock (the CM's workqueue is fed
- *       inside both), xarray locks of erdma_adapter.{qps,cqs} and erdma_cm.eps, erdma_cmdq.lock, erdma_adapter.db_lock,
- *       the iw_cm's own
+ *   12. innermost              spin      sk_callback_lock, erdma_cm.qp_lock, erdma_cmdq.lock,
+ *                                         erdma_adapter.db_lock, the xarrays' own
+ *                                         of erdma_adapter.{qps,cqs} and erdma_cm.eps, the iw_cm's
  *
- * The connection manager never takes the RTNL: rdma_cm calls it with locks held that rdma_cm's own netdev notifier
- * takes under the RTNL.  Pairing with the NIC (erdma_netdev.c) happens under the RTNL, with no lock of ours.
+ * The connection manager never takes the RTNL: rdma_cm calls it with locks held that rdma_cm's own
+ * netdev notifier takes under the RTNL.  Pairing with the NIC (erdma_netdev.c) happens under the
+ * RTNL, with no lock of ours.
  *
- * A QP or CQ that an interrupt handler looks up is referenced under the xarray lock and released with
- * erdma_qp_put()/erdma_cq_put(); destroy waits for the last reference.
+ * A QP or CQ that an interrupt handler looks up is referenced under the xarray lock and released
+ * with erdma_qp_put()/erdma_cq_put(); destroy waits for the last reference.
  */
 #ifndef ERDMA_ADAPTER_H
 #define ERDMA_ADAPTER_H

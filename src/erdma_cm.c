@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: iWARP connection management (docs/spec/wire.md chapters 1, 2 and 7, adapter.md 9.3).
+ * Elastic RDMA Adapter driver: iWARP connection management (docs/spec/wire.md chapters 1, 2 and 7,
+ * adapter.md 9.3).
  *
- * The kernel's TCP makes a connection and carries the two MPA frames; MODIFY_QP(RTS) then hands it to the adapter,
- * and the socket stays open only to tell when it ends.  erdma_cm_ep.h describes the threads, the table
- * erdma_ep_actions[] below what happens when.
+ * The kernel's TCP makes a connection and carries the two MPA frames; MODIFY_QP(RTS) then hands it
+ * to the adapter, and the socket stays open only to tell when it ends.  erdma_cm_ep.h describes the
+ * threads, the table erdma_ep_actions[] below what happens when.
  */
 #include <linux/slab.h>
 #include <net/inet_sock.h>
@@ -17,7 +18,10 @@
 
 /* ---- the QP ---- */
 
-/* Ties a QP that is not connected yet to the endpoint, which takes over the caller's reference on success. */
+/*
+ * Ties a QP that is not connected yet to the endpoint, which takes over the caller's reference on
+ * success.
+ */
 static int erdma_ep_bind_qp(struct erdma_ep *ep, struct erdma_qp *qp)
 {
 	unsigned long flags;
@@ -66,8 +70,9 @@ static void erdma_ep_stop_qp(struct erdma_ep *ep, enum erdma_hw_qp_state target)
 }
 
 /*
- * MODIFY_QP(RTS); the caller holds ep->lock and the QP's state_lock.  A peer that has closed already makes it fail; one
- * that closes from here on raises an event, which waits for ep->lock and finds the state that the caller has entered.
+ * MODIFY_QP(RTS); the caller holds ep->lock and the QP's state_lock.  A peer that has closed
+ * already makes it fail; one that closes from here on raises an event, which waits for ep->lock and
+ * finds the state that the caller has entered.
  */
 static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
 {
@@ -88,7 +93,8 @@ static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
 
 /* ---- events for the iw_cm ---- */
 
-static int erdma_ep_raise_to(struct erdma_ep *ep, enum iw_cm_event_type type, int status, const u8 *pd, u32 pd_len)
+static int erdma_ep_raise_to(struct erdma_ep *ep, enum iw_cm_event_type type, int status,
+			     const u8 *pd, u32 pd_len)
 {
 	struct iw_cm_event ev = {
 		.event = type,
@@ -114,12 +120,14 @@ static int erdma_ep_raise_to(struct erdma_ep *ep, enum iw_cm_event_type type, in
 	return ep->id->event_handler(ep->id, &ev);
 }
 
-static void erdma_ep_raise(struct erdma_ep *ep, enum iw_cm_event_type type, int status, const u8 *pd, u32 pd_len)
+static void erdma_ep_raise(struct erdma_ep *ep, enum iw_cm_event_type type, int status,
+			   const u8 *pd, u32 pd_len)
 {
 	int ret = erdma_ep_raise_to(ep, type, status, pd, pd_len);
 
 	if (ret)
-		ibdev_warn_ratelimited(&ep->cm->ad->ib, "connection manager refused event %d: %d\n", type, ret);
+		ibdev_warn_ratelimited(&ep->cm->ad->ib, "connection manager refused event %d: %d\n",
+				       type, ret);
 }
 
 /* ---- ends ---- */
@@ -178,7 +186,10 @@ static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd,
 	erdma_ep_close(ep);
 }
 
-/* Answers a request with R, its extension echoed (2.4).  If that cannot be sent, closing says the same. */
+/*
+ * Answers a request with R, its extension echoed (2.4).  If that cannot be sent, closing says the
+ * same.
+ */
 static void erdma_ep_send_reject(struct erdma_ep *ep, const u8 *pd, u32 pd_len)
 {
 	struct erdma_mpa_fields f = ep->rx.f;
@@ -191,7 +202,10 @@ static void erdma_ep_send_reject(struct erdma_ep *ep, const u8 *pd, u32 pd_len)
 		erdma_ep_send(ep, ep->tx, len);
 }
 
-/* The device stops first: on a paired connection our FIN would overtake what it has still to deliver (1.10). */
+/*
+ * The device stops first: on a paired connection our FIN would overtake what it has still to
+ * deliver (1.10).
+ */
 static void erdma_ep_end_rdma(struct erdma_ep *ep)
 {
 	erdma_ep_stop_qp(ep, ERDMA_QP_CLOSING);
@@ -240,7 +254,8 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	if (ret < 0) {
 		if (ret == -ECONNRESET)
 			erdma_count(&ep->cm->ad->dev, cm_reset_cnt);
-		erdma_ep_fail_connect(ep, ret == -ECONNRESET || ret == -ETIMEDOUT ? ret : -EPROTO, NULL, 0);
+		erdma_ep_fail_connect(ep, ret == -ECONNRESET || ret == -ETIMEDOUT ? ret : -EPROTO,
+				      NULL, 0);
 		return;
 	}
 
@@ -250,7 +265,8 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 
 		if (rejected)
 			erdma_count(&ep->cm->ad->dev, cm_rejected_cnt);
-		erdma_ep_fail_connect(ep, ret, erdma_mpa_reader_pd(&ep->rx), rejected ? ep->rx.f.pd_len : 0);
+		erdma_ep_fail_connect(ep, ret, erdma_mpa_reader_pd(&ep->rx),
+				      rejected ? ep->rx.f.pd_len : 0);
 		return;
 	}
 	if (ep->rx.f.pd_len > ERDMA_MPA_OWN_PD) {
@@ -269,7 +285,8 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	}
 	erdma_ep_stop_timer(ep);
 	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
-	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
+	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx),
+		       ep->rx.f.pd_len);
 }
 
 static void erdma_ep_on_connect_timeout(struct erdma_ep *ep)
@@ -279,10 +296,12 @@ static void erdma_ep_on_connect_timeout(struct erdma_ep *ep)
 
 static void erdma_ep_on_connect_abort(struct erdma_ep *ep)
 {
-	erdma_ep_fail_connect(ep, erdma_is_broken(&ep->cm->ad->dev) ? -EIO : -ECONNABORTED, NULL, 0);
+	erdma_ep_fail_connect(ep, erdma_is_broken(&ep->cm->ad->dev) ? -EIO : -ECONNABORTED, NULL,
+			      0);
 }
 
-static int erdma_cm_check_param(const struct erdma_adapter *ad, const struct iw_cm_conn_param *param)
+static int erdma_cm_check_param(const struct erdma_adapter *ad,
+				const struct iw_cm_conn_param *param)
 {
 	if (erdma_is_broken(&ad->dev))
 		return -EIO;
@@ -306,7 +325,8 @@ static int erdma_ep_bind_qpn(struct erdma_ep *ep, const struct iw_cm_conn_param 
 	return ret;
 }
 
-static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const struct iw_cm_conn_param *param)
+static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id,
+			    const struct iw_cm_conn_param *param)
 {
 	const struct sockaddr_in *own = (const struct sockaddr_in *)&id->m_local_addr;
 	struct net *net = current->nsproxy ? current->nsproxy->net_ns : &init_net;
@@ -329,7 +349,10 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const stru
 	ep->ord = param->ord;
 
 	ret = erdma_ep_open(ep, net, id, own->sin_port);
-	/* rdma_cm picks ports from a space of its own; one that TCP has in use must not fail the connection. */
+	/*
+	 * rdma_cm picks ports from a space of its own; one that TCP has in use must not fail the
+	 * connection.
+	 */
 	if (own->sin_port && (ret == -EADDRINUSE || ret == -EADDRNOTAVAIL))
 		ret = erdma_ep_open(ep, net, id, 0);
 	if (ret)
@@ -342,7 +365,8 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, const stru
 	return 0;
 }
 
-static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id, const struct iw_cm_conn_param *param)
+static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
+				  const struct iw_cm_conn_param *param)
 {
 	struct erdma_ep *ep;
 	int ret;
@@ -406,14 +430,18 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 	erdma_ep_set_state(ep, ERDMA_EP_GOT_REQUEST);
 	ep->ird = ep->cm->ad->dev.caps.max_reads;
 	ep->ord = ep->cm->ad->dev.caps.max_reads;
-	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx), ep->rx.f.pd_len);
+	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx),
+				ep->rx.f.pd_len);
 	if (ret) {
 		erdma_ep_send_reject(ep, NULL, 0);
 		erdma_ep_close(ep);
 	}
 }
 
-/* The consumer has not answered yet.  Once closed, its accept() or reject() finds nothing and says so. */
+/*
+ * The consumer has not answered yet.  Once closed, its accept() or reject() finds nothing and says
+ * so.
+ */
 static void erdma_ep_on_requester_gone(struct erdma_ep *ep)
 {
 	if (erdma_ep_sock_disturbed(ep))
@@ -431,7 +459,8 @@ static void erdma_ep_on_orphaned(struct erdma_ep *ep)
 	erdma_ep_close(ep);
 }
 
-static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, const struct iw_cm_conn_param *param)
+static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id,
+			   const struct iw_cm_conn_param *param)
 {
 	struct erdma_mpa_fields f = {
 		.revision = ep->rx.f.revision,
@@ -445,7 +474,10 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, const struc
 	if (ret)
 		goto reject;
 
-	/* The QP must be able to receive when the reply leaves, so the device starts behind octets yet to be sent. */
+	/*
+	 * The QP must be able to receive when the reply leaves, so the device starts behind octets
+	 * yet to be sent.
+	 */
 	mutex_lock(&ep->qp->state_lock);
 	f.cookie = ep->qp->cookie;
 	f.cc = erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: the connection manager, as verbs, events and bring-up see it (docs/spec/wire.md).
+ * Elastic RDMA Adapter driver: the connection manager, as verbs, events and bring-up see it
+ * (docs/spec/wire.md).
  */
 #ifndef ERDMA_CM_H
 #define ERDMA_CM_H
@@ -32,9 +33,11 @@ void erdma_cm_qp_destroyed(struct erdma_qp *qp);
  * @id: the cm_id
  * @param: QP, private data, IRD and ORD
  *
- * May sleep.  Return: 0, and CONNECT_REPLY is raised within 20 s, or an error and nothing is raised: -EIO device
- * broken, -EAFNOSUPPORT not IPv4, -EINVAL private data, IRD, ORD or QP, -ENETUNREACH a route that does not use the
- * paired interface, or what the socket says.
+ * May sleep.
+ *
+ * Return: 0, and CONNECT_REPLY is raised within 20 s, or an error and nothing is raised: -EIO
+ * device broken, -EAFNOSUPPORT not IPv4, -EINVAL private data, IRD, ORD or QP, -ENETUNREACH a route
+ * that does not use the paired interface, or what the socket says.
  */
 int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param);
 
@@ -43,8 +46,11 @@ int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param);
  * @id: the cm_id
  * @param: QP, private data, IRD and ORD
  *
- * May sleep.  Return: 0 after ESTABLISHED was raised, or an error, without events, and the connection is closed:
- * -ECONNRESET the peer is gone, -EIO device broken, -EINVAL private data, IRD, ORD or QP, or what the device said.
+ * May sleep.
+ *
+ * Return: 0 after ESTABLISHED was raised, or an error, without events, and the connection is
+ * closed: -ECONNRESET the peer is gone, -EIO device broken, -EINVAL private data, IRD, ORD or QP, or
+ * what the device said.
  */
 int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param);
 

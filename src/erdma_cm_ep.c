@@ -38,7 +38,8 @@ void erdma_ep_set_state(struct erdma_ep *ep, enum erdma_ep_state state)
 	struct erdma_adapter *ad = ep->cm->ad;
 
 	trace_erdma_cm_state(ad->dev.number, ep->handle, ep->qpn, ep->state, state);
-	erdma_dbg(&ad->ib, ERDMA_DBG_CM, "endpoint %u: state %d -> %d\n", ep->handle, ep->state, state);
+	erdma_dbg(&ad->ib, ERDMA_DBG_CM, "endpoint %u: state %d -> %d\n", ep->handle, ep->state,
+		  state);
 	WRITE_ONCE(ep->state, state);
 	WRITE_ONCE(ep->state_since, ktime_get());
 	if (state == ERDMA_EP_RDMA)
@@ -115,7 +116,8 @@ struct erdma_ep *erdma_ep_alloc(struct erdma_cm *cm)
 	refcount_inc(&cm->live);
 
 	erdma_ep_get(ep);
-	if (xa_alloc_cyclic(&cm->eps, &ep->handle, ep, XA_LIMIT(1, U32_MAX), &cm->next_handle, GFP_KERNEL) < 0) {
+	if (xa_alloc_cyclic(&cm->eps, &ep->handle, ep, XA_LIMIT(1, U32_MAX), &cm->next_handle,
+			    GFP_KERNEL) < 0) {
 		erdma_ep_put(ep);
 		erdma_ep_put(ep);
 		return NULL;

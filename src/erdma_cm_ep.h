@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: connection endpoints (docs/spec/wire.md 1.13); for the connection manager and diagnostics.
+ * Elastic RDMA Adapter driver: connection endpoints (docs/spec/wire.md 1.13); for the connection manager
+ * and diagnostics.
  *
- * Socket callbacks, timers and QP events only mark an event and queue the endpoint's work on the adapter's ordered
- * workqueue; erdma_cm.step is the one place that acts on them.  Calls of the iw_cm act in the caller's context
- * under erdma_ep.lock.
+ * Socket callbacks, timers and QP events only mark an event and queue the endpoint's work on the
+ * adapter's ordered workqueue; erdma_cm.step is the one place that acts on them.  Calls of the
+ * iw_cm act in the caller's context under erdma_ep.lock.
  */
 #ifndef ERDMA_CM_EP_H
 #define ERDMA_CM_EP_H
@@ -17,11 +18,17 @@
 #include "erdma_mpa.h"
 #include "erdma_obj_qp.h"
 
-/* Seconds (wire.md 2.6); the two active ones add up to the 20 s that a whole attempt may take (2.7). */
+/*
+ * Seconds (wire.md 2.6); the two active ones add up to the 20 s that a whole attempt may take
+ * (2.7).
+ */
 #define ERDMA_CM_CONNECT_SECS	10
 #define ERDMA_CM_REPLY_SECS	10
 #define ERDMA_CM_REQUEST_SECS	20
-/* How long a request lives that nobody answered after its listener went away: the iw_cm may have dropped the event. */
+/*
+ * How long a request lives that nobody answered after its listener went away: the iw_cm may have
+ * dropped the event.
+ */
 #define ERDMA_CM_ORPHAN_SECS	60
 /* Connections per listener that have not sent a complete request yet; more are closed at once. */
 #define ERDMA_CM_MAX_CHILDREN	1024
@@ -100,12 +107,15 @@ struct erdma_listener {
 struct erdma_ep {
 	struct kref ref;
 	struct erdma_cm *cm;
-	u32 handle;			/* key in erdma_cm.eps, provider_data of a passive cm_id; never 0 */
+	u32 handle;		/* key in erdma_cm.eps, provider_data of a passive cm_id; never 0 */
 	unsigned long events;		/* bit per enum erdma_ep_event */
 	struct work_struct work;
 	struct delayed_work timer;
 
-	/* For diagnostics, which read under the lock of erdma_cm.eps: written under it, or once, or whole words. */
+	/*
+	 * For diagnostics, which read under the lock of erdma_cm.eps: written under it, or once, or
+	 * whole words.
+	 */
 	struct erdma_owner owner;
 	struct erdma_link link;
 	ktime_t born, state_since;
@@ -135,7 +145,9 @@ struct erdma_ep {
  * erdma_ep_alloc() - New endpoint in state NEW.
  * @cm: the connection manager
  *
- * The caller owns a reference, erdma_cm.eps another.  May sleep.  Return: the endpoint, or NULL without memory.
+ * The caller owns a reference, erdma_cm.eps another.  May sleep.
+ *
+ * Return: the endpoint, or NULL without memory.
  */
 struct erdma_ep *erdma_ep_alloc(struct erdma_cm *cm);
 
@@ -144,8 +156,8 @@ struct erdma_ep *erdma_ep_alloc(struct erdma_cm *cm);
  * @cm: the connection manager
  * @provider_data: of the cm_id
  *
- * The iw_cm keeps handles, not pointers: it may drop a CONNECT_REQUEST without a word, so an endpoint must be able to
- * vanish while its handle is still around.
+ * The iw_cm keeps handles, not pointers: it may drop a CONNECT_REQUEST without a word, so an
+ * endpoint must be able to vanish while its handle is still around.
  *
  * Return: the endpoint, referenced, or NULL.
  */

@@ -2,9 +2,10 @@
 /*
  * Listeners of the iWARP connection manager (docs/spec/wire.md 1.3, 1.13).
  *
- * A listener on 0.0.0.0 has one socket for each IPv4 address of the paired interface and follows address changes.
- * One socket bound to the interface would never see connections to an own address, which arrive through lo (1.10);
- * one unbound wildcard socket could exist for only one of several adapters in a VM.
+ * A listener on 0.0.0.0 has one socket for each IPv4 address of the paired interface and follows
+ * address changes.  One socket bound to the interface would never see connections to an own
+ * address, which arrive through lo (1.10); one unbound wildcard socket could exist for only one of
+ * several adapters in a VM.
  */
 #include <linux/inetdevice.h>
 #include <linux/slab.h>
@@ -43,7 +44,10 @@ static void erdma_listener_queue(struct erdma_listener *l, unsigned int msecs)
 		erdma_listener_put(l);
 }
 
-/* Softirq.  Sockets cloned from the listening one run this too until they are accepted: nothing to do for them. */
+/*
+ * Softirq.  Sockets cloned from the listening one run this too until they are accepted: nothing to
+ * do for them.
+ */
 static void erdma_listen_data_ready(struct sock *sk)
 {
 	struct erdma_listen_sock *ls;
@@ -70,7 +74,9 @@ static void erdma_listen_sock_close(struct erdma_listen_sock *ls)
 
 static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = l->port, .sin_addr.s_addr = addr };
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_port = l->port,
+				   .sin_addr.s_addr = addr };
 	struct erdma_listen_sock *ls;
 	struct sock *sk;
 	int ret;
@@ -81,7 +87,10 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 	ls->listener = l;
 	ls->addr = addr;
 
-	/* Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent after the close. */
+	/*
+	 * Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent
+	 * after the close.
+	 */
 	ret = __sock_create(l->net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &ls->sock, 0);
 	if (ret)
 		goto err_free;
@@ -106,7 +115,10 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 	if (ret)
 		erdma_listen_sock_close(ls);
 	else
-		/* For the accepted sockets, and after kernel_listen(), which resets it: the reply acknowledges the request. */
+		/*
+		 * For the accepted sockets, and after kernel_listen(), which resets it: the reply
+		 * acknowledges the request.
+		 */
 		tcp_sock_set_quickack(sk, 0);
 	return ret;
 
@@ -151,7 +163,10 @@ static unsigned int erdma_listen_addresses(struct erdma_listener *l, __be32 *add
 	return n;
 }
 
-/* Gives a wildcard listener exactly the sockets that the present addresses need.  First error, or 0. */
+/*
+ * Gives a wildcard listener exactly the sockets that the present addresses need.  First error, or
+ * 0.
+ */
 static int erdma_listener_follow(struct erdma_listener *l)
 {
 	struct erdma_listen_sock *ls, *next;
@@ -171,7 +186,8 @@ static int erdma_listener_follow(struct erdma_listener *l)
 			erdma_listen_sock_close(ls);
 	}
 	for (i = 0; i < n; i++) {
-		int err = erdma_listener_find(l, addrs[i]) ? 0 : erdma_listen_sock_open(l, addrs[i]);
+		int err = erdma_listener_find(l, addrs[i]) ? 0 :
+							     erdma_listen_sock_open(l, addrs[i]);
 
 		if (err && !ret)
 			ret = err;
@@ -193,7 +209,8 @@ static void erdma_listen_addr_work(struct work_struct *work)
 			continue;
 		err = erdma_listener_follow(l);
 		if (err)
-			ibdev_warn_ratelimited(&cm->ad->ib, "port %u: cannot listen on every address: %d\n",
+			ibdev_warn_ratelimited(&cm->ad->ib,
+					       "port %u: cannot listen on every address: %d\n",
 					       ntohs(l->port), err);
 	}
 	mutex_unlock(&cm->listen_lock);
@@ -210,9 +227,13 @@ static int erdma_listen_addr_event(struct notifier_block *nb, unsigned long even
 }
 
 /* Makes a fresh endpoint the owner of an accepted socket.  The listener gives a reference. */
-static void erdma_listener_add_ep(struct erdma_listen_sock *ls, struct erdma_ep *ep, struct socket *sock)
+static void erdma_listener_add_ep(struct erdma_listen_sock *ls, struct erdma_ep *ep,
+				  struct socket *sock)
 {
-	/* Without ep->lock, which comes before the listener's: nobody else acts on it before its first event. */
+	/*
+	 * Without ep->lock, which comes before the listener's: nobody else acts on it before its
+	 * first event.
+	 */
 	WRITE_ONCE(ep->listener, ls->listener);
 	xa_lock(&ep->cm->eps);
 	erdma_owner_put(&ep->owner);
@@ -230,8 +251,8 @@ static void erdma_listener_add_ep(struct erdma_listen_sock *ls, struct erdma_ep 
 }
 
 /*
- * Accepts connections that are ready.  Returns -EAGAIN when all were accepted, 0 when there may be more, else the error
- * that stopped it.
+ * Accepts connections that are ready.  Returns -EAGAIN when all were accepted, 0 when there may be
+ * more, else the error that stopped it.
  */
 static int erdma_listener_accept(struct erdma_listen_sock *ls)
 {
@@ -245,8 +266,10 @@ static int erdma_listener_accept(struct erdma_listen_sock *ls)
 		ret = kernel_accept(ls->sock, &sock, O_NONBLOCK);
 		if (ret)
 			return ret;
-		ep = atomic_read(&l->children) < ERDMA_CM_MAX_CHILDREN && !erdma_is_broken(&l->cm->ad->dev) ?
-			erdma_ep_alloc(l->cm) : NULL;
+		ep = atomic_read(&l->children) < ERDMA_CM_MAX_CHILDREN &&
+				     !erdma_is_broken(&l->cm->ad->dev) ?
+			     erdma_ep_alloc(l->cm) :
+			     NULL;
 		if (!ep) {
 			/* The clone still has the listener's callback and our pointer. */
 			write_lock_bh(&sock->sk->sk_callback_lock);
@@ -279,7 +302,10 @@ static void erdma_listener_work(struct work_struct *work)
 			failed = true;
 	}
 	mutex_unlock(&l->cm->listen_lock);
-	/* Nothing would tell of connections that still wait; after a failure (out of memory or so), not at once. */
+	/*
+	 * Nothing would tell of connections that still wait; after a failure (out of memory or so),
+	 * not at once.
+	 */
 	if (more || failed)
 		erdma_listener_queue(l, more ? 0 : ERDMA_LISTEN_RETRY_MS);
 	erdma_listener_put(l);
@@ -312,8 +338,9 @@ static void erdma_listener_stop(struct erdma_listener *l)
 }
 
 /*
- * A listener on every IPv6 address is accepted and hears nothing here: rdma_cm takes a single refusal for the failure
- * of the listener on all devices of the system, and 6.1's NFS server oopses over that.
+ * A listener on every IPv6 address is accepted and hears nothing here: rdma_cm takes a single
+ * refusal for the failure of the listener on all devices of the system, and 6.1's NFS server oopses
+ * over that.
  */
 static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, int backlog)
 {
@@ -353,7 +380,8 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	l->number = ++cm->last_listener;
 	l->id = id;
 	list_add_tail(&l->node, &cm->listeners);
-	ret = l->addr == htonl(INADDR_ANY) ? erdma_listener_follow(l) : erdma_listen_sock_open(l, l->addr);
+	ret = l->addr == htonl(INADDR_ANY) ? erdma_listener_follow(l) :
+					     erdma_listen_sock_open(l, l->addr);
 	if (ret)
 		erdma_listener_stop(l);
 	else
@@ -412,7 +440,10 @@ void erdma_listen_shutdown(struct erdma_cm *cm)
 	unregister_inetaddr_notifier(&cm->addr_nb);
 	cancel_work_sync(&cm->addr_work);
 
-	/* The cm_ids were destroyed before the device was unregistered, so this list is empty; be sure. */
+	/*
+	 * The cm_ids were destroyed before the device was unregistered, so this list is empty; be
+	 * sure.
+	 */
 	mutex_lock(&cm->listen_lock);
 	list_for_each_entry_safe(l, next, &cm->listeners, node) {
 		erdma_listener_stop(l);

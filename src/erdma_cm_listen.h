@@ -16,7 +16,8 @@ void erdma_listener_put(struct erdma_listener *l);
  * @l: the listener
  * @ev: the request
  *
- * May sleep.  Return: 0, -ECONNABORTED when the listener was stopped, -ENOMEM when the iw_cm has no room for it.
+ * May sleep.  Return: 0, -ECONNABORTED when the listener was stopped, -ENOMEM when the iw_cm has no
+ * room for it.
  */
 int erdma_listener_deliver(struct erdma_listener *l, struct iw_cm_event *ev);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Sockets of connection endpoints (docs/spec/wire.md 1.3, 1.5): how the iWARP connection manager uses the kernel's TCP.
+ * Sockets of connection endpoints (docs/spec/wire.md 1.3, 1.5): how the iWARP connection manager uses
+ * the kernel's TCP.
  */
 #include <linux/if_vlan.h>
 #include <linux/slab.h>
@@ -57,7 +58,8 @@ static void erdma_ep_sock_event(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
-void erdma_ep_save_link(struct erdma_ep *ep)
+/* Records the addresses of its socket for diagnostics. */
+static void erdma_ep_save_link(struct erdma_ep *ep)
 {
 	const struct inet_sock *inet = inet_sk(ep->sock->sk);
 
@@ -142,7 +144,8 @@ bool erdma_ep_sock_disturbed(struct erdma_ep *ep)
 	bool disturbed;
 
 	lock_sock(sk);
-	disturbed = sk->sk_state != TCP_ESTABLISHED || tcp_sk(sk)->copied_seq != tcp_sk(sk)->rcv_nxt;
+	disturbed = sk->sk_state != TCP_ESTABLISHED ||
+		    tcp_sk(sk)->copied_seq != tcp_sk(sk)->rcv_nxt;
 	release_sock(sk);
 	return disturbed;
 }
@@ -179,7 +182,10 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 	int ret;
 
 	own.sin_port = port;
-	/* Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent after the close. */
+	/*
+	 * Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent
+	 * after the close.
+	 */
 	ret = __sock_create(net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &sock, 0);
 	if (ret)
 		return ret;

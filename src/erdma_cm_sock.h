@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: how connection endpoints use the kernel's TCP.  All but the first two are called under
- * erdma_ep.lock and may sleep.
+ * Elastic RDMA Adapter driver: how connection endpoints use the kernel's TCP.  All but the first
+ * two are called under erdma_ep.lock and may sleep.
  */
 #ifndef ERDMA_CM_SOCK_H
 #define ERDMA_CM_SOCK_H
@@ -13,13 +13,14 @@ bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev);
 void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port);
 
 /**
- * erdma_ep_open() - Open a socket on the local address of a cm_id and start to connect without waiting.
+ * erdma_ep_open() - Open a socket on the local address of a cm_id and start to connect.
  * @ep: the endpoint
  * @net: network namespace
  * @id: the cm_id
  * @port: local port, or 0 for any
  *
- * Return: 0, -ENETUNREACH when the route does not use the paired interface, or what the socket says.
+ * Does not wait for the connection.  Return: 0, -ENETUNREACH when the route does not use the paired
+ * interface, or what the socket says.
  */
 int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *id, __be16 port);
 
@@ -27,13 +28,14 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
  * erdma_ep_attach() - Make a socket's events go to an endpoint.
  * @ep: the endpoint, which owns the socket from now on
  * @sock: the socket
- * @data_ready: what to restore on release, for an accepted socket comes with the callback of its listener
+ * @data_ready: to be restored on release; an accepted socket comes with its listener's callback
  */
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk));
-/* Records the addresses of its socket for diagnostics. */
-void erdma_ep_save_link(struct erdma_ep *ep);
 void erdma_ep_put_socket(struct erdma_ep *ep);
-/* Frames of a connection must pass the adapter, or go through lo and be paired by it (wire.md 1.10). */
+/*
+ * Frames of a connection must pass the adapter, or go through lo and be paired by it (wire.md
+ * 1.10).
+ */
 bool erdma_ep_route_fits(struct erdma_ep *ep);
 /* All or nothing: these few octets always fit into the empty send buffer of a fresh connection. */
 int erdma_ep_send(struct erdma_ep *ep, u8 *frame, u32 len);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: the device layer's structures, and access to registers and doorbells.
+ * Elastic RDMA Adapter driver: the device layer's structures, and access to registers and
+ * doorbells.
  *
- * This layer knows the device as registers, queues and commands, and nothing of verbs or connections.  What it has to
- * tell goes up through struct erdma_dev_ops.
+ * This layer knows the device as registers, queues and commands, and nothing of verbs or
+ * connections.  What it has to tell goes up through struct erdma_dev_ops.
  */
 #ifndef ERDMA_DEV_H
 #define ERDMA_DEV_H
@@ -27,7 +28,10 @@
 struct dma_pool;
 struct erdma_dev;
 
-/* What QUERY_DEVICE and QUERY_FW_INFO said, checked and converted (adapter.md 4.2, 4.15, chapter 11). */
+/*
+ * What QUERY_DEVICE and QUERY_FW_INFO said, checked and converted (adapter.md 4.2, 4.15, chapter
+ * 11).
+ */
 struct erdma_caps {
 	u32 max_qps;		/* QPNs are 1 .. max_qps - 1 */
 	u32 max_cqs;		/* CQNs are 1 .. max_cqs - 1 */
@@ -132,7 +136,7 @@ struct erdma_dev_ops {
 };
 
 enum erdma_dev_flags {
-	ERDMA_DEV_BROKEN,	/* a command timed out or the device died: no command is sent any more */
+	ERDMA_DEV_BROKEN,	/* a command timed out or the device died: no more commands */
 };
 
 struct erdma_dev {
@@ -140,8 +144,8 @@ struct erdma_dev {
 	struct ib_device *ib;		/* names the device in messages, nothing else */
 	const struct erdma_dev_ops *ops;
 	unsigned long flags;		/* enum erdma_dev_flags bits */
-	u32 number;			/* in the diagnostics device and in tracepoints, never used again */
-	u8 mac[ETH_ALEN];		/* permanent address of the paired NIC, from the registers */
+	u32 number;			/* in diagnostics and tracepoints, never used again */
+	u8 mac[ETH_ALEN];		/* permanent address of the paired NIC */
 
 	void __iomem *bar;
 	resource_size_t bar_phys;
@@ -172,7 +176,10 @@ static inline bool erdma_is_broken(const struct erdma_dev *dev)
 	return test_bit(ERDMA_DEV_BROKEN, &dev->flags);
 }
 
-/* Is the entry at free-running index `ci` of a ring of `depth` entries ours?  `owner` is its owner bit (3.5). */
+/*
+ * Is the entry at free-running index `ci` of a ring of `depth` entries ours?  `owner` is its owner
+ * bit (3.5).
+ */
 static inline bool erdma_owned(u32 owner, u32 ci, u32 depth)
 {
 	return (owner & 1) ^ !!(ci & depth);

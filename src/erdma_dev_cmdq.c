@@ -2,9 +2,9 @@
 /*
  * Elastic RDMA Adapter driver: command queue (adapter.md chapter 3) and the broken state.
  *
- * The SQ has as many entries as there may be commands outstanding, so the entry's position is also the number of
- * the wait slot and the cookie: a completion that names an SQ index names its caller without any look into the
- * ring, which the device could have changed.
+ * The SQ has as many entries as there may be commands outstanding, so the entry's position is also
+ * the number of the wait slot and the cookie: a completion that names an SQ index names its caller
+ * without any look into the ring, which the device could have changed.
  */
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
@@ -19,8 +19,8 @@
 #define ERDMA_CMD_POLL_FIRST_US	50
 #define ERDMA_CMD_LAST_ERRNO	133	/* the highest errno that a status may name */
 
-/* How long a sleeper trusts the interrupt before it looks by itself. */
-#define ERDMA_CMD_LOOK_MS	1000
+/* How long a sleeper trusts the interrupt before it polls by itself. */
+#define ERDMA_CMD_RECOVER_MS	1000
 
 static_assert((ERDMA_CMD_SQ_DEPTH & (ERDMA_CMD_SQ_DEPTH - 1)) == 0);
 
@@ -34,7 +34,7 @@ static int erdma_cmd_errno(u8 status)
 /* ---- completions ---- */
 
 /* Hands one completion to its caller.  Caller holds q->lock. */
-static void erdma_cmdq_take(struct erdma_cmdq *q, const struct erdma_cmd_cqe *cqe, u32 header)
+static void erdma_cmdq_complete(struct erdma_cmdq *q, const struct erdma_cmd_cqe *cqe, u32 header)
 {
 	u32 index = be32_to_cpu(cqe->sq_index) & (q->sq_depth - 1);
 	struct erdma_cmd_slot *slot = &q->slots[index / ERDMA_CMD_WQEBBS];
@@ -62,8 +62,11 @@ static void erdma_cmdq_take(struct erdma_cmdq *q, const struct erdma_cmd_cqe *cq
 	}
 }
 
-/* Consumes what is in the completion ring, at most once around.  Caller holds q->lock.  Returns the number. */
-static u32 erdma_cmdq_drain(struct erdma_cmdq *q)
+/*
+ * Consumes what is in the completion ring, at most once around.  Caller holds q->lock.  Returns the
+ * number.
+ */
+static u32 erdma_cmdq_poll(struct erdma_cmdq *q)
 {
 	const struct erdma_cmd_cqe *ring = q->cq;
 	u32 count;
@@ -76,18 +79,22 @@ static u32 erdma_cmdq_drain(struct erdma_cmdq *q)
 			break;
 		/* The rest of the entry was written before its header. */
 		dma_rmb();
-		erdma_cmdq_take(q, cqe, header);
+		erdma_cmdq_complete(q, cqe, header);
 		q->cq_ci++;
 	}
 	return count;
 }
 
-/* Asks for an event on the next completion, or at once if there is one already (3.6).  Caller holds q->lock. */
+/*
+ * Asks for an event on the next completion, or at once if there is one already (3.6).  Caller holds
+ * q->lock.
+ */
 static void erdma_cmdq_arm(struct erdma_dev *dev)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	u64 value = ERDMA_CQDB_ARM | FIELD_PREP(ERDMA_CQDB_IDX, q->events & 0xff) |
-		    FIELD_PREP(ERDMA_CQDB_CMDSN, q->events & 3) | FIELD_PREP(ERDMA_CQDB_CI, q->cq_ci & 0xffffff);
+		    FIELD_PREP(ERDMA_CQDB_CMDSN, q->events & 3) |
+		    FIELD_PREP(ERDMA_CQDB_CI, q->cq_ci & 0xffffff);
 
 	erdma_ring_doorbell(&q->cq_rec, dev->bar + ERDMA_R_CMD_CQ_BELL, value);
 }
@@ -110,7 +117,7 @@ void erdma_cmdq_interrupt(struct erdma_dev *dev)
 		q->eq.events++;
 		seen = true;
 	}
-	erdma_cmdq_drain(q);
+	erdma_cmdq_poll(q);
 	if (seen) {
 		q->events++;
 		erdma_cmdq_arm(dev);
@@ -120,17 +127,18 @@ void erdma_cmdq_interrupt(struct erdma_dev *dev)
 }
 
 /*
- * A look into the ring by a caller whose interrupt does not come.  Completions found here mean that an event was
- * lost, so both doorbells are rung again; otherwise every later command would wait as long.
+ * Polls the ring for a caller whose interrupt does not come.  Completions found here mean that
+ * an event was lost, so both doorbells are rung again; otherwise every later command would wait as
+ * long.
  */
-static void erdma_cmdq_look(struct erdma_dev *dev)
+static void erdma_cmdq_recover(struct erdma_dev *dev)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	unsigned long flags;
 	u32 found;
 
 	spin_lock_irqsave(&q->lock, flags);
-	found = erdma_cmdq_drain(q);
+	found = erdma_cmdq_poll(q);
 	if (found && q->event_mode) {
 		q->rescued += found;
 		q->events++;
@@ -142,7 +150,8 @@ static void erdma_cmdq_look(struct erdma_dev *dev)
 	spin_unlock_irqrestore(&q->lock, flags);
 
 	if (found)
-		dev_warn_ratelimited(&dev->pdev->dev, "%u command completions came without an interrupt\n", found);
+		dev_warn_ratelimited(&dev->pdev->dev,
+				     "%u command completions came without an interrupt\n", found);
 }
 
 /* ---- failure of the device ---- */
@@ -166,10 +175,11 @@ void erdma_mark_broken(struct erdma_dev *dev, const char *why)
 	if (test_and_set_bit(ERDMA_DEV_BROKEN, &dev->flags))
 		return;
 	trace_erdma_device_broken(dev->number, why);
-	dev_err(&dev->pdev->dev, "device is out of use: %s; reload the driver or reset the device\n", why);
+	dev_err(&dev->pdev->dev,
+		"device is out of use: %s; reload the driver or reset the device\n", why);
 	/*
-	 * From here on destroy commands cannot make the device let go of memory that their callers are going to
-	 * free; only the reset can.
+	 * From here on destroy commands cannot make the device let go of memory that their callers
+	 * are going to free; only the reset can.
 	 */
 	erdma_dev_reset(dev);
 	erdma_cmdq_wake_all(dev);
@@ -202,11 +212,11 @@ bool erdma_check_alive(struct erdma_dev *dev)
 /* ---- submission ---- */
 
 /*
- * Puts a command into the ring and rings the doorbell.  NULL when the next entry is still in use or the device is
- * broken.  Any context.
+ * Puts a command into the ring and rings the doorbell.  NULL when the next entry is still in use or
+ * the device is broken.  Any context.
  */
-static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
-					      const void *request, size_t len)
+static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_dev *dev, unsigned int sub,
+					      unsigned int opcode, const void *request, size_t len)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	struct erdma_cmd_slot *slot = NULL;
@@ -228,9 +238,9 @@ static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_dev *dev, unsigned in
 
 	entry = q->sq + number * ERDMA_CMD_ENTRY_BYTES;
 	q->sq_pi += ERDMA_CMD_WQEBBS;
-	header = FIELD_PREP(ERDMA_CMDH_WQEBBS_M1, ERDMA_CMD_WQEBBS - 1) | FIELD_PREP(ERDMA_CMDH_COOKIE, number) |
-		 FIELD_PREP(ERDMA_CMDH_SUB, sub) | FIELD_PREP(ERDMA_CMDH_OPCODE, opcode) |
-		 FIELD_PREP(ERDMA_CMDH_PI_AFTER, q->sq_pi);
+	header = FIELD_PREP(ERDMA_CMDH_WQEBBS_M1, ERDMA_CMD_WQEBBS - 1) |
+		 FIELD_PREP(ERDMA_CMDH_COOKIE, number) | FIELD_PREP(ERDMA_CMDH_SUB, sub) |
+		 FIELD_PREP(ERDMA_CMDH_OPCODE, opcode) | FIELD_PREP(ERDMA_CMDH_PI_AFTER, q->sq_pi);
 
 	memcpy(entry + sizeof(__le64), request + sizeof(__le64), len - sizeof(__le64));
 	memset(entry + len, 0, ERDMA_CMD_ENTRY_BYTES - len);
@@ -239,13 +249,14 @@ static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_dev *dev, unsigned in
 
 	q->submitted++;
 	trace_erdma_cmd_submit(dev->number, number, sub, opcode);
-	erdma_ring_doorbell(&q->sq_rec, dev->bar + ERDMA_R_CMD_SQ_BELL, FIELD_PREP(ERDMA_DB_CMD_PI, q->sq_pi));
+	erdma_ring_doorbell(&q->sq_rec, dev->bar + ERDMA_R_CMD_SQ_BELL,
+			    FIELD_PREP(ERDMA_DB_CMD_PI, q->sq_pi));
 unlock:
 	spin_unlock_irqrestore(&q->lock, flags);
 	return slot;
 }
 
-/* Sleeps, looking into the ring, until the command is done or its time is up. */
+/* Sleeps, polling the ring, until the command is done or its time is up. */
 static void erdma_cmd_poll(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
@@ -253,10 +264,10 @@ static void erdma_cmd_poll(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 	bool last = false;
 
 	for (;;) {
-		erdma_cmdq_look(dev);
+		erdma_cmdq_recover(dev);
 		if (completion_done(&slot->done) || last)
 			return;
-		/* One more look after the deadline: this task may have slept through it. */
+		/* One more poll after the deadline: this task may have slept through it. */
 		last = time_after(jiffies, deadline);
 		usleep_range(us, 2 * us);
 		us = min_t(unsigned long, 2 * us, ERDMA_POLL_INTERVAL_MS * USEC_PER_MSEC);
@@ -268,8 +279,8 @@ static void erdma_cmd_wait(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
 
-	while (!wait_for_completion_timeout(&slot->done, msecs_to_jiffies(ERDMA_CMD_LOOK_MS))) {
-		erdma_cmdq_look(dev);
+	while (!wait_for_completion_timeout(&slot->done, msecs_to_jiffies(ERDMA_CMD_RECOVER_MS))) {
+		erdma_cmdq_recover(dev);
 		if (completion_done(&slot->done) || time_after_eq(jiffies, deadline))
 			return;
 		if (!erdma_check_alive(dev))
@@ -277,8 +288,8 @@ static void erdma_cmd_wait(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 	}
 }
 
-int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, void *request, size_t len,
-		   u64 *resp0, u64 *resp1)
+int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, void *request,
+		   size_t len, u64 *resp0, u64 *resp1)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	struct erdma_cmd_slot *slot = NULL;
@@ -291,8 +302,12 @@ int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
 	if (WARN_ON_ONCE(len < sizeof(__le64) || len > ERDMA_CMD_ENTRY_BYTES))
 		return -EINVAL;
 
-	/* Bounded: whoever owns the entry gives it back within the time-out or declares the device broken. */
-	wait_event(q->room, (slot = erdma_cmdq_post(dev, sub, opcode, request, len)) || erdma_is_broken(dev));
+	/*
+	 * Bounded: whoever owns the entry gives it back within the time-out or declares the device
+	 * broken.
+	 */
+	wait_event(q->room, (slot = erdma_cmdq_post(dev, sub, opcode, request, len)) ||
+				    erdma_is_broken(dev));
 	if (!slot)
 		return -EIO;
 
@@ -335,7 +350,8 @@ int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
 void erdma_cmd_destroy(struct erdma_dev *dev, unsigned int opcode, const char *name, u32 value)
 {
 	struct erdma_cmd_word request = { .value = cpu_to_le32(value) };
-	int err = erdma_cmd_exec(dev, ERDMA_SUB_RDMA, opcode, &request, sizeof(request), NULL, NULL);
+	int err =
+		erdma_cmd_exec(dev, ERDMA_SUB_RDMA, opcode, &request, sizeof(request), NULL, NULL);
 
 	/* "No such object" is as good as done. */
 	if (!err || err == -ENOENT || erdma_is_broken(dev))
@@ -370,10 +386,12 @@ int erdma_cmdq_setup(struct erdma_dev *dev)
 	q->events = 0;
 	q->event_mode = false;
 
-	q->sq = dma_alloc_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, &q->sq_dma, GFP_KERNEL);
+	q->sq = dma_alloc_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_WQEBB_BYTES, &q->sq_dma,
+				   GFP_KERNEL);
 	if (!q->sq)
 		return -ENOMEM;
-	q->cq = dma_alloc_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, &q->cq_dma, GFP_KERNEL);
+	q->cq = dma_alloc_coherent(parent, ERDMA_CMD_SQ_DEPTH * ERDMA_CQE_BYTES, &q->cq_dma,
+				   GFP_KERNEL);
 	if (!q->cq)
 		goto free_sq;
 	err = erdma_dbrec_alloc(dev, &q->sq_rec);
@@ -386,8 +404,12 @@ int erdma_cmdq_setup(struct erdma_dev *dev)
 	if (err)
 		goto free_cq_rec;
 
-	/* "Minus one": hardware that checks the sequence takes the first arm, with 0, as the next (14.2). */
-	*q->cq_rec.cpu = cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
+	/*
+	 * "Minus one": hardware that checks the sequence takes the first arm, with 0, as the next
+	 * (14.2).
+	 */
+	*q->cq_rec.cpu =
+		cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
 
 	erdma_reg_write_addr(dev, ERDMA_R_CMD_SQ_LO, ERDMA_R_CMD_SQ_HI, q->sq_dma);
 	erdma_reg_write(dev, ERDMA_R_CMD_DEPTH, q->sq_depth);
@@ -417,7 +439,10 @@ void erdma_cmdq_enter_event_mode(struct erdma_dev *dev)
 	spin_lock_irq(&q->lock);
 	q->event_mode = true;
 	erdma_cmdq_arm(dev);
-	/* An interrupt that came too early left the EQ unarmed; for an armed one this changes nothing. */
+	/*
+	 * An interrupt that came too early left the EQ unarmed; for an armed one this changes
+	 * nothing.
+	 */
 	erdma_eq_arm(&q->eq);
 	spin_unlock_irq(&q->lock);
 }

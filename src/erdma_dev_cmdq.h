@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: commands (adapter.md chapter 3), and the end of a device that does not answer them.
+ * Elastic RDMA Adapter driver: commands (adapter.md chapter 3), and the end of a device that does
+ * not answer them.
  */
 #ifndef ERDMA_DEV_CMDQ_H
 #define ERDMA_DEV_CMDQ_H
@@ -12,8 +13,8 @@
  * @dev: the device
  * @why: for the log
  *
- * New commands fail with -EIO, waiters wake, the device is reset and &erdma_dev_ops.died is called from a workqueue.
- * Only the first call has an effect.  Any context.
+ * New commands fail with -EIO, waiters wake, the device is reset and &erdma_dev_ops.died is called
+ * from a workqueue.  Only the first call has an effect.  Any context.
  */
 void erdma_mark_broken(struct erdma_dev *dev, const char *why);
 
@@ -32,7 +33,9 @@ void erdma_cmdq_init(struct erdma_dev *dev);
  * erdma_cmdq_setup() - Allocate the rings and tell the device of them, before INIT.
  * @dev: the device
  *
- * Commands are waited for by polling until erdma_cmdq_enter_event_mode().  May sleep.  Return: 0 or -ENOMEM.
+ * Commands are waited for by polling until erdma_cmdq_enter_event_mode().  May sleep.
+ *
+ * Return: 0 or -ENOMEM.
  */
 int erdma_cmdq_setup(struct erdma_dev *dev);
 void erdma_cmdq_enter_event_mode(struct erdma_dev *dev);
@@ -55,10 +58,11 @@ void erdma_cmdq_wake_all(struct erdma_dev *dev);
  *
  * Sleeps up to ERDMA_CMD_TIMEOUT_MS; no spinlock may be held.
  *
- * Return: 0, -errno as the device's status says, -ETIMEDOUT (and the device is broken), -EIO when it is broken.
+ * Return: 0, -errno as the device's status says, -ETIMEDOUT (and the device is broken), -EIO when
+ * it is broken.
  */
-int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, void *request, size_t len,
-		   u64 *resp0, u64 *resp1);
+int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, void *request,
+		   size_t len, u64 *resp0, u64 *resp1);
 
 /**
  * erdma_cmd_destroy() - Make the device give up an object.
@@ -67,8 +71,8 @@ int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
  * @name: of the command, for the log
  * @value: the command's one word, which names the object
  *
- * A living device that refuses may still write to memory that is about to be freed: it is declared broken.  So after
- * this the object's memory may be freed in any case.  May sleep.
+ * A living device that refuses may still write to memory that is about to be freed: it is declared
+ * broken.  So after this the object's memory may be freed in any case.  May sleep.
  */
 void erdma_cmd_destroy(struct erdma_dev *dev, unsigned int opcode, const char *name, u32 value);
 

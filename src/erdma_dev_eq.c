@@ -10,12 +10,14 @@ int erdma_eq_alloc(struct erdma_dev *dev, struct erdma_eq *eq, u32 depth, u32 nu
 {
 	int err;
 
-	eq->ring = dma_alloc_coherent(&dev->pdev->dev, (size_t)depth * ERDMA_EQE_BYTES, &eq->ring_dma, GFP_KERNEL);
+	eq->ring = dma_alloc_coherent(&dev->pdev->dev, (size_t)depth * ERDMA_EQE_BYTES,
+				      &eq->ring_dma, GFP_KERNEL);
 	if (!eq->ring)
 		return -ENOMEM;
 	err = erdma_dbrec_alloc(dev, &eq->rec);
 	if (err) {
-		dma_free_coherent(&dev->pdev->dev, (size_t)depth * ERDMA_EQE_BYTES, eq->ring, eq->ring_dma);
+		dma_free_coherent(&dev->pdev->dev, (size_t)depth * ERDMA_EQE_BYTES, eq->ring,
+				  eq->ring_dma);
 		eq->ring = NULL;
 		return err;
 	}
@@ -30,6 +32,7 @@ int erdma_eq_alloc(struct erdma_dev *dev, struct erdma_eq *eq, u32 depth, u32 nu
 void erdma_eq_free(struct erdma_dev *dev, struct erdma_eq *eq)
 {
 	erdma_dbrec_free(dev, &eq->rec);
-	dma_free_coherent(&dev->pdev->dev, (size_t)eq->depth * ERDMA_EQE_BYTES, eq->ring, eq->ring_dma);
+	dma_free_coherent(&dev->pdev->dev, (size_t)eq->depth * ERDMA_EQE_BYTES, eq->ring,
+			  eq->ring_dma);
 	eq->ring = NULL;
 }

@@ -2,17 +2,24 @@
 /*
  * Elastic RDMA Adapter driver: one event queue (adapter.md 5.1 to 5.3).
  *
- * An EQ is consumed by the handler of its vector only and needs no lock (the command EQ has its queue's).
+ * An EQ is consumed by the handler of its vector only and needs no lock (the command EQ has its
+ * queue's).
  */
 #ifndef ERDMA_DEV_EQ_H
 #define ERDMA_DEV_EQ_H
 
 #include "erdma_dev.h"
 
-/* Entries per interrupt.  With more left, the doorbell's CI lags and the device interrupts again at once (5.3). */
+/*
+ * Entries per interrupt.  With more left, the doorbell's CI lags and the device interrupts again at
+ * once (5.3).
+ */
 #define ERDMA_EVENTS_PER_PASS 64
 
-/* The entry at the consumer index, or NULL if the device has not written it yet; the caller advances eq->ci. */
+/*
+ * The entry at the consumer index, or NULL if the device has not written it yet; the caller
+ * advances eq->ci.
+ */
 static inline const void *erdma_eq_peek(struct erdma_eq *eq)
 {
 	const void *entry = eq->ring + (eq->ci & (eq->depth - 1)) * ERDMA_EQE_BYTES;
@@ -27,7 +34,8 @@ static inline const void *erdma_eq_peek(struct erdma_eq *eq)
 /* Tells the device what was consumed and asks for the next interrupt. */
 static inline void erdma_eq_arm(struct erdma_eq *eq)
 {
-	erdma_ring_doorbell(&eq->rec, eq->db, ERDMA_DB_EQ_ARM | FIELD_PREP(ERDMA_DB_EQ_CI, eq->ci & 0xffff));
+	erdma_ring_doorbell(&eq->rec, eq->db,
+			    ERDMA_DB_EQ_ARM | FIELD_PREP(ERDMA_DB_EQ_CI, eq->ci & 0xffff));
 }
 
 /**
@@ -40,7 +48,8 @@ static inline void erdma_eq_arm(struct erdma_eq *eq)
  *
  * May sleep.  Return: 0 or -ENOMEM.
  */
-int erdma_eq_alloc(struct erdma_dev *dev, struct erdma_eq *eq, u32 depth, u32 number, u32 db_offset);
+int erdma_eq_alloc(struct erdma_dev *dev, struct erdma_eq *eq, u32 depth, u32 number,
+		   u32 db_offset);
 
 /**
  * erdma_eq_free() - Free an event queue that the device does not know any more.

@@ -2,8 +2,8 @@
 /*
  * Elastic RDMA Adapter driver: event queues and interrupts (adapter.md 1.3 and chapter 5).
  *
- * Vector 0 serves the command queue and the AEQ, vector n the CEQ with number n.  The handlers come from above
- * (struct erdma_dev_ops) and run in hard irq context.
+ * Vector 0 serves the command queue and the AEQ, vector n the CEQ with number n.  The handlers come
+ * from above (struct erdma_dev_ops) and run in hard irq context.
  */
 #include <linux/cpumask.h>
 #include <linux/log2.h>
@@ -25,7 +25,8 @@ int erdma_vectors_alloc(struct erdma_dev *dev, unsigned int most)
 	/* Without a second vector there is no completion vector, and without that no CQ. */
 	granted = pci_alloc_irq_vectors(dev->pdev, 2, max(wanted, 2U), PCI_IRQ_MSIX);
 	if (granted < 0) {
-		dev_err(&dev->pdev->dev, "%u MSI-X vectors wanted, 2 needed, not available: error %d\n", wanted,
+		dev_err(&dev->pdev->dev,
+			"%u MSI-X vectors wanted, 2 needed, not available: error %d\n", wanted,
 			granted);
 		return granted;
 	}
@@ -42,8 +43,10 @@ int erdma_common_irq_request(struct erdma_dev *dev)
 {
 	int err;
 
-	snprintf(dev->common_irq_name, sizeof(dev->common_irq_name), "erdma-common@pci:%s", pci_name(dev->pdev));
-	err = request_irq(pci_irq_vector(dev->pdev, 0), dev->ops->common_interrupt, 0, dev->common_irq_name, dev);
+	snprintf(dev->common_irq_name, sizeof(dev->common_irq_name), "erdma-common@pci:%s",
+		 pci_name(dev->pdev));
+	err = request_irq(pci_irq_vector(dev->pdev, 0), dev->ops->common_interrupt, 0,
+			  dev->common_irq_name, dev);
 	if (err)
 		dev_err(&dev->pdev->dev, "interrupt of vector 0 is not available: error %d\n", err);
 	return err;
@@ -89,7 +92,8 @@ static int erdma_ceq_create_cmd(struct erdma_ceq *ceq)
 		.rec_hi = cpu_to_le32(upper_32_bits(eq->rec.dma)),
 	};
 
-	return erdma_cmd_exec(eq->dev, ERDMA_SUB_COMMON, ERDMA_CMD_CREATE_EQ, &request, sizeof(request), NULL, NULL);
+	return erdma_cmd_exec(eq->dev, ERDMA_SUB_COMMON, ERDMA_CMD_CREATE_EQ, &request,
+			      sizeof(request), NULL, NULL);
 }
 
 static void erdma_ceq_destroy_cmd(struct erdma_ceq *ceq)
@@ -102,9 +106,11 @@ static void erdma_ceq_destroy_cmd(struct erdma_ceq *ceq)
 	struct erdma_dev *dev = ceq->eq.dev;
 	int err;
 
-	err = erdma_cmd_exec(dev, ERDMA_SUB_COMMON, ERDMA_CMD_DESTROY_EQ, &request, sizeof(request), NULL, NULL);
+	err = erdma_cmd_exec(dev, ERDMA_SUB_COMMON, ERDMA_CMD_DESTROY_EQ, &request, sizeof(request),
+			     NULL, NULL);
 	if (err && !erdma_is_broken(dev))
-		dev_warn(&dev->pdev->dev, "event queue %u was not destroyed: error %d\n", ceq->eq.number, err);
+		dev_warn(&dev->pdev->dev, "event queue %u was not destroyed: error %d\n",
+			 ceq->eq.number, err);
 }
 
 static int erdma_ceq_start(struct erdma_dev *dev, unsigned int index)
@@ -124,10 +130,12 @@ static int erdma_ceq_start(struct erdma_dev *dev, unsigned int index)
 	}
 
 	irq = pci_irq_vector(dev->pdev, number);
-	snprintf(ceq->irq_name, sizeof(ceq->irq_name), "erdma-ceq%u@pci:%s", number, pci_name(dev->pdev));
+	snprintf(ceq->irq_name, sizeof(ceq->irq_name), "erdma-ceq%u@pci:%s", number,
+		 pci_name(dev->pdev));
 	err = request_irq(irq, dev->ops->ceq_interrupt, 0, ceq->irq_name, ceq);
 	if (err) {
-		dev_err(&dev->pdev->dev, "interrupt of vector %u is not available: error %d\n", number, err);
+		dev_err(&dev->pdev->dev, "interrupt of vector %u is not available: error %d\n",
+			number, err);
 		erdma_ceq_destroy_cmd(ceq);
 		return err;
 	}
@@ -186,9 +194,9 @@ void erdma_ceqs_free(struct erdma_dev *dev)
 /* ---- health ---- */
 
 /*
- * The interrupt of an event that was there at the last check already was lost, since a handler does not take that long;
- * the device repeats it for a doorbell whose CI lags (5.3).  A handler may move the CI meanwhile: it is the next check
- * that judges, and that finds another CI.
+ * The interrupt of an event that was there at the last check already was lost, since a handler does
+ * not take that long; the device repeats it for a doorbell whose CI lags (5.3).  A handler may move
+ * the CI meanwhile: it is the next check that judges, and that finds another CI.
  */
 static void erdma_eq_check(struct erdma_eq *eq, unsigned int vector)
 {
@@ -198,7 +206,8 @@ static void erdma_eq_check(struct erdma_eq *eq, unsigned int vector)
 
 	if (waiting && eq->waiting && eq->waiting_ci == ci) {
 		erdma_count(eq->dev, eq_rescued_cnt);
-		dev_warn_ratelimited(&pdev->dev, "events of vector %u came without an interrupt\n", vector);
+		dev_warn_ratelimited(&pdev->dev, "events of vector %u came without an interrupt\n",
+				     vector);
 		/* Not beside the handler, whose CI is the newer one. */
 		disable_irq(pci_irq_vector(pdev, vector));
 		erdma_eq_arm(eq);
@@ -218,8 +227,8 @@ static void erdma_eqs_check(struct erdma_dev *dev)
 }
 
 /*
- * A device that dies while nobody asks it for anything says nothing, and an interrupt can get lost.  The timer is
- * deferrable: it waits for a processor that is awake for something else.
+ * A device that dies while nobody asks it for anything says nothing, and an interrupt can get
+ * lost.  The timer is deferrable: it waits for a processor that is awake for something else.
  */
 static void erdma_health_work(struct work_struct *work)
 {
@@ -228,7 +237,8 @@ static void erdma_health_work(struct work_struct *work)
 	if (!erdma_check_alive(dev))
 		return;
 	erdma_eqs_check(dev);
-	queue_delayed_work(erdma_unbound_wq, &dev->health_work, round_jiffies_relative(ERDMA_HEALTH_SECS * HZ));
+	queue_delayed_work(erdma_unbound_wq, &dev->health_work,
+			   round_jiffies_relative(ERDMA_HEALTH_SECS * HZ));
 }
 
 void erdma_health_start(struct erdma_dev *dev)

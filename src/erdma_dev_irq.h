@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: vectors, AEQ and CEQs, and the regular check that nothing got lost.  Bring-up and its
- * undoing call these in the order in which they stand here; all may sleep.
+ * Elastic RDMA Adapter driver: vectors, AEQ and CEQs, and the regular check that nothing got lost.
+ * Bring-up and its undoing call these in the order in which they stand here; all may sleep.
  */
 #ifndef ERDMA_DEV_IRQ_H
 #define ERDMA_DEV_IRQ_H
@@ -23,7 +23,10 @@ void erdma_aeq_teardown(struct erdma_dev *dev);
 /* Vector 0; command queue and AEQ must be set up.  0 or -errno. */
 int erdma_common_irq_request(struct erdma_dev *dev);
 void erdma_common_irq_release(struct erdma_dev *dev);
-/* CREATE_EQ and handlers, while the command queue still polls.  0 or -errno, and then nothing is left running. */
+/*
+ * CREATE_EQ and handlers, while the command queue still polls.  0 or -errno, and then nothing is
+ * left running.
+ */
 int erdma_ceqs_start(struct erdma_dev *dev);
 /* Handlers gone, DESTROY_EQ. */
 void erdma_ceqs_stop(struct erdma_dev *dev);

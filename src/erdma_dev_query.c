@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: capabilities (adapter.md 4.2 and chapter 11), and blocks of state that the device
- * writes to memory (4.14 to 4.19).
+ * Elastic RDMA Adapter driver: capabilities (adapter.md 4.2 and chapter 11), and blocks of state
+ * that the device writes to memory (4.14 to 4.19).
  */
 #include <linux/dma-mapping.h>
 
@@ -28,7 +28,8 @@ int erdma_query_caps(struct erdma_dev *dev)
 	u64 resp0 = 0, resp1 = 0;
 	int err;
 
-	err = erdma_cmd_exec(dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_DEVICE, &request, sizeof(request), &resp0, &resp1);
+	err = erdma_cmd_exec(dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_DEVICE, &request, sizeof(request),
+			     &resp0, &resp1);
 	if (err) {
 		dev_err(parent, "QUERY_DEVICE failed: error %d\n", err);
 		return err;
@@ -40,7 +41,8 @@ int erdma_query_caps(struct erdma_dev *dev)
 	log_size = FIELD_GET(ERDMA_QD0_LOG_MR_SIZE, resp0);
 	log_mw = FIELD_GET(ERDMA_QD1_LOG_MW, resp1);
 	if (!blocks || !log_cqe || !log_recv || log_size < PAGE_SHIFT) {
-		dev_err(parent, "unusable limits: %u QP blocks, 2^%u CQEs, 2^%u receive WRs, regions of 2^%u bytes\n",
+		dev_err(parent,
+			"unusable limits: %u QP blocks, 2^%u CQEs, 2^%u receive WRs, regions of 2^%u bytes\n",
 			blocks, log_cqe, log_recv, log_size);
 		return -EIO;
 	}
@@ -50,7 +52,8 @@ int erdma_query_caps(struct erdma_dev *dev)
 	caps->max_cqs = 2 * caps->max_qps;
 	caps->max_mrs = 2 * caps->max_qps;
 	caps->max_cqe = 1U << erdma_cap_limit(dev, "log2 of CQEs", log_cqe, ERDMA_MAX_LOG_CQE);
-	caps->max_recv_wr = 1U << erdma_cap_limit(dev, "log2 of receive WRs", log_recv, ERDMA_MAX_LOG_RECV_WR);
+	caps->max_recv_wr =
+		1U << erdma_cap_limit(dev, "log2 of receive WRs", log_recv, ERDMA_MAX_LOG_RECV_WR);
 	caps->max_send_wr = ERDMA_MAX_SEND_WR;
 	caps->max_mr_size = 1ULL << erdma_cap_limit(dev, "log2 of the region size", log_size, 63);
 	caps->max_mw = 1U << erdma_cap_limit(dev, "log2 of memory windows", log_mw, 30);
@@ -58,11 +61,13 @@ int erdma_query_caps(struct erdma_dev *dev)
 	caps->flags = FIELD_GET(ERDMA_QD0_FLAGS, resp0);
 	caps->default_cc = FIELD_GET(ERDMA_QD1_CC, resp1);
 	if (caps->default_cc > ERDMA_MAX_CC) {
-		dev_warn(parent, "device recommends unknown congestion control %u, using 1\n", caps->default_cc);
+		dev_warn(parent, "device recommends unknown congestion control %u, using 1\n",
+			 caps->default_cc);
 		caps->default_cc = 1;
 	}
 
-	err = erdma_cmd_exec(dev, ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_FW_INFO, &request, sizeof(request), &resp0, NULL);
+	err = erdma_cmd_exec(dev, ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_FW_INFO, &request,
+			     sizeof(request), &resp0, NULL);
 	if (err) {
 		dev_err(parent, "QUERY_FW_INFO failed: error %d\n", err);
 		return err;
@@ -76,13 +81,15 @@ int erdma_query_caps(struct erdma_dev *dev)
 int erdma_conf_device(struct erdma_dev *dev)
 {
 	struct erdma_cmd_conf_device request = {
-		.cfg = cpu_to_le32(ERDMA_CONF_PAGE_VALID | FIELD_PREP(ERDMA_CONF_PAGE_SHIFT, PAGE_SHIFT)),
+		.cfg = cpu_to_le32(ERDMA_CONF_PAGE_VALID |
+				   FIELD_PREP(ERDMA_CONF_PAGE_SHIFT, PAGE_SHIFT)),
 	};
 	int err;
 
 	if (!(dev->caps.flags & ERDMA_CAP_EXTEND_DB))
 		return 0;
-	err = erdma_cmd_exec(dev, ERDMA_SUB_COMMON, ERDMA_CMD_CONF_DEVICE, &request, sizeof(request), NULL, NULL);
+	err = erdma_cmd_exec(dev, ERDMA_SUB_COMMON, ERDMA_CMD_CONF_DEVICE, &request,
+			     sizeof(request), NULL, NULL);
 	if (err)
 		dev_err(&dev->pdev->dev, "CONF_DEVICE failed: error %d\n", err);
 	return err;
@@ -93,7 +100,8 @@ int erdma_conf_device(struct erdma_dev *dev)
 int erdma_block_setup(struct erdma_dev *dev)
 {
 	mutex_init(&dev->block_lock);
-	dev->block = dma_alloc_coherent(&dev->pdev->dev, ERDMA_STATS_BYTES, &dev->block_dma, GFP_KERNEL);
+	dev->block =
+		dma_alloc_coherent(&dev->pdev->dev, ERDMA_STATS_BYTES, &dev->block_dma, GFP_KERNEL);
 	return dev->block ? 0 : -ENOMEM;
 }
 
@@ -103,8 +111,8 @@ void erdma_block_teardown(struct erdma_dev *dev)
 	dev->block = NULL;
 }
 
-int erdma_query_block(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, u32 index, void *out,
-		      size_t bytes)
+int erdma_query_block(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, u32 index,
+		      void *out, size_t bytes)
 {
 	struct erdma_cmd_dump request = {
 		.index = cpu_to_le32(index),
@@ -115,7 +123,9 @@ int erdma_query_block(struct erdma_dev *dev, unsigned int sub, unsigned int opco
 
 	if (bytes > ERDMA_STATS_BYTES || bytes < sizeof(*head))
 		return -EINVAL;
-	/* Not more than one: whoever asks in a loop must not keep the command queue from its work. */
+	/*
+	 * Not more than one: whoever asks in a loop must not keep the command queue from its work.
+	 */
 	err = mutex_lock_interruptible(&dev->block_lock);
 	if (err)
 		return err;

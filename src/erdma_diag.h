@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: diagnostics.  /dev/erdma (erdma_diag_ioctl.c) and what stands behind its requests:
- * entries, ring contents, settings and counters; debugfs, and what ib_core asks for.
+ * Elastic RDMA Adapter driver: diagnostics.  /dev/erdma (erdma_diag_ioctl.c) and what stands behind
+ * its requests: entries, ring contents, settings and counters; debugfs, and what ib_core asks for.
  */
 #ifndef ERDMA_DIAG_H
 #define ERDMA_DIAG_H
@@ -24,14 +24,19 @@ struct erdma_listing {
 	bool end;		/* nothing is left behind `cursor` */
 	void *entries;		/* ERDMA_BATCH entries, zeroed */
 	u32 room;		/* how many of them are wanted */
-	ktime_t born[ERDMA_BATCH]; /* of tracked objects: says whether a number still means the same */
+	ktime_t born[ERDMA_BATCH]; /* of tracked objects: does a number still mean the same? */
 };
 
 struct erdma_report {
 	u32 entry_size;
-	/* Fills entries from the cursor on and moves it.  May sleep.  Returns how many, or -errno. */
+	/*
+	 * Fills entries from the cursor on and moves it.  May sleep.  Returns how many, or -errno.
+	 */
 	int (*fill)(struct erdma_listing *l);
-	/* Adds what the device knows to one entry; NULL: nothing.  May sleep.  -EINTR ends the list. */
+	/*
+	 * Adds what the device knows to one entry; NULL: nothing.  May sleep.  -EINTR ends the
+	 * list.
+	 */
 	int (*ask_device)(struct erdma_listing *l, u32 which);
 };
 
@@ -39,8 +44,9 @@ struct erdma_report {
 
 int erdma_diag_init(void);		/* module */
 void erdma_diag_exit(void);
-void erdma_diag_add(struct erdma_adapter *ad);		/* after registration with ib_core */
-void erdma_diag_remove(struct erdma_adapter *ad);	/* before unregistration, which waits for requests under way */
+/* After registration with ib_core; before unregistration, which waits for requests under way. */
+void erdma_diag_add(struct erdma_adapter *ad);
+void erdma_diag_remove(struct erdma_adapter *ad);
 
 /* ---- erdma_diag_report.c ---- */
 
@@ -55,10 +61,14 @@ void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *ou
 
 /* ---- erdma_diag_ring.c ---- */
 
-/* A part of a ring: `slots` entries from slot `first` on to `out`, and the `out` fields of `d`.  May sleep. */
+/*
+ * A part of a ring: `slots` entries from slot `first` on to `out`, and the `out` fields of `d`.
+ * May sleep.
+ */
 #define ERDMA_RING_CHUNK SZ_16K
 int erdma_ring_describe(struct erdma_adapter *ad, struct erdma_diag_dump *d);
-int erdma_ring_copy(struct erdma_adapter *ad, const struct erdma_diag_dump *d, u32 first, u32 slots, void *out);
+int erdma_ring_copy(struct erdma_adapter *ad, const struct erdma_diag_dump *d, u32 first, u32 slots,
+		    void *out);
 
 /* ---- erdma_diag_conf.c ---- */
 
@@ -79,13 +89,16 @@ void erdma_debugfs_remove(struct erdma_adapter *ad);
  * @out: entries, zeroed
  * @room: how many are wanted
  *
- * Values are read now, those of the device with one command.  May sleep.  Return: how many were filled, or -errno.
+ * Values are read now, those of the device with one command.  May sleep.
+ *
+ * Return: how many were filled, or -errno.
  */
 int erdma_counters_list(struct erdma_dev *dev, u32 first, struct erdma_info_counter *out, u32 room);
 u32 erdma_counters_total(void);
 /* ib_core: sysfs hw_counters and `rdma statistic`. */
 struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port);
-int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port, int index);
+int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port,
+		    int index);
 
 /* ---- erdma_diag_res.c: driver-specific lines of `rdma resource show` ---- */
 

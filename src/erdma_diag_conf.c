@@ -16,7 +16,8 @@ static int erdma_get_delayed_ack(struct erdma_adapter *ad, u64 *value)
 	struct erdma_ext_attrs attrs;
 	int err;
 
-	err = erdma_query_block(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_GET_EXT_ATTR, 0, &attrs, sizeof(attrs));
+	err = erdma_query_block(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_GET_EXT_ATTR, 0, &attrs,
+				sizeof(attrs));
 	if (!err)
 		*value = attrs.delayed_ack;
 	return err;
@@ -29,7 +30,8 @@ static int erdma_set_delayed_ack(struct erdma_adapter *ad, u64 value)
 		.delayed_ack = value,
 	};
 
-	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_SET_EXT_ATTR, &request, sizeof(request), NULL, NULL);
+	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_SET_EXT_ATTR, &request,
+			      sizeof(request), NULL, NULL);
 }
 
 static int erdma_get_retransmits(struct erdma_adapter *ad, u64 *value)
@@ -43,7 +45,8 @@ static int erdma_set_retransmits(struct erdma_adapter *ad, u64 value)
 	struct erdma_cmd_word request = { .value = cpu_to_le32(value) };
 	int err;
 
-	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_SET_RETRANS_NUM, &request, sizeof(request), NULL, NULL);
+	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_SET_RETRANS_NUM, &request,
+			     sizeof(request), NULL, NULL);
 	if (!err)
 		WRITE_ONCE(ad->dev.retransmits, value);
 	return err;
@@ -81,13 +84,15 @@ static const struct erdma_setting {
 	u32 least, most;
 	u32 flags;
 } erdma_settings[] = {
-	{ "cc", "congestion control of new queue pairs: 0 NewReno, 1 Cubic, 2 HPCC by RTT, 3 by ECN, 4 by INT",
+	{ "cc",
+	  "congestion control of new queue pairs: 0 NewReno, 1 Cubic, 2 HPCC by RTT, 3 by ECN, 4 by INT",
 	  erdma_get_cc, erdma_set_cc, 0, ERDMA_MAX_CC },
 	{ "delayed_ack", "segments that are received before an acknowledgement must be sent",
 	  erdma_get_delayed_ack, erdma_set_delayed_ack, 0, U8_MAX },
-	{ "retransmits", "retransmissions before a queue pair fails",
-	  erdma_get_retransmits, erdma_set_retransmits, 1, ERDMA_RETRANSMITS_MOST },
-	{ "dprint_mask", "kernel messages: 1 commands, 2 connections, 4 events, 8 queue pair states",
+	{ "retransmits", "retransmissions before a queue pair fails", erdma_get_retransmits,
+	  erdma_set_retransmits, 1, ERDMA_RETRANSMITS_MOST },
+	{ "dprint_mask",
+	  "kernel messages: 1 commands, 2 connections, 4 events, 8 queue pair states",
 	  erdma_get_dprint, erdma_set_dprint, 0, ERDMA_DBG_ALL, ERDMA_CONF_FLAG_GLOBAL },
 };
 
@@ -96,7 +101,8 @@ int erdma_conf_list(struct erdma_listing *l)
 	struct erdma_info_conf *out = l->entries;
 	u32 filled = 0;
 
-	for (; l->cursor < ARRAY_SIZE(erdma_settings) && filled < l->room; l->cursor++, filled++, out++) {
+	for (; l->cursor < ARRAY_SIZE(erdma_settings) && filled < l->room;
+	     l->cursor++, filled++, out++) {
 		const struct erdma_setting *setting = &erdma_settings[l->cursor];
 		u64 value = 0;
 		int err = setting->get(l->ad, &value);

@@ -2,8 +2,8 @@
 /*
  * Elastic RDMA Adapter driver: the diagnostics device /dev/erdma (erdma_ioctl.h is its interface).
  *
- * Every request is copied once, checked, and answered from zeroed memory.  The adapter of a request is held with a
- * reference of ib_core, for whose release unregistration waits.
+ * Every request is copied once, checked, and answered from zeroed memory.  The adapter of a request
+ * is held with a reference of ib_core, for whose release unregistration waits.
  */
 #include <linux/capability.h>
 #include <linux/compat.h>
@@ -67,7 +67,8 @@ static struct erdma_adapter *erdma_diag_from(u32 number)
 
 	mutex_lock(&erdma_diag_lock);
 	list_for_each_entry(ad, &erdma_diag_adapters, diag_node) {
-		if (ad->dev.number >= number && rdma_dev_access_netns(&ad->ib, current->nsproxy->net_ns) &&
+		if (ad->dev.number >= number &&
+		    rdma_dev_access_netns(&ad->ib, current->nsproxy->net_ns) &&
 		    ib_device_try_get(&ad->ib)) {
 			found = ad;
 			break;
@@ -148,7 +149,8 @@ static int erdma_list_copy(u64 __user_at, u32 user_size, const void *entries, u3
 	for (i = 0; i < count; i++) {
 		u8 __user *to = u64_to_user_ptr(__user_at + (u64)i * user_size);
 
-		if (copy_to_user(to, entries + (size_t)i * size, both) || clear_user(to + both, user_size - both))
+		if (copy_to_user(to, entries + (size_t)i * size, both) ||
+		    clear_user(to + both, user_size - both))
 			return -EFAULT;
 	}
 	return 0;
@@ -183,8 +185,8 @@ static int erdma_list_run(struct erdma_listing *l, struct erdma_diag_list *req)
 		filled = erdma_list_batch(l, report);
 		if (filled < 0)
 			return filled;
-		err = erdma_list_copy(req->entries + (u64)total * req->entry_size, req->entry_size, l->entries,
-				      report->entry_size, filled);
+		err = erdma_list_copy(req->entries + (u64)total * req->entry_size, req->entry_size,
+				      l->entries, report->entry_size, filled);
 		if (err)
 			return err;
 		total += filled;
@@ -205,15 +207,16 @@ static int erdma_diag_list(void *arg)
 	struct erdma_listing *l;
 	int err;
 
-	if ((req->flags & ~ERDMA_LIST_HARDWARE) || req->kind >= ERDMA_KIND_COUNT || req->count > ERDMA_LIST_MOST ||
-	    req->entry_size < sizeof(u64) || req->entry_size > ERDMA_ENTRY_MOST ||
-	    (req->kind == ERDMA_KIND_DEVICE && req->device))
+	if ((req->flags & ~ERDMA_LIST_HARDWARE) || req->kind >= ERDMA_KIND_COUNT ||
+	    req->count > ERDMA_LIST_MOST || req->entry_size < sizeof(u64) ||
+	    req->entry_size > ERDMA_ENTRY_MOST || (req->kind == ERDMA_KIND_DEVICE && req->device))
 		return -EINVAL;
 
 	l = kzalloc(sizeof(*l), GFP_KERNEL_ACCOUNT);
 	if (!l)
 		return -ENOMEM;
-	l->entries = kvmalloc_array(ERDMA_BATCH, erdma_reports[req->kind].entry_size, GFP_KERNEL_ACCOUNT);
+	l->entries = kvmalloc_array(ERDMA_BATCH, erdma_reports[req->kind].entry_size,
+				    GFP_KERNEL_ACCOUNT);
 	err = -ENOMEM;
 	if (!l->entries)
 		goto free;
@@ -297,7 +300,8 @@ static int erdma_diag_set(void *arg)
 
 	if (!capable(CAP_NET_ADMIN))
 		return -EPERM;
-	if (req->flags || req->reserved || strnlen(req->name, sizeof(req->name)) == sizeof(req->name))
+	if (req->flags || req->reserved ||
+	    strnlen(req->name, sizeof(req->name)) == sizeof(req->name))
 		return -EINVAL;
 	ad = erdma_diag_get(req->device);
 	if (IS_ERR(ad))
@@ -322,7 +326,8 @@ static const struct erdma_diag_call {
 	u32 size;		/* of the structure as this driver knows it */
 	u32 least;
 } erdma_diag_calls[] = {
-	{ ERDMA_DIAG_GET_VERSION, erdma_diag_version, sizeof(struct erdma_diag_version), ERDMA_LEAST_VERSION },
+	{ ERDMA_DIAG_GET_VERSION, erdma_diag_version, sizeof(struct erdma_diag_version),
+	  ERDMA_LEAST_VERSION },
 	{ ERDMA_DIAG_GET_LIST, erdma_diag_list, sizeof(struct erdma_diag_list), ERDMA_LEAST_LIST },
 	{ ERDMA_DIAG_GET_DUMP, erdma_diag_dump, sizeof(struct erdma_diag_dump), ERDMA_LEAST_DUMP },
 	{ ERDMA_DIAG_SET_CONF, erdma_diag_set, sizeof(struct erdma_diag_set), ERDMA_LEAST_SET },
@@ -345,7 +350,10 @@ static int erdma_diag_serve(const struct erdma_diag_call *call, void __user *arg
 	err = call->run(&request);
 	if (err)
 		return err;
-	/* The size stands in front and may have changed meanwhile: it goes back as it was read first. */
+	/*
+	 * The size stands in front and may have changed meanwhile: it goes back as it was read
+	 * first.
+	 */
 	request.version.size = size;
 	return copy_to_user(arg, &request, min(size, call->size)) ? -EFAULT : 0;
 }

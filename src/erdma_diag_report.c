@@ -2,8 +2,9 @@
 /*
  * Elastic RDMA Adapter driver: what the diagnostics device tells of each kind of object.
  *
- * Entries are zeroed before they are filled, so nothing but what is written here reaches the caller.  What changes
- * while it is read (states, indices, counters) is read once, without the locks of the data path.
+ * Entries are zeroed before they are filled, so nothing but what is written here reaches the
+ * caller.  What changes while it is read (states, indices, counters) is read once, without the
+ * locks of the data path.
  */
 #include <linux/cred.h>
 #include <linux/highmem.h>
@@ -67,11 +68,12 @@ static u64 erdma_user_record(const struct erdma_user_dbrec *rec, dma_addr_t dma)
 }
 
 /*
- * Entries of tracked objects.  `show` runs under the tracker's lock, where the object cannot begin to go; it must not
- * sleep.
+ * Entries of tracked objects.  `show` runs under the tracker's lock, where the object cannot begin
+ * to go; it must not sleep.
  */
-static int erdma_list_tracked(struct erdma_listing *l, enum erdma_track_kind kind, size_t entry_size,
-			      void (*show)(struct erdma_listing *l, struct erdma_track *track, void *out))
+static int
+erdma_list_tracked(struct erdma_listing *l, enum erdma_track_kind kind, size_t entry_size,
+		   void (*show)(struct erdma_listing *l, struct erdma_track *track, void *out))
 {
 	struct erdma_tracker *tracker = &l->ad->tracker;
 	struct erdma_track *track;
@@ -99,7 +101,8 @@ static int erdma_list_tracked(struct erdma_listing *l, enum erdma_track_kind kin
 }
 
 /* Is the object of an entry that was filled earlier still there? */
-static bool erdma_still_tracked(struct erdma_listing *l, enum erdma_track_kind kind, u32 number, ktime_t born)
+static bool erdma_still_tracked(struct erdma_listing *l, enum erdma_track_kind kind, u32 number,
+				ktime_t born)
 {
 	struct erdma_tracker *tracker = &l->ad->tracker;
 	struct erdma_track *track;
@@ -112,7 +115,10 @@ static bool erdma_still_tracked(struct erdma_listing *l, enum erdma_track_kind k
 	return same;
 }
 
-/* What of a failed question must be passed on: an entry without the device's part says enough otherwise. */
+/*
+ * What of a failed question must be passed on: an entry without the device's part says enough
+ * otherwise.
+ */
 static int erdma_only_interrupts(int err)
 {
 	return err == -EINTR ? err : 0;
@@ -127,7 +133,8 @@ void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_device *out
 	void *entry;
 
 	out->device = ad->dev.number;
-	out->flags = (erdma_is_broken(&ad->dev) ? ERDMA_DEVICE_BROKEN : 0) | (erdma_sees_others(ad) ? ERDMA_DEVICE_OTHERS : 0);
+	out->flags = (erdma_is_broken(&ad->dev) ? ERDMA_DEVICE_BROKEN : 0) |
+		     (erdma_sees_others(ad) ? ERDMA_DEVICE_OTHERS : 0);
 	strscpy(out->name, dev_name(&ad->ib.dev), sizeof(out->name));
 	strscpy(out->pci, pci_name(ad->dev.pdev), sizeof(out->pci));
 	rcu_read_lock();
@@ -212,7 +219,8 @@ void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *ou
 		out->sq_ci = READ_ONCE(qp->sq_ci);
 		out->rq_pi = READ_ONCE(qp->rq_pi);
 		out->rq_ci = READ_ONCE(qp->rq_ci);
-		out->known |= ERDMA_KNOWN_SQ_PI | ERDMA_KNOWN_SQ_CI | ERDMA_KNOWN_RQ_PI | ERDMA_KNOWN_RQ_CI;
+		out->known |= ERDMA_KNOWN_SQ_PI | ERDMA_KNOWN_SQ_CI | ERDMA_KNOWN_RQ_PI |
+			      ERDMA_KNOWN_RQ_CI;
 		return;
 	}
 
@@ -262,7 +270,8 @@ static int erdma_ask_qp(struct erdma_listing *l, u32 which)
 	struct erdma_qpc c;
 	int err;
 
-	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_QPC, out->number, &c, sizeof(c));
+	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_QPC, out->number, &c,
+				sizeof(c));
 	if (err || !erdma_still_tracked(l, ERDMA_TRACK_QP, out->number, l->born[which]))
 		return erdma_only_interrupts(err);
 
@@ -334,7 +343,8 @@ static int erdma_ask_cq(struct erdma_listing *l, u32 which)
 	struct erdma_cqc c;
 	int err;
 
-	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_CQC, out->number, &c, sizeof(c));
+	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_CQC, out->number, &c,
+				sizeof(c));
 	if (err || !erdma_still_tracked(l, ERDMA_TRACK_CQ, out->number, l->born[which]))
 		return erdma_only_interrupts(err);
 
@@ -379,7 +389,8 @@ static int erdma_list_eqs(struct erdma_listing *l)
 		out->cpu = ceq ? cpumask_first(&ceq->affinity) : ~0U;
 		out->events = READ_ONCE(eq->events);
 		out->bad_events = READ_ONCE(eq->bad_events);
-		strscpy(out->irq_name, ceq ? ceq->irq_name : ad->dev.common_irq_name, sizeof(out->irq_name));
+		strscpy(out->irq_name, ceq ? ceq->irq_name : ad->dev.common_irq_name,
+			sizeof(out->irq_name));
 	}
 	l->end = l->cursor >= total;
 	return filled;
@@ -391,7 +402,8 @@ static int erdma_ask_eq(struct erdma_listing *l, u32 which)
 	struct erdma_eqc c;
 	int err;
 
-	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_EQC, out->number, &c, sizeof(c));
+	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_EQC, out->number, &c,
+				sizeof(c));
 	if (err)
 		return erdma_only_interrupts(err);
 
@@ -467,7 +479,8 @@ static void erdma_show_ctx(struct erdma_listing *l, struct erdma_track *track, v
 
 static int erdma_list_contexts(struct erdma_listing *l)
 {
-	return erdma_list_tracked(l, ERDMA_TRACK_CTX, sizeof(struct erdma_info_ctx), erdma_show_ctx);
+	return erdma_list_tracked(l, ERDMA_TRACK_CTX, sizeof(struct erdma_info_ctx),
+				  erdma_show_ctx);
 }
 
 /* ---- connections ---- */

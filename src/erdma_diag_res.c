@@ -11,8 +11,8 @@
 #include "erdma_obj_qp.h"
 
 /*
- * A reference of ib_core's keeps the object, but not what it points to: kernels without rdma_restrack_begin_del() hide
- * a queue pair only after it was taken apart.
+ * A reference of ib_core's keeps the object, but not what it points to: kernels without
+ * rdma_restrack_begin_del() hide a queue pair only after it was taken apart.
  */
 static void erdma_res_qp_indices(struct erdma_qp *qp, struct erdma_info_qp *out)
 {
@@ -37,9 +37,12 @@ int erdma_fill_res_qp(struct sk_buff *msg, struct ib_qp *ibqp)
 	    rdma_nl_put_driver_u32(msg, "cc", READ_ONCE(qp->cc)) ||
 	    rdma_nl_put_driver_u32(msg, "sq_depth", qp->sq_depth) ||
 	    rdma_nl_put_driver_u32(msg, "rq_depth", qp->rq_depth) ||
-	    ((info.known & ERDMA_KNOWN_SQ_PI) && rdma_nl_put_driver_u32(msg, "sq_pi", info.sq_pi)) ||
-	    ((info.known & ERDMA_KNOWN_SQ_CI) && rdma_nl_put_driver_u32(msg, "sq_ci", info.sq_ci)) ||
-	    ((info.known & ERDMA_KNOWN_RQ_PI) && rdma_nl_put_driver_u32(msg, "rq_pi", info.rq_pi)) ||
+	    ((info.known & ERDMA_KNOWN_SQ_PI) &&
+	     rdma_nl_put_driver_u32(msg, "sq_pi", info.sq_pi)) ||
+	    ((info.known & ERDMA_KNOWN_SQ_CI) &&
+	     rdma_nl_put_driver_u32(msg, "sq_ci", info.sq_ci)) ||
+	    ((info.known & ERDMA_KNOWN_RQ_PI) &&
+	     rdma_nl_put_driver_u32(msg, "rq_pi", info.rq_pi)) ||
 	    ((info.known & ERDMA_KNOWN_RQ_CI) && rdma_nl_put_driver_u32(msg, "rq_ci", info.rq_ci)))
 		goto cancel;
 	nla_nest_end(msg, table);
@@ -56,7 +59,8 @@ int erdma_fill_res_cq(struct sk_buff *msg, struct ib_cq *ibcq)
 
 	if (!table)
 		return -EMSGSIZE;
-	if (rdma_nl_put_driver_u32(msg, "cqn", cq->cqn) || rdma_nl_put_driver_u32(msg, "depth", cq->depth) ||
+	if (rdma_nl_put_driver_u32(msg, "cqn", cq->cqn) ||
+	    rdma_nl_put_driver_u32(msg, "depth", cq->depth) ||
 	    rdma_nl_put_driver_u32(msg, "eqn", cq->assoc_eqn) ||
 	    rdma_nl_put_driver_u32(msg, "events", READ_ONCE(cq->events)))
 		goto cancel;
@@ -74,7 +78,8 @@ int erdma_fill_res_mr(struct sk_buff *msg, struct ib_mr *ibmr)
 
 	if (!table)
 		return -EMSGSIZE;
-	if (rdma_nl_put_driver_u32(msg, "index", mr->index) || rdma_nl_put_driver_u32(msg, "type", mr->type) ||
+	if (rdma_nl_put_driver_u32(msg, "index", mr->index) ||
+	    rdma_nl_put_driver_u32(msg, "type", mr->type) ||
 	    rdma_nl_put_driver_u32(msg, "level", mr->table.level) ||
 	    rdma_nl_put_driver_u32(msg, "page_shift", mr->table.page_shift) ||
 	    rdma_nl_put_driver_u32(msg, "pages", mr->table.count))

@@ -26,7 +26,8 @@ static void erdma_ring_release(struct erdma_ring_view *v)
 		erdma_cq_put(v->cq);
 }
 
-static int erdma_ring_find_qp(struct erdma_adapter *ad, u32 number, bool send, struct erdma_ring_view *v)
+static int erdma_ring_find_qp(struct erdma_adapter *ad, u32 number, bool send,
+			      struct erdma_ring_view *v)
 {
 	struct erdma_qp *qp = erdma_qp_find(ad, number);
 
@@ -69,7 +70,9 @@ static int erdma_ring_find_eq(struct erdma_adapter *ad, u32 number, struct erdma
 
 	if (number >= ad->dev.num_ceqs + 2)
 		return -ENOENT;
-	eq = number == 0 ? &ad->dev.aeq : number == 1 ? &ad->dev.cmdq.eq : &ad->dev.ceqs[number - 2].eq;
+	eq = number == 0 ? &ad->dev.aeq :
+	     number == 1 ? &ad->dev.cmdq.eq :
+			   &ad->dev.ceqs[number - 2].eq;
 	v->memory = eq->ring;
 	v->entry_bytes = ERDMA_EQE_BYTES;
 	v->depth = eq->depth;
@@ -78,7 +81,8 @@ static int erdma_ring_find_eq(struct erdma_adapter *ad, u32 number, struct erdma
 	return 0;
 }
 
-static int erdma_ring_find(struct erdma_adapter *ad, const struct erdma_diag_dump *d, struct erdma_ring_view *v)
+static int erdma_ring_find(struct erdma_adapter *ad, const struct erdma_diag_dump *d,
+			   struct erdma_ring_view *v)
 {
 	struct erdma_cmdq *q = &ad->dev.cmdq;
 
@@ -128,7 +132,8 @@ int erdma_ring_describe(struct erdma_adapter *ad, struct erdma_diag_dump *d)
 	return 0;
 }
 
-int erdma_ring_copy(struct erdma_adapter *ad, const struct erdma_diag_dump *d, u32 first, u32 slots, void *out)
+int erdma_ring_copy(struct erdma_adapter *ad, const struct erdma_diag_dump *d, u32 first, u32 slots,
+		    void *out)
 {
 	struct erdma_ring_view v;
 	size_t offset, bytes;

@@ -36,8 +36,8 @@ static u64 erdma_sum_ceqs(const struct erdma_dev *dev, bool bad)
 }
 
 /*
- * Values in the order of erdma_counter_names.  No lock of a data path or of an interrupt handler: each value is
- * right for itself.  A device that cannot count keeps its part at zero.
+ * Values in the order of erdma_counter_names.  No lock of a data path or of an interrupt handler:
+ * each value is right for itself.  A device that cannot count keeps its part at zero.
  */
 static int erdma_counter_values(struct erdma_dev *dev, u64 *values)
 {
@@ -53,7 +53,8 @@ static int erdma_counter_values(struct erdma_dev *dev, u64 *values)
 	u32 i;
 	int err;
 
-	err = erdma_query_block(dev, ERDMA_SUB_COMMON, ERDMA_CMD_GET_STATS, 0, &block, sizeof(block));
+	err = erdma_query_block(dev, ERDMA_SUB_COMMON, ERDMA_CMD_GET_STATS, 0, &block,
+				sizeof(block));
 	if (err == -EINTR)
 		return err;
 	for (i = 0; i < ERDMA_STATS_COUNT; i++)
@@ -97,7 +98,10 @@ int erdma_counters_list(struct erdma_dev *dev, u32 first, struct erdma_info_coun
 
 /* ---- ib_core ---- */
 
-/* The counters of the device once under each spelling, as users' scripts know them, then the others. */
+/*
+ * The counters of the device once under each spelling, as users' scripts know them, then the
+ * others.
+ */
 #define ERDMA_PORT_COUNTERS (ERDMA_COUNTERS + ERDMA_STATS_COUNT)
 
 static const erdma_stat_name erdma_port_descs[] = {
@@ -115,10 +119,12 @@ static_assert(ARRAY_SIZE(erdma_port_descs) == ERDMA_PORT_COUNTERS);
 
 struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port)
 {
-	return rdma_alloc_hw_stats_struct(erdma_port_descs, ERDMA_PORT_COUNTERS, RDMA_HW_STATS_DEFAULT_LIFESPAN);
+	return rdma_alloc_hw_stats_struct(erdma_port_descs, ERDMA_PORT_COUNTERS,
+					  RDMA_HW_STATS_DEFAULT_LIFESPAN);
 }
 
-int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port, int index)
+int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port,
+		    int index)
 {
 	int err;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: what the device reports, on its way to those whom it concerns (adapter.md chapter 5).
+ * Elastic RDMA Adapter driver: what the device reports, on its way to those whom it concerns
+ * (adapter.md chapter 5).
  */
 #include "erdma_cm.h"
 #include "erdma_dev_cmdq.h"
@@ -20,7 +21,10 @@ static void erdma_qp_async_event(struct erdma_qp *qp)
 		.event = IB_EVENT_QP_FATAL,
 	};
 
-	/* The device flushed and will not run it again; the state follows when the connection is torn down. */
+	/*
+	 * The device flushed and will not run it again; the state follows when the connection is
+	 * torn down.
+	 */
 	WRITE_ONCE(qp->failed, true);
 	erdma_count(&qp->ad->dev, qp_fatal_events_cnt);
 	if (qp->ib.event_handler)
@@ -70,7 +74,8 @@ static void erdma_aeq_interrupt(struct erdma_adapter *ad)
 	unsigned int budget = ERDMA_EVENTS_PER_PASS;
 
 	while (budget-- && (entry = erdma_eq_peek(eq))) {
-		unsigned int type = FIELD_GET(ERDMA_AEQE_TYPE, le32_to_cpu(READ_ONCE(entry->header)));
+		unsigned int type =
+			FIELD_GET(ERDMA_AEQE_TYPE, le32_to_cpu(READ_ONCE(entry->header)));
 		u32 number = le32_to_cpu(READ_ONCE(entry->object));
 		bool known;
 
@@ -80,7 +85,8 @@ static void erdma_aeq_interrupt(struct erdma_adapter *ad)
 		if (!known)
 			eq->bad_events++;
 		trace_erdma_async_event(ad->dev.number, type, number, known);
-		erdma_dbg(&ad->ib, ERDMA_DBG_EVENT, "asynchronous event of type %u for %u\n", type, number);
+		erdma_dbg(&ad->ib, ERDMA_DBG_EVENT, "asynchronous event of type %u for %u\n", type,
+			  number);
 	}
 	erdma_eq_arm(eq);
 }
@@ -136,7 +142,10 @@ static void erdma_cqs_device_died(struct erdma_adapter *ad)
 	unsigned long cqn;
 	struct erdma_cq *cq;
 
-	/* One look-up per number: consumers are called without the table's lock, and entries may go meanwhile. */
+	/*
+	 * One look-up per number: consumers are called without the table's lock, and entries may go
+	 * meanwhile.
+	 */
 	for (cqn = 1; cqn < ad->dev.caps.max_cqs; cqn++) {
 		if (!xa_find(&ad->cqs, &cqn, ad->dev.caps.max_cqs - 1, XA_PRESENT))
 			break;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: the adapter as a device of ib_core: attributes of device and port, and the table
- * of operations (adapter.md chapters 10 and 11).
+ * Elastic RDMA Adapter driver: the adapter as a device of ib_core: attributes of device and port,
+ * and the table of operations (adapter.md chapters 10 and 11).
  */
 #include <linux/ethtool.h>
 #include <linux/rtnetlink.h>
@@ -21,12 +21,15 @@
 
 /* ---- attributes ---- */
 
-static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr, struct ib_udata *udata)
+static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
+			      struct ib_udata *udata)
 {
 	const struct erdma_adapter *ad = to_erdma(ib);
 	const struct erdma_caps *caps = &ad->dev.caps;
 
-	/* There are no private inputs; anything but zeros asks for something that we would not do. */
+	/*
+	 * There are no private inputs; anything but zeros asks for something that we would not do.
+	 */
 	if (udata && udata->inlen && !ib_is_udata_cleared(udata, 0, udata->inlen))
 		return -EINVAL;
 
@@ -61,7 +64,10 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 	return 0;
 }
 
-/* A copy of what the paired NIC looks like now; all zeros but the permanent address and the last MTU without one. */
+/*
+ * A copy of what the paired NIC looks like now; all zeros but the permanent address and the last
+ * MTU without one.
+ */
 struct erdma_nic_view {
 	unsigned int mtu;
 	bool usable;
@@ -76,7 +82,10 @@ static void erdma_query_nic(struct erdma_adapter *ad, struct erdma_nic_view *vie
 	view->usable = false;
 	ether_addr_copy(view->mac, ad->dev.mac);
 
-	/* The pointer is cleared by the unregister event, after which the network core waits for readers. */
+	/*
+	 * The pointer is cleared by the unregister event, after which the network core waits for
+	 * readers.
+	 */
 	rcu_read_lock();
 	nic = READ_ONCE(ad->netdev);
 	if (nic) {
@@ -88,8 +97,8 @@ static void erdma_query_nic(struct erdma_adapter *ad, struct erdma_nic_view *vie
 }
 
 /*
- * The NIC's speed in the terms of verbs.  A NIC that does not know its speed is ordinary in virtual machines, so
- * nothing is logged then: the lowest rate is reported.
+ * The NIC's speed in the terms of verbs.  A NIC that does not know its speed is ordinary in virtual
+ * machines, so nothing is logged then: the lowest rate is reported.
  */
 static void erdma_port_rate(struct erdma_adapter *ad, struct ib_port_attr *attr)
 {
@@ -112,7 +121,8 @@ static void erdma_port_rate(struct erdma_adapter *ad, struct ib_port_attr *attr)
 	u32 mbps = 0;
 
 	rtnl_lock();
-	if (ad->netdev && !__ethtool_get_link_ksettings(ad->netdev, &link) && link.base.speed != (u32)SPEED_UNKNOWN)
+	if (ad->netdev && !__ethtool_get_link_ksettings(ad->netdev, &link) &&
+	    link.base.speed != (u32)SPEED_UNKNOWN)
 		mbps = link.base.speed;
 	rtnl_unlock();
 
@@ -145,7 +155,8 @@ static int erdma_query_port(struct ib_device *ib, erdma_port_number port, struct
 	return 0;
 }
 
-static int erdma_port_immutable(struct ib_device *ib, erdma_port_number port, struct ib_port_immutable *fixed)
+static int erdma_port_immutable(struct ib_device *ib, erdma_port_number port,
+				struct ib_port_immutable *fixed)
 {
 	fixed->core_cap_flags = RDMA_CORE_PORT_IWARP;
 	fixed->gid_tbl_len = 1;
@@ -153,7 +164,8 @@ static int erdma_port_immutable(struct ib_device *ib, erdma_port_number port, st
 }
 
 /* iWARP addresses peers by IP; the only GID is the NIC's MAC, padded with zeros. */
-static int erdma_query_gid(struct ib_device *ib, erdma_port_number port, int index, union ib_gid *gid)
+static int erdma_query_gid(struct ib_device *ib, erdma_port_number port, int index,
+			   union ib_gid *gid)
 {
 	struct erdma_nic_view nic;
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR BSD-3-Clause */
 /*
- * /dev/erdma: what the driver tells operators about adapters and their objects.  One node serves all adapters.
+ * /dev/erdma: what the driver tells operators about adapters and their objects.  One node serves
+ * all adapters.
  *
- * Every request is a structure that begins with its size in bytes.  Structures only ever grow at the end: a driver
- * that knows more fills what fits, one that knows less takes the rest when it is zero and says E2BIG otherwise.
- * Padding is explicit and zero, pointers are 64 bits wide, so 32-bit programs need no translation.
+ * Every request is a structure that begins with its size in bytes.  Structures only ever grow at
+ * the end: a driver that knows more fills what fits, one that knows less takes the rest when it is
+ * zero and says E2BIG otherwise.  Padding is explicit and zero, pointers are 64 bits wide, so
+ * 32-bit programs need no translation.
  *
- * Errors: EFAULT bad pointer, EINVAL bad size, flag, kind or padding, E2BIG a field from the future, ENODEV no such
- * adapter, ENOENT no such object, EPERM rights are missing, EOPNOTSUPP the adapter cannot do it, EIO it is broken.
+ * Errors: EFAULT bad pointer, EINVAL bad size, flag, kind or padding, E2BIG a field from the
+ * future, ENODEV no such adapter, ENOENT no such object, EPERM rights are missing, EOPNOTSUPP the
+ * adapter cannot do it, EIO it is broken.
  */
 #ifndef ERDMA_IOCTL_H
 #define ERDMA_IOCTL_H
@@ -16,7 +19,7 @@
 #include <linux/types.h>
 
 #define ERDMA_DIAG_NODE "erdma"
-#define ERDMA_DIAG_VERSION 1	/* raised when the meaning of something changes; growth does not count */
+#define ERDMA_DIAG_VERSION 1	/* raised when a meaning changes; growth does not count */
 #define ERDMA_DIAG_MAGIC 0xED
 
 /* ---- kinds of objects ---- */
@@ -66,7 +69,7 @@ struct erdma_diag_list {
 	__u32 hidden;		/* out: objects of other users that were left out */
 };
 
-#define ERDMA_LIST_HARDWARE	(1U << 0)	/* ask the adapter too: one command for each entry */
+#define ERDMA_LIST_HARDWARE	(1U << 0)	/* ask the adapter too: one command per entry */
 #define ERDMA_LIST_MOST		65536		/* entries in one request */
 #define ERDMA_ENTRY_MOST	4096		/* bytes of an entry that a request may ask for */
 
@@ -80,7 +83,10 @@ enum erdma_ring {
 	ERDMA_RING_COUNT,
 };
 
-/* Raw content of a ring, entry (SQ: 32-byte block) by entry.  Needs CAP_NET_ADMIN in the initial namespace. */
+/*
+ * Raw content of a ring, entry (SQ: 32-byte block) by entry.  Needs CAP_NET_ADMIN in the initial
+ * namespace.
+ */
 struct erdma_diag_dump {
 	__u32 size;
 	__u32 flags;		/* 0 */
@@ -132,7 +138,7 @@ struct erdma_diag_head {
 #define ERDMA_KNOWN_IRQ		(1U << 7)
 
 struct erdma_info_owner {
-	__u32 pid;		/* as the caller sees it; 0: the kernel, or not visible for the caller */
+	__u32 pid;		/* as the caller sees it; 0: the kernel, or not visible */
 	__u32 uid;
 	__u32 kernel;		/* 1: belongs to a kernel module, `name` is its name */
 	__u32 reserved;
@@ -257,7 +263,7 @@ struct erdma_info_eq {
 	__u32 ci;		/* free running */
 	__u32 vector;
 	__u32 irq;
-	__u32 cpu;		/* where the driver placed the interrupt; ~0: nowhere in particular */
+	__u32 cpu;		/* where the driver placed the interrupt; ~0: nowhere */
 	__u32 reserved;
 	__aligned_u64 events;
 	__aligned_u64 bad_events; /* entries that named nothing that exists */
@@ -304,7 +310,10 @@ struct erdma_info_ctx {
 struct erdma_info_cep {
 	__aligned_u64 number;	/* a listener's has ERDMA_CEP_LISTENERS set */
 	__u32 known;
-	/* 0 new, 1 connecting, 2 waits for the reply, 3 waits for the request, 4 has the request, 5 RDMA, 6 closed */
+	/*
+	 * 0 new, 1 connecting, 2 waits for the reply, 3 waits for the request, 4 has the request, 5
+	 * RDMA, 6 closed
+	 */
 	__u32 state;
 	__u32 qp;		/* 0: none */
 	__u32 passive;

@@ -19,7 +19,10 @@
 
 extern uint erdma_dprint_mask;
 
-/* A message of a category, if that is switched on; rate-limited.  `ibdev` names the device.  Any context. */
+/*
+ * A message of a category, if that is switched on; rate-limited.  `ibdev` names the device.  Any
+ * context.
+ */
 #define erdma_dbg(ibdev, category, format, ...) \
 	do { \
 		if (unlikely(READ_ONCE(erdma_dprint_mask) & (category))) \

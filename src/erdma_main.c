@@ -71,8 +71,8 @@ static int erdma_pci_setup(struct erdma_adapter *ad)
 	ad->dev.bar_phys = pci_resource_start(pdev, ERDMA_BAR_REGS);
 	ad->dev.bar_len = pci_resource_len(pdev, ERDMA_BAR_REGS);
 	if (ad->dev.bar_len < ERDMA_BAR_MIN_LEN) {
-		dev_err(&pdev->dev, "BAR 0 has %llu bytes, at least %u are needed\n", (u64)ad->dev.bar_len,
-			ERDMA_BAR_MIN_LEN);
+		dev_err(&pdev->dev, "BAR 0 has %llu bytes, at least %u are needed\n",
+			(u64)ad->dev.bar_len, ERDMA_BAR_MIN_LEN);
 		goto disable;
 	}
 
@@ -147,12 +147,15 @@ static int erdma_init_device(struct erdma_adapter *ad)
 	int err;
 
 	erdma_reg_write(&ad->dev, ERDMA_R_CTRL, ERDMA_CTRL_INIT);
-	err = readl_poll_timeout(ad->dev.bar + ERDMA_R_STATUS, status, status & ERDMA_STATUS_INIT_DONE,
-				 ERDMA_POLL_INTERVAL_MS * USEC_PER_MSEC, ERDMA_INIT_TIMEOUT_MS * USEC_PER_MSEC);
+	err = readl_poll_timeout(ad->dev.bar + ERDMA_R_STATUS, status,
+				 status & ERDMA_STATUS_INIT_DONE,
+				 ERDMA_POLL_INTERVAL_MS * USEC_PER_MSEC,
+				 ERDMA_INIT_TIMEOUT_MS * USEC_PER_MSEC);
 	if (!err && status == ERDMA_ALL_ONES)
 		err = -EIO;
 	if (err)
-		dev_err(&ad->dev.pdev->dev, "device did not initialise within %u ms: status 0x%x, error %d\n",
+		dev_err(&ad->dev.pdev->dev,
+			"device did not initialise within %u ms: status 0x%x, error %d\n",
 			ERDMA_INIT_TIMEOUT_MS, status, err);
 	return err;
 }
@@ -162,8 +165,8 @@ static int erdma_start(struct erdma_adapter *ad)
 {
 	int err;
 
-	ad->dev.dbrec_pool = dma_pool_create("erdma-doorbell-records", &ad->dev.pdev->dev, ERDMA_DBREC_BYTES,
-					 ERDMA_DBREC_BYTES, 0);
+	ad->dev.dbrec_pool = dma_pool_create("erdma-doorbell-records", &ad->dev.pdev->dev,
+					     ERDMA_DBREC_BYTES, ERDMA_DBREC_BYTES, 0);
 	if (!ad->dev.dbrec_pool)
 		return -ENOMEM;
 	err = erdma_vectors_alloc(&ad->dev, erdma_max_vectors);
@@ -202,7 +205,10 @@ destroy_pool:
 	return err;
 }
 
-/* No memory is given back before the reset: a device that did not answer DESTROY_EQ may still write to it. */
+/*
+ * No memory is given back before the reset: a device that did not answer DESTROY_EQ may still write
+ * to it.
+ */
 static void erdma_stop(struct erdma_adapter *ad)
 {
 	erdma_ceqs_stop(&ad->dev);
@@ -242,7 +248,8 @@ static int erdma_register(struct erdma_adapter *ad)
 		return err;
 	err = erdma_netdev_attach(ad);
 	if (err) {
-		dev_err_probe(dev, err, "network interface with permanent address %pM is gone\n", ad->dev.mac);
+		dev_err_probe(dev, err, "network interface with permanent address %pM is gone\n",
+			      ad->dev.mac);
 		goto shutdown_cm;
 	}
 	err = ib_register_device(&ad->ib, "erdma_%d", dev);
@@ -301,7 +308,8 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	/* Looked for before the device is started, which would be in vain without it. */
 	if (!erdma_nic_is_there(ad)) {
 		err = dev_err_probe(&pdev->dev, -EPROBE_DEFER,
-				    "waiting for a network interface with permanent address %pM\n", ad->dev.mac);
+				    "waiting for a network interface with permanent address %pM\n",
+				    ad->dev.mac);
 		goto teardown_pci;
 	}
 
@@ -329,7 +337,8 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	pci_set_drvdata(pdev, ad);
 	erdma_health_start(&ad->dev);
 	dev_info(&pdev->dev, "%s: %u completion vectors, up to %u QPs, firmware 0x%08x\n",
-		 dev_name(&ad->ib.dev), ad->dev.num_ceqs, ad->dev.caps.max_qps - 1, ad->dev.caps.firmware);
+		 dev_name(&ad->ib.dev), ad->dev.num_ceqs, ad->dev.caps.max_qps - 1,
+		 ad->dev.caps.firmware);
 	return 0;
 
 stop:
@@ -379,8 +388,8 @@ static void erdma_shutdown(struct pci_dev *pdev)
 }
 
 /*
- * A reset of the function, by whatever way, takes everything from the device that the driver has made in it.  Binding the
- * driver anew makes it usable again.
+ * A reset of the function, by whatever way, takes everything from the device that the driver has
+ * made in it.  Binding the driver anew makes it usable again.
  */
 static void erdma_reset_prepare(struct pci_dev *pdev)
 {
@@ -432,7 +441,8 @@ static int __init erdma_module_init(void)
 		return -EINVAL;
 	}
 	if (erdma_max_vectors < 2 || erdma_max_vectors > ERDMA_MAX_VECTORS) {
-		pr_err("erdma: vectors=%u: must be 2 to %u\n", erdma_max_vectors, ERDMA_MAX_VECTORS);
+		pr_err("erdma: vectors=%u: must be 2 to %u\n", erdma_max_vectors,
+		       ERDMA_MAX_VECTORS);
 		return -EINVAL;
 	}
 	if (!erdma_max_reads || erdma_max_reads > ERDMA_MAX_ORD) {

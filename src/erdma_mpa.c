@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * MPA request and reply frames (docs/spec/wire.md chapter 2).  Everything here judges octets that a stranger sent.
+ * MPA request and reply frames (docs/spec/wire.md chapter 2).  Everything here judges octets that a
+ * stranger sent.
  */
 #include "erdma_mpa.h"
 
@@ -99,7 +100,8 @@ u32 erdma_mpa_frame_len(u8 revision, u32 pd_len)
 	return ERDMA_MPA_HEAD_BYTES + (d ? d->ext_bytes : 0) + pd_len;
 }
 
-int erdma_mpa_build(u8 *out, u32 size, enum erdma_mpa_kind kind, const struct erdma_mpa_fields *f, const u8 *pd)
+int erdma_mpa_build(u8 *out, u32 size, enum erdma_mpa_kind kind, const struct erdma_mpa_fields *f,
+		    const u8 *pd)
 {
 	const struct erdma_mpa_dialect *d = erdma_mpa_dialect(f->revision);
 	u32 len;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * MPA request and reply frames (docs/spec/wire.md chapter 2), as octets: no sockets, no sleeping, no allocation.
- * Also compiles in user space, where the unit tests feed it.
+ * MPA request and reply frames (docs/spec/wire.md chapter 2), as octets: no sockets, no sleeping, no
+ * allocation.  Also compiles in user space, where the unit tests feed it.
  */
 #ifndef ERDMA_MPA_H
 #define ERDMA_MPA_H
@@ -24,7 +24,7 @@ typedef uint32_t u32;
 
 #define ERDMA_MPA_KEY_BYTES	16u
 #define ERDMA_MPA_HEAD_BYTES	20u	/* key, flags, revision, PD_Length */
-#define ERDMA_MPA_EXT_BYTES	8u	/* revision 129: cookie and congestion control, not in PD_Length */
+#define ERDMA_MPA_EXT_BYTES	8u	/* revision 129: cookie and CC, not in PD_Length */
 #define ERDMA_MPA_RFC_PD	512u	/* most private data of any revision */
 #define ERDMA_MPA_PEER_PD	256u	/* most private data that a peer of revision 129 may send */
 #define ERDMA_MPA_OWN_PD	255u	/* most that we send, and that the iw_cm takes */
@@ -53,7 +53,10 @@ struct erdma_mpa_fields {
 	u32 cookie;	/* revision 129 */
 };
 
-/* Collects one frame from a byte stream, however it is cut, and never asks for an octet behind the frame. */
+/*
+ * Collects one frame from a byte stream, however it is cut, and never asks for an octet behind the
+ * frame.
+ */
 struct erdma_mpa_reader {
 	enum erdma_mpa_kind kind;
 	u32 have;	/* octets collected */
@@ -66,9 +69,9 @@ void erdma_mpa_reader_init(struct erdma_mpa_reader *r, enum erdma_mpa_kind kind)
 /* Where the next octets go, and how many may be stored there: 0 once the frame is complete. */
 u8 *erdma_mpa_reader_room(struct erdma_mpa_reader *r, u32 *space);
 /*
- * `count` octets were stored at the room.  Returns 1 when the frame is complete, 0 when octets are missing,
- * -EPROTO for a wrong key, -EPROTONOSUPPORT for a revision we do not speak, -EMSGSIZE for private data over the
- * limit.  An error shows as early as the octets tell it, and is final.
+ * `count` octets were stored at the room.  Returns 1 when the frame is complete, 0 when octets are
+ * missing, -EPROTO for a wrong key, -EPROTONOSUPPORT for a revision we do not speak, -EMSGSIZE for
+ * private data over the limit.  An error shows as early as the octets tell it, and is final.
  */
 int erdma_mpa_reader_stored(struct erdma_mpa_reader *r, u32 count);
 const u8 *erdma_mpa_reader_pd(const struct erdma_mpa_reader *r);
@@ -76,14 +79,21 @@ const u8 *erdma_mpa_reader_pd(const struct erdma_mpa_reader *r);
 /* Octets of a frame with `pd_len` octets of private data. */
 u32 erdma_mpa_frame_len(u8 revision, u32 pd_len);
 /*
- * Writes a frame into `out` (`size` octets); f->pd_len octets come from `pd`.
- * Returns its length, or -EINVAL when the private data or the frame is too long or the revision is not spoken.
+ * Writes a frame into `out` (`size` octets); f->pd_len octets come from `pd`.  Returns its length,
+ * or -EINVAL when the private data or the frame is too long or the revision is not spoken.
  */
-int erdma_mpa_build(u8 *out, u32 size, enum erdma_mpa_kind kind, const struct erdma_mpa_fields *f, const u8 *pd);
+int erdma_mpa_build(u8 *out, u32 size, enum erdma_mpa_kind kind, const struct erdma_mpa_fields *f,
+		    const u8 *pd);
 
-/* May a responder without CRC and markers take this request?  0, or -ECONNREFUSED: answer with R (2.6). */
+/*
+ * May a responder without CRC and markers take this request?  0, or -ECONNREFUSED: answer with R
+ * (2.6).
+ */
 int erdma_mpa_check_request(const struct erdma_mpa_fields *f);
-/* May the initiator take this reply?  0, -ECONNRESET: rejected, -ECONNREFUSED: wants what the device cannot (2.6). */
+/*
+ * May the initiator take this reply?  0, -ECONNRESET: rejected, -ECONNREFUSED: wants what the
+ * device cannot (2.6).
+ */
 int erdma_mpa_check_reply(const struct erdma_mpa_fields *f);
 /* Congestion control that both sides use: their own when equal, else CUBIC (2.4). */
 u8 erdma_mpa_common_cc(u8 own, u8 peer);

@@ -2,11 +2,11 @@
 /*
  * Elastic RDMA Adapter driver: the paired network interface (adapter.md 2.3 and 2.6).
  *
- * The interface with the adapter's MAC as its permanent address, in the initial network namespace, is the one whose
- * connections the adapter carries.  It may come and go while the adapter lives.
+ * The interface with the adapter's MAC as its permanent address, in the initial network namespace,
+ * is the one whose connections the adapter carries.  It may come and go while the adapter lives.
  *
- * ad->netdev changes under rtnl, in the notifier only.  No reference of our own is needed: the unregister event
- * clears the pointer, and the network core waits for RCU readers after it.
+ * ad->netdev changes under rtnl, in the notifier only.  No reference of our own is needed: the
+ * unregister event clears the pointer, and the network core waits for RCU readers after it.
  */
 #include <linux/if_arp.h>
 #include <linux/rtnetlink.h>
@@ -19,8 +19,8 @@
 
 static bool erdma_is_our_nic(const struct erdma_adapter *ad, const struct net_device *nic)
 {
-	return net_eq(dev_net(nic), &init_net) && nic->type == ARPHRD_ETHER && nic->addr_len == ETH_ALEN &&
-	       ether_addr_equal(nic->perm_addr, ad->dev.mac);
+	return net_eq(dev_net(nic), &init_net) && nic->type == ARPHRD_ETHER &&
+	       nic->addr_len == ETH_ALEN && ether_addr_equal(nic->perm_addr, ad->dev.mac);
 }
 
 static void erdma_pair(struct erdma_adapter *ad, struct net_device *nic)
@@ -28,8 +28,8 @@ static void erdma_pair(struct erdma_adapter *ad, struct net_device *nic)
 	int err = ib_device_set_netdev(&ad->ib, nic, 1);
 
 	if (err) {
-		netdev_err(nic, "could not become the network interface of %s: error %d\n", pci_name(ad->dev.pdev),
-			   err);
+		netdev_err(nic, "could not become the network interface of %s: error %d\n",
+			   pci_name(ad->dev.pdev), err);
 		return;
 	}
 	WRITE_ONCE(ad->mtu, nic->mtu);
@@ -86,7 +86,10 @@ void erdma_port_changed(struct erdma_adapter *ad)
 		queue_work(erdma_unbound_wq, &ad->port_work);
 }
 
-/* Tells the device about a new MTU and consumers about a new port state; sleeps as long as a command may take. */
+/*
+ * Tells the device about a new MTU and consumers about a new port state; sleeps as long as a
+ * command may take.
+ */
 static void erdma_port_work(struct work_struct *work)
 {
 	struct erdma_adapter *ad = container_of(work, struct erdma_adapter, port_work);
@@ -99,7 +102,8 @@ static void erdma_port_work(struct work_struct *work)
 	if (mtu && mtu != ad->device_mtu && !erdma_is_broken(&ad->dev)) {
 		request.value = cpu_to_le32(mtu);
 		/* The device may not care for it (4.13); it is asked once per value. */
-		erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_CONF_MTU, &request, sizeof(request), NULL, NULL);
+		erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_CONF_MTU, &request,
+			       sizeof(request), NULL, NULL);
 		ad->device_mtu = mtu;
 	}
 

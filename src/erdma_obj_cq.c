@@ -47,8 +47,8 @@ int erdma_cq_init(struct erdma_adapter *ad, struct erdma_cq *cq)
 	INIT_LIST_HEAD(&cq->senders);
 	INIT_LIST_HEAD(&cq->receivers);
 
-	err = xa_alloc_cyclic_irq(&ad->cqs, &cq->cqn, NULL, XA_LIMIT(1, ad->dev.caps.max_cqs - 1), &ad->next_cqn,
-				  GFP_KERNEL);
+	err = xa_alloc_cyclic_irq(&ad->cqs, &cq->cqn, NULL, XA_LIMIT(1, ad->dev.caps.max_cqs - 1),
+				  &ad->next_cqn, GFP_KERNEL);
 	if (err < 0)
 		return err == -EBUSY ? -ENOMEM : err;
 	return 0;
@@ -75,7 +75,8 @@ int erdma_cq_pin_ring(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdm
 		cq->umem = NULL;
 		return err;
 	}
-	err = erdma_pgtable_build(&ad->dev, &cq->table, cq->umem, req->buffer_va, &erdma_cq_table_rules);
+	err = erdma_pgtable_build(&ad->dev, &cq->table, cq->umem, req->buffer_va,
+				  &erdma_cq_table_rules);
 	if (err)
 		return err;
 	cq->user_rec = erdma_user_dbrec_get(uc, req->record_va, sizeof(u64), &cq->user_rec_dma);
@@ -90,15 +91,16 @@ int erdma_cq_alloc_ring(struct erdma_adapter *ad, struct erdma_cq *cq)
 {
 	int err;
 
-	cq->ring = dma_alloc_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, &cq->ring_dma,
-				      GFP_KERNEL | __GFP_NOWARN);
+	cq->ring = dma_alloc_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES,
+				      &cq->ring_dma, GFP_KERNEL | __GFP_NOWARN);
 	if (!cq->ring)
 		return -ENOMEM;
 	err = erdma_dbrec_alloc(&ad->dev, &cq->rec);
 	if (err)
 		return err;
 	/* "Minus one", as the sequence counters of real hardware want it (adapter.md 14.2). */
-	*cq->rec.cpu = cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CQN, cq->cqn) |
+	*cq->rec.cpu = cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) |
+				   FIELD_PREP(ERDMA_CQDB_CQN, cq->cqn) |
 				   FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
 	return 0;
 }
@@ -110,12 +112,16 @@ int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct 
 	u64 buffer;
 	int err;
 
-	cfg0 = FIELD_PREP(ERDMA_CQ0_LOG_DEPTH, ilog2(cq->depth)) | FIELD_PREP(ERDMA_CQ0_CQN, cq->cqn);
+	cfg0 = FIELD_PREP(ERDMA_CQ0_LOG_DEPTH, ilog2(cq->depth)) |
+	       FIELD_PREP(ERDMA_CQ0_CQN, cq->cqn);
 	cfg1 = FIELD_PREP(ERDMA_CQ1_EQN, cq->assoc_eqn);
 	if (uc) {
 		const struct erdma_pgtable *t = &cq->table;
 
-		/* With one page the address is the page itself, else that of the list of pages (4.5). */
+		/*
+		 * With one page the address is the page itself, else that of the list of pages
+		 * (4.5).
+		 */
 		buffer = t->level ? t->root : t->inline_pages[0];
 		cfg0 |= FIELD_PREP(ERDMA_CQ0_PAGE, t->page_shift - 12);
 		cfg1 |= FIELD_PREP(ERDMA_CQ1_COUNT, t->count) | (t->level ? ERDMA_CQ1_TABLE : 0);
@@ -135,7 +141,8 @@ int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct 
 	request.cfg1 = cpu_to_le32(cfg1);
 	request.buf_lo = cpu_to_le32(lower_32_bits(buffer));
 	request.buf_hi = cpu_to_le32(upper_32_bits(buffer));
-	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_CQ, &request, sizeof(request), NULL, NULL);
+	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_CQ, &request,
+			     sizeof(request), NULL, NULL);
 	if (err)
 		return err;
 	/* Replaces the reservation, which needs no memory. */
@@ -160,6 +167,7 @@ void erdma_cq_free(struct erdma_adapter *ad, struct erdma_cq *cq)
 	if (cq->rec.cpu)
 		erdma_dbrec_free(&ad->dev, &cq->rec);
 	if (cq->ring)
-		dma_free_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, cq->ring, cq->ring_dma);
+		dma_free_coherent(&ad->dev.pdev->dev, (size_t)cq->depth * ERDMA_CQE_BYTES, cq->ring,
+				  cq->ring_dma);
 	xa_erase_irq(&ad->cqs, cq->cqn);
 }

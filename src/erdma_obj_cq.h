@@ -29,8 +29,8 @@ struct erdma_cq {
 	u32 events;			/* CEQEs so far (CMDSN) */
 	u64 skipped;			/* entries of QPs that are gone */
 	u64 nonsense;			/* entries that fit no posted work */
-	struct list_head senders;	/* kernel QPs that complete here: erdma_qp.scq_node, .rcq_node */
-	struct list_head receivers;
+	struct list_head senders;	/* kernel QPs that complete here: erdma_qp.scq_node */
+	struct list_head receivers;	/* erdma_qp.rcq_node */
 
 	/* user */
 	struct ib_umem *umem;
@@ -60,8 +60,9 @@ void erdma_cq_put(struct erdma_cq *cq);
  * @ad: the adapter
  * @cq: the CQ, zeroed otherwise
  *
- * The number finds nothing until erdma_cq_create().  May sleep.  Return: 0 or -ENOMEM; if 0, erdma_cq_free() undoes
- * this and the allocation of rings.
+ * The number finds nothing until erdma_cq_create().  May sleep.
+ *
+ * Return: 0 or -ENOMEM; if 0, erdma_cq_free() undoes this and the allocation of rings.
  */
 int erdma_cq_init(struct erdma_adapter *ad, struct erdma_cq *cq);
 /* Ring and record of a kernel CQ.  0 or -ENOMEM. */
@@ -90,7 +91,10 @@ int erdma_cq_pin_ring(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdm
 int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct erdma_ucontext *uc);
 /* Makes the device give up the CQ, waits for the last reference and frees its parts.  May sleep. */
 void erdma_cq_destroy(struct erdma_adapter *ad, struct erdma_cq *cq);
-/* Frees all parts of a CQ that the device does not know (any more); fields not reached yet are zero. */
+/*
+ * Frees all parts of a CQ that the device does not know (any more); fields not reached yet are
+ * zero.
+ */
 void erdma_cq_free(struct erdma_adapter *ad, struct erdma_cq *cq);
 
 #endif

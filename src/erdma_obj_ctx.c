@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: doorbell pages of contexts (adapter.md 6.3, 4.21) and pinned doorbell records.
+ * Elastic RDMA Adapter driver: doorbell pages of contexts (adapter.md 6.3, 4.21) and pinned
+ * doorbell records.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -12,7 +13,9 @@
 
 /* ---- doorbell pages ---- */
 
-/* How many exclusive pages and divided slots the credit groups of the device make (adapter.md 6.3). */
+/*
+ * How many exclusive pages and divided slots the credit groups of the device make (adapter.md 6.3).
+ */
 void erdma_db_init(struct erdma_adapter *ad)
 {
 	u32 groups = ad->dev.caps.direct_wqe_groups;
@@ -32,7 +35,9 @@ void erdma_db_init(struct erdma_adapter *ad)
 	}
 }
 
-/* Allocates the lowest free bit of a map; returns `bits` when there is none.  Caller holds db_lock. */
+/*
+ * Allocates the lowest free bit of a map; returns `bits` when there is none.  Caller holds db_lock.
+ */
 static u32 erdma_alloc_bit(unsigned long *map, u32 bits)
 {
 	u32 bit = find_first_zero_bit(map, bits);
@@ -81,8 +86,8 @@ static void erdma_free_send_page(struct erdma_adapter *ad, struct erdma_ucontext
 }
 
 /*
- * Pages from the device instead (ALLOC_DB, adapter.md 4.21).  A page number is only believed when it lies in BAR0
- * behind the registers: page 0 in a process would hand it the whole device.
+ * Pages from the device instead (ALLOC_DB, adapter.md 4.21).  A page number is only believed when
+ * it lies in BAR0 behind the registers: page 0 in a process would hand it the whole device.
  */
 static bool erdma_page_is_mappable(const struct erdma_adapter *ad, u16 page)
 {
@@ -95,19 +100,21 @@ static int erdma_alloc_ext_pages(struct erdma_adapter *ad, struct erdma_ucontext
 	u64 pages;
 	int err;
 
-	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_ALLOC_DB, &request, sizeof(request), &pages, NULL);
+	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_ALLOC_DB, &request,
+			     sizeof(request), &pages, NULL);
 	if (err)
 		return err;
 
 	uc->ext_sq_page = FIELD_GET(ERDMA_EXT_DB_RESP_SQ, pages);
 	uc->ext_rq_page = FIELD_GET(ERDMA_EXT_DB_RESP_RQ, pages);
 	uc->ext_cq_page = FIELD_GET(ERDMA_EXT_DB_RESP_CQ, pages);
-	if (erdma_page_is_mappable(ad, uc->ext_sq_page) && erdma_page_is_mappable(ad, uc->ext_rq_page) &&
+	if (erdma_page_is_mappable(ad, uc->ext_sq_page) &&
+	    erdma_page_is_mappable(ad, uc->ext_rq_page) &&
 	    erdma_page_is_mappable(ad, uc->ext_cq_page))
 		return 0;
 
-	ibdev_err_ratelimited(&ad->ib, "device offered doorbell pages %u, %u, %u outside its BAR\n", uc->ext_sq_page,
-			      uc->ext_rq_page, uc->ext_cq_page);
+	ibdev_err_ratelimited(&ad->ib, "device offered doorbell pages %u, %u, %u outside its BAR\n",
+			      uc->ext_sq_page, uc->ext_rq_page, uc->ext_cq_page);
 	return -EIO;
 }
 
@@ -120,7 +127,8 @@ static void erdma_free_ext_pages(struct erdma_adapter *ad, struct erdma_ucontext
 		.cq_page = cpu_to_le16(uc->ext_cq_page),
 	};
 
-	erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_FREE_DB, &request, sizeof(request), NULL, NULL);
+	erdma_cmd_exec(&ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_FREE_DB, &request, sizeof(request),
+		       NULL, NULL);
 }
 
 int erdma_db_alloc(struct erdma_adapter *ad, struct erdma_ucontext *uc, struct erdma_db_pages *at)
@@ -140,7 +148,10 @@ int erdma_db_alloc(struct erdma_adapter *ad, struct erdma_ucontext *uc, struct e
 		return err;
 	uc->db_type = ERDMA_SDB_EXCLUSIVE_PAGE;
 	at->sq = (resource_size_t)uc->ext_sq_page << PAGE_SHIFT;
-	/* Crossed on purpose: the page named RQ takes the CQ doorbells and the other way round (4.21). */
+	/*
+	 * Crossed on purpose: the page named RQ takes the CQ doorbells and the other way round
+	 * (4.21).
+	 */
 	at->rq = (resource_size_t)uc->ext_cq_page << PAGE_SHIFT;
 	at->cq = (resource_size_t)uc->ext_rq_page << PAGE_SHIFT;
 	return 0;
@@ -156,7 +167,8 @@ void erdma_db_free(struct erdma_adapter *ad, struct erdma_ucontext *uc)
 
 /* ---- doorbell records of processes ---- */
 
-struct erdma_user_dbrec *erdma_user_dbrec_get(struct erdma_ucontext *uc, u64 va, u32 bytes, dma_addr_t *dma)
+struct erdma_user_dbrec *erdma_user_dbrec_get(struct erdma_ucontext *uc, u64 va, u32 bytes,
+					      dma_addr_t *dma)
 {
 	u64 base = va & PAGE_MASK;
 	u32 offset = offset_in_page(va);

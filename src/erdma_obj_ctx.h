@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: contexts of processes with their doorbell pages and records, and protection domains.
+ * Elastic RDMA Adapter driver: contexts of processes with their doorbell pages and records, and
+ * protection domains.
  */
 #ifndef ERDMA_OBJ_CTX_H
 #define ERDMA_OBJ_CTX_H
@@ -58,8 +59,8 @@ void erdma_db_init(struct erdma_adapter *ad);
  * @uc: the context; its db_* and ext_* fields say what it got
  * @at: where the pages are
  *
- * May sleep.  Return: 0, or as erdma_cmd_exec(), -EIO when the device names pages outside its BAR; either way
- * erdma_db_free() gives back what there is.
+ * May sleep.  Return: 0, or as erdma_cmd_exec(), -EIO when the device names pages outside its BAR;
+ * either way erdma_db_free() gives back what there is.
  */
 int erdma_db_alloc(struct erdma_adapter *ad, struct erdma_ucontext *uc, struct erdma_db_pages *at);
 void erdma_db_free(struct erdma_adapter *ad, struct erdma_ucontext *uc);
@@ -73,7 +74,8 @@ void erdma_db_free(struct erdma_adapter *ad, struct erdma_ucontext *uc);
  *
  * Objects of one process share pages.  May sleep.  Return: the page, or an ERR_PTR().
  */
-struct erdma_user_dbrec *erdma_user_dbrec_get(struct erdma_ucontext *uc, u64 va, u32 bytes, dma_addr_t *dma);
+struct erdma_user_dbrec *erdma_user_dbrec_get(struct erdma_ucontext *uc, u64 va, u32 bytes,
+					      dma_addr_t *dma);
 void erdma_user_dbrec_put(struct erdma_user_dbrec *page);	/* NULL does nothing */
 
 #endif

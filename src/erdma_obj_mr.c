@@ -31,8 +31,8 @@ u32 erdma_access_bits(int access)
 
 int erdma_mr_check_access(const struct erdma_adapter *ad, int access)
 {
-	int known = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_HUGETLB |
-		    IB_ACCESS_OPTIONAL;
+	int known = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE |
+		    IB_ACCESS_HUGETLB | IB_ACCESS_OPTIONAL;
 	int needs_local = IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC;
 
 	if (ad->dev.caps.flags & ERDMA_CAP_ATOMIC)
@@ -44,7 +44,10 @@ int erdma_mr_check_access(const struct erdma_adapter *ad, int access)
 	return 0;
 }
 
-/* Next free index after the one given last, so that a stale STag keeps failing for as long as possible. */
+/*
+ * Next free index after the one given last, so that a stale STag keeps failing for as long as
+ * possible.
+ */
 static int erdma_mr_alloc_index(struct erdma_adapter *ad, u32 *index)
 {
 	u32 last = ad->dev.caps.max_mrs - 1;
@@ -89,21 +92,25 @@ void erdma_mr_free(struct erdma_adapter *ad, struct erdma_mr *mr)
 	kfree(mr);
 }
 
-int erdma_mr_create(struct erdma_adapter *ad, struct erdma_mr *mr, u32 pdn, int access, u64 start, u64 length)
+int erdma_mr_create(struct erdma_adapter *ad, struct erdma_mr *mr, u32 pdn, int access, u64 start,
+		    u64 length)
 {
 	const struct erdma_pgtable *t = &mr->table;
 	bool tree = t->level > 1;
 	struct erdma_cmd_reg_mr request = {
 		.cfg0 = cpu_to_le32((mr->type == ERDMA_MR_NORMAL ? ERDMA_MR0_VALID : 0) |
-				    FIELD_PREP(ERDMA_MR0_VERSION, tree) | FIELD_PREP(ERDMA_MR0_INDEX, mr->index)),
-		.cfg1 = cpu_to_le32(FIELD_PREP(ERDMA_MR1_PD, pdn) | FIELD_PREP(ERDMA_MR1_TYPE, mr->type) |
+				    FIELD_PREP(ERDMA_MR0_VERSION, tree) |
+				    FIELD_PREP(ERDMA_MR0_INDEX, mr->index)),
+		.cfg1 = cpu_to_le32(FIELD_PREP(ERDMA_MR1_PD, pdn) |
+				    FIELD_PREP(ERDMA_MR1_TYPE, mr->type) |
 				    erdma_access_bits(access)),
 		.start = cpu_to_le64(start),
 		.len_lo = cpu_to_le32(lower_32_bits(length)),
-		.cfg2 = cpu_to_le32(FIELD_PREP(ERDMA_MR2_PAGE_SHIFT, t->page_shift) |
-				    FIELD_PREP(ERDMA_MR2_TABLE_PAGE, PAGE_SHIFT - 12) |
-				    FIELD_PREP(ERDMA_MR2_LEVEL, t->level) |
-				    FIELD_PREP(ERDMA_MR2_COUNT, t->count & (BIT(ERDMA_MR2_COUNT_BITS) - 1))),
+		.cfg2 = cpu_to_le32(
+			FIELD_PREP(ERDMA_MR2_PAGE_SHIFT, t->page_shift) |
+			FIELD_PREP(ERDMA_MR2_TABLE_PAGE, PAGE_SHIFT - 12) |
+			FIELD_PREP(ERDMA_MR2_LEVEL, t->level) |
+			FIELD_PREP(ERDMA_MR2_COUNT, t->count & (BIT(ERDMA_MR2_COUNT_BITS) - 1))),
 	};
 	u32 i;
 
@@ -117,12 +124,14 @@ int erdma_mr_create(struct erdma_adapter *ad, struct erdma_mr *mr, u32 pdn, int 
 		for (i = 0; i < t->count; i++)
 			request.pages[i] = cpu_to_le64(t->inline_pages[i]);
 	}
-	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REG_MR, &request, sizeof(request), NULL, NULL);
+	return erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REG_MR, &request, sizeof(request),
+			      NULL, NULL);
 }
 
 void erdma_mr_destroy(struct erdma_adapter *ad, struct erdma_mr *mr)
 {
 	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DEREG_MR, "DEREG_MR",
-			  FIELD_PREP(ERDMA_MR0_INDEX, mr->index) | FIELD_PREP(ERDMA_MR0_KEY, mr->ib.lkey & 0xff));
+			  FIELD_PREP(ERDMA_MR0_INDEX, mr->index) |
+				  FIELD_PREP(ERDMA_MR0_KEY, mr->ib.lkey & 0xff));
 	erdma_mr_free(ad, mr);
 }

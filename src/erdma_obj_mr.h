@@ -31,7 +31,10 @@ static inline struct erdma_mr *to_erdma_mr(struct ib_mr *ib)
 	return container_of(ib, struct erdma_mr, ib);
 }
 
-/* ERDMA_ACCESS_* bits of the command and of the REG_MR work request (4.11, 7.1); local read is always granted. */
+/*
+ * ERDMA_ACCESS_* bits of the command and of the REG_MR work request (4.11, 7.1); local read is
+ * always granted.
+ */
 u32 erdma_access_bits(int access);
 
 /**
@@ -63,11 +66,13 @@ void erdma_mr_free(struct erdma_adapter *ad, struct erdma_mr *mr);
  * @start: address of its first byte
  * @length: its bytes
  *
- * @start and @length are zero where the type has none: real hardware may look at them (8.2).  May sleep.
+ * @start and @length are zero where the type has none: real hardware may look at them (8.2).  May
+ * sleep.
  *
  * Return: 0 or as erdma_cmd_exec().
  */
-int erdma_mr_create(struct erdma_adapter *ad, struct erdma_mr *mr, u32 pdn, int access, u64 start, u64 length);
+int erdma_mr_create(struct erdma_adapter *ad, struct erdma_mr *mr, u32 pdn, int access, u64 start,
+		    u64 length);
 /* Makes the device give up the region, and frees it.  May sleep. */
 void erdma_mr_destroy(struct erdma_adapter *ad, struct erdma_mr *mr);
 

@@ -11,8 +11,9 @@
 #include "erdma_obj_pgtable.h"
 
 /*
- * Tables up to this size are one contiguous array; larger ones become trees where the device takes trees, because
- * contiguous memory of high order is hard to get on a machine that has been up for a while.
+ * Tables up to this size are one contiguous array; larger ones become trees where the device takes
+ * trees, because contiguous memory of high order is hard to get on a machine that has been up for a
+ * while.
  */
 #define ERDMA_ARRAY_EASY_BYTES SZ_64K
 #define ERDMA_ARRAY_MOST_BYTES (ERDMA_MAX_TABLE_PAGES * sizeof(__le64))
@@ -74,7 +75,8 @@ static int erdma_tree_reserve(struct erdma_pgtable *t, u32 leaves)
 static int erdma_tree_map(struct erdma_dev *dev, struct erdma_pgtable_page *page, u32 n)
 {
 	for (; n; n--, page++) {
-		page->dma = dma_map_single(&dev->pdev->dev, page->entries, PAGE_SIZE, DMA_TO_DEVICE);
+		page->dma =
+			dma_map_single(&dev->pdev->dev, page->entries, PAGE_SIZE, DMA_TO_DEVICE);
 		if (dma_mapping_error(&dev->pdev->dev, page->dma)) {
 			page->dma = DMA_MAPPING_ERROR;
 			return -ENOMEM;
@@ -83,7 +85,10 @@ static int erdma_tree_map(struct erdma_dev *dev, struct erdma_pgtable_page *page
 	return 0;
 }
 
-/* Builds the tiers above the filled leaves, from the bottom: a page is mapped once its entries are final. */
+/*
+ * Builds the tiers above the filled leaves, from the bottom: a page is mapped once its entries are
+ * final.
+ */
 static int erdma_tree_raise(struct erdma_dev *dev, struct erdma_pgtable *t, u32 leaves)
 {
 	struct erdma_pgtable_page *below = t->pages;
@@ -95,7 +100,8 @@ static int erdma_tree_raise(struct erdma_dev *dev, struct erdma_pgtable *t, u32 
 	for (t->level = 1; !err && width > 1; t->level++) {
 		above = below + width;
 		for (i = 0; i < width; i++)
-			above[i / ERDMA_TABLE_ENTRIES].entries[i % ERDMA_TABLE_ENTRIES] = cpu_to_le64(below[i].dma);
+			above[i / ERDMA_TABLE_ENTRIES].entries[i % ERDMA_TABLE_ENTRIES] =
+				cpu_to_le64(below[i].dma);
 		width = DIV_ROUND_UP(width, ERDMA_TABLE_ENTRIES);
 		err = erdma_tree_map(dev, above, width);
 		below = above;
@@ -104,8 +110,8 @@ static int erdma_tree_raise(struct erdma_dev *dev, struct erdma_pgtable *t, u32 
 	return err;
 }
 
-int erdma_pgtable_build(struct erdma_dev *dev, struct erdma_pgtable *t, struct ib_umem *umem, u64 va,
-			const struct erdma_pgtable_rules *rules)
+int erdma_pgtable_build(struct erdma_dev *dev, struct erdma_pgtable *t, struct ib_umem *umem,
+			u64 va, const struct erdma_pgtable_rules *rules)
 {
 	struct ib_block_iter block;
 	unsigned long page_size;
@@ -132,7 +138,8 @@ int erdma_pgtable_build(struct erdma_dev *dev, struct erdma_pgtable *t, struct i
 		if (bytes > ERDMA_ARRAY_MOST_BYTES)
 			return -EINVAL;
 		t->array_bytes = bytes;
-		t->array = dma_alloc_coherent(&dev->pdev->dev, bytes, &t->root, GFP_KERNEL | __GFP_NOWARN);
+		t->array = dma_alloc_coherent(&dev->pdev->dev, bytes, &t->root,
+					      GFP_KERNEL | __GFP_NOWARN);
 		if (!t->array)
 			return -ENOMEM;
 		t->level = 1;
@@ -151,7 +158,8 @@ int erdma_pgtable_build(struct erdma_dev *dev, struct erdma_pgtable *t, struct i
 		if (t->array)
 			((__le64 *)t->array)[i] = cpu_to_le64(at);
 		else if (t->pages)
-			t->pages[i / ERDMA_TABLE_ENTRIES].entries[i % ERDMA_TABLE_ENTRIES] = cpu_to_le64(at);
+			t->pages[i / ERDMA_TABLE_ENTRIES].entries[i % ERDMA_TABLE_ENTRIES] =
+				cpu_to_le64(at);
 		else
 			t->inline_pages[i] = at;
 		i++;

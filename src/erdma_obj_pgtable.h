@@ -17,7 +17,10 @@ struct erdma_pgtable {
 	unsigned int level;		/* 0: inline[], 1..3: root */
 	u64 inline_pages[4];
 	dma_addr_t root;
-	/* level 1: one contiguous, coherent or mapped array; levels 2 and 3: pages mapped one by one */
+	/*
+	 * level 1: one contiguous, coherent or mapped array; levels 2 and 3: pages mapped one by
+	 * one
+	 */
 	void *array;
 	size_t array_bytes;
 	struct erdma_pgtable_page *pages;
@@ -42,8 +45,8 @@ struct erdma_pgtable_rules {
  *
  * May sleep.  Return: 0, -EINVAL when no page size or no table shape fits, -ENOMEM.
  */
-int erdma_pgtable_build(struct erdma_dev *dev, struct erdma_pgtable *t, struct ib_umem *umem, u64 va,
-			const struct erdma_pgtable_rules *rules);
+int erdma_pgtable_build(struct erdma_dev *dev, struct erdma_pgtable *t, struct ib_umem *umem,
+			u64 va, const struct erdma_pgtable_rules *rules);
 
 /* Also for a zeroed or half-built table. */
 void erdma_pgtable_release(struct erdma_dev *dev, struct erdma_pgtable *t);

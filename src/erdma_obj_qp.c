@@ -48,7 +48,8 @@ void erdma_qp_set_state(struct erdma_qp *qp, enum erdma_hw_qp_state state)
 	if (qp->state == state)
 		return;
 	trace_erdma_qp_state(qp->ad->dev.number, qp->ib.qp_num, qp->state, state);
-	erdma_dbg(&qp->ad->ib, ERDMA_DBG_QP, "QP %u: state %d -> %d\n", qp->ib.qp_num, qp->state, state);
+	erdma_dbg(&qp->ad->ib, ERDMA_DBG_QP, "QP %u: state %d -> %d\n", qp->ib.qp_num, qp->state,
+		  state);
 	WRITE_ONCE(qp->state, state);
 }
 
@@ -66,8 +67,12 @@ static void erdma_qp_reflush(struct work_struct *work)
 		.rq_pi = cpu_to_le32(READ_ONCE(qp->rq_pi)),
 	};
 
-	/* Devices without the command flush by themselves, so its answer does not matter while they live. */
-	erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REFLUSH, &request, sizeof(request), NULL, NULL);
+	/*
+	 * Devices without the command flush by themselves, so its answer does not matter while they
+	 * live.
+	 */
+	erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REFLUSH, &request, sizeof(request),
+		       NULL, NULL);
 	if (erdma_is_broken(&qp->ad->dev)) {
 		/* Polling will find flushed work that nobody announces. */
 		erdma_cq_notify(qp->scq);
@@ -79,7 +84,8 @@ static void erdma_qp_reflush(struct work_struct *work)
 int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 {
 	struct erdma_cmd_modify_qp request = {
-		.cfg = cpu_to_le32(FIELD_PREP(ERDMA_MODIFY_STATE, ERDMA_QP_RTS) | FIELD_PREP(ERDMA_MODIFY_CC, h->cc) |
+		.cfg = cpu_to_le32(FIELD_PREP(ERDMA_MODIFY_STATE, ERDMA_QP_RTS) |
+				   FIELD_PREP(ERDMA_MODIFY_CC, h->cc) |
 				   FIELD_PREP(ERDMA_MODIFY_QPN, qp->ib.qp_num)),
 		.peer_cookie = cpu_to_le32(h->peer_cookie),
 		.peer_ip = h->peer_ip,
@@ -94,7 +100,8 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 	lockdep_assert_held(&qp->state_lock);
 	if ((qp->state != ERDMA_QP_IDLE && qp->state != ERDMA_QP_RTR) || READ_ONCE(qp->failed))
 		return -EINVAL;
-	err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request, sizeof(request), NULL, NULL);
+	err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request,
+			     sizeof(request), NULL, NULL);
 	if (err)
 		return err;
 	qp->link = (struct erdma_link) {
@@ -105,7 +112,10 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 		.passive = h->passive,
 	};
 	qp->peer_cookie = h->peer_cookie;
-	/* Pairs with the diagnostics, which look without a lock; a QP is connected once in its life. */
+	/*
+	 * Pairs with the diagnostics, which look without a lock; a QP is connected once in its
+	 * life.
+	 */
 	smp_store_release(&qp->was_connected, true);
 	WRITE_ONCE(qp->in_reset, false);
 	erdma_qp_set_state(qp, ERDMA_QP_RTS);
@@ -164,8 +174,8 @@ int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 	if (action == ERDMA_STOP_NOTHING)
 		return 0;
 	if (action == ERDMA_STOP_COMMAND) {
-		err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request, sizeof(request), NULL,
-				     NULL);
+		err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request,
+				     sizeof(request), NULL, NULL);
 		/* On a dead device every QP has stopped, whatever the command says. */
 		if (err && !erdma_is_broken(&qp->ad->dev))
 			return err;
@@ -203,7 +213,10 @@ static void erdma_qp_detach_cqs(struct erdma_qp *qp)
 
 /* ---- creation and destruction ---- */
 
-/* Ring sizes as the user-space provider computes them too (adapter.md 10.4), and what that really allows. */
+/*
+ * Ring sizes as the user-space provider computes them too (adapter.md 10.4), and what that really
+ * allows.
+ */
 static void erdma_qp_set_depths(struct erdma_qp *qp, const struct ib_qp_cap *wanted)
 {
 	qp->sq_depth = roundup_pow_of_two(max(wanted->max_send_wr, 1u) * ERDMA_MAX_SQE_WQEBBS);
@@ -216,7 +229,8 @@ static void erdma_qp_set_depths(struct erdma_qp *qp, const struct ib_qp_cap *wan
 		.max_send_sge = ERDMA_MAX_SEND_SGE,
 		.max_recv_sge = ERDMA_MAX_RECV_SGE,
 		.max_inline_data = ERDMA_MAX_INLINE,
-		.max_rdma_ctxs = wanted->max_rdma_ctxs,	/* belongs to the RDMA core, which reads it back */
+		/* Belongs to the RDMA core, which reads it back. */
+		.max_rdma_ctxs = wanted->max_rdma_ctxs,
 	};
 }
 
@@ -236,8 +250,8 @@ int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct ib
 	INIT_DELAYED_WORK(&qp->reflush, erdma_qp_reflush);
 	erdma_qp_set_depths(qp, wanted);
 
-	err = xa_alloc_cyclic_irq(&ad->qps, &qp->ib.qp_num, NULL, XA_LIMIT(1, ad->dev.caps.max_qps - 1), &ad->next_qpn,
-				  GFP_KERNEL);
+	err = xa_alloc_cyclic_irq(&ad->qps, &qp->ib.qp_num, NULL,
+				  XA_LIMIT(1, ad->dev.caps.max_qps - 1), &ad->next_qpn, GFP_KERNEL);
 	if (err < 0)
 		return err == -EBUSY ? -ENOMEM : err;
 	return 0;
@@ -294,7 +308,8 @@ int erdma_qp_pin_rings(struct erdma_adapter *ad, struct erdma_qp *qp, struct erd
 
 	err = erdma_ring_pin(ad, req->buffer_va, qp->sq_bytes, &qp->umem, &qp->sq_table);
 	if (!err)
-		err = erdma_ring_pin(ad, req->buffer_va + rq_offset, qp->rq_bytes, &qp->rq_umem, &qp->rq_table);
+		err = erdma_ring_pin(ad, req->buffer_va + rq_offset, qp->rq_bytes, &qp->rq_umem,
+				     &qp->rq_table);
 	if (err)
 		return err;
 
@@ -307,12 +322,16 @@ int erdma_qp_pin_rings(struct erdma_adapter *ad, struct erdma_qp *qp, struct erd
 	return err;
 }
 
-/* One ring of a process as CREATE_QP wants it: where it begins, and pages 1 to 3 if there is no table. */
+/*
+ * One ring of a process as CREATE_QP wants it: where it begins, and pages 1 to 3 if there is no
+ * table.
+ */
 static u64 erdma_ring_layout(const struct erdma_pgtable *t, __le32 *table, __le64 *pages)
 {
 	u32 i;
 
-	*table = cpu_to_le32((t->first_offset & ERDMA_QPT_OFFSET) | FIELD_PREP(ERDMA_QPT_COUNT, t->count) |
+	*table = cpu_to_le32((t->first_offset & ERDMA_QPT_OFFSET) |
+			     FIELD_PREP(ERDMA_QPT_COUNT, t->count) |
 			     (t->level ? ERDMA_QPT_TABLE : 0));
 	if (t->level)
 		return t->root;
@@ -337,8 +356,10 @@ int erdma_qp_create(struct erdma_adapter *ad, struct erdma_qp *qp, const struct 
 	if (uc) {
 		sq_cfg |= FIELD_PREP(ERDMA_QPQ_PAGE, qp->sq_table.page_shift - 12);
 		rq_cfg |= FIELD_PREP(ERDMA_QPQ_PAGE, qp->rq_table.page_shift - 12);
-		request.sq_buf = cpu_to_le64(erdma_ring_layout(&qp->sq_table, &request.sq_table, request.sq_pages));
-		request.rq_buf = cpu_to_le64(erdma_ring_layout(&qp->rq_table, &request.rq_table, request.rq_pages));
+		request.sq_buf = cpu_to_le64(
+			erdma_ring_layout(&qp->sq_table, &request.sq_table, request.sq_pages));
+		request.rq_buf = cpu_to_le64(
+			erdma_ring_layout(&qp->rq_table, &request.rq_table, request.rq_pages));
 		request.sq_rec = cpu_to_le64(qp->user_rec_dma);
 		request.rq_rec = cpu_to_le64(qp->user_rec_dma + sizeof(u64));
 		if (uc->ext_sq_page) {
@@ -359,7 +380,8 @@ int erdma_qp_create(struct erdma_adapter *ad, struct erdma_qp *qp, const struct 
 	request.sq_cfg = cpu_to_le32(sq_cfg);
 	request.rq_cfg = cpu_to_le32(rq_cfg);
 
-	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_QP, &request, sizeof(request), &resp, NULL);
+	err = erdma_cmd_exec(&ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_CREATE_QP, &request,
+			     sizeof(request), &resp, NULL);
 	qp->cookie = FIELD_GET(ERDMA_QP_COOKIE, resp);
 	if (err)
 		return err;

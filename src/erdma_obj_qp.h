@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: queue pairs as objects, with their states (adapter.md 4.7 to 4.10, chapter 9).
+ * Elastic RDMA Adapter driver: queue pairs as objects, with their states (adapter.md 4.7 to 4.10,
+ * chapter 9).
  */
 #ifndef ERDMA_OBJ_QP_H
 #define ERDMA_OBJ_QP_H
@@ -48,11 +49,11 @@ struct erdma_qp {
 	struct ib_qp_cap cap;
 	struct ib_qp_attr attrs;	/* what modify set and query reports */
 	bool in_reset;			/* verbs RESET (IDLE has two names) */
-	bool failed;			/* an AEQE said so; the state follows when the connection is torn down */
+	bool failed;			/* an AEQE said so; the state follows with the connection */
 	struct erdma_ep *ep;		/* connection; under erdma_cm.qp_lock, holds a reference */
 	struct erdma_link link;		/* of the connection that it has or had */
 	u32 peer_cookie;
-	bool was_connected;		/* link and peer_cookie are set and do not change any more */
+	bool was_connected;		/* link and peer_cookie are set for good */
 
 	struct erdma_cq *scq, *rcq;
 	u32 sq_depth;			/* WQEBBs, power of two */
@@ -84,8 +85,9 @@ static inline struct erdma_qp *to_erdma_qp(struct ib_qp *ib)
 }
 
 /*
- * Ring indices of kernel QPs.  One side posts and moves the producer index, the other completes and moves the
- * consumer index; each looks at the other's without its lock, and what an index covers must be visible with it.
+ * Ring indices of kernel QPs.  One side posts and moves the producer index, the other completes and
+ * moves the consumer index; each looks at the other's without its lock, and what an index covers
+ * must be visible with it.
  */
 static inline u16 erdma_index_seen(const u16 *index)
 {
@@ -124,21 +126,23 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h);
  * @qp: the QP; the caller holds its state_lock
  * @target: the state
  *
- * Repeated calls succeed.  Does not touch the connection: callers use erdma_cm_qp_stopped() after unlocking.  May
- * sleep.  Return: 0, -EINVAL when the state does not allow it, or as erdma_cmd_exec().
+ * Repeated calls succeed.  Does not touch the connection: callers use erdma_cm_qp_stopped() after
+ * unlocking.  May sleep.  Return: 0, -EINVAL when the state does not allow it, or as
+ * erdma_cmd_exec().
  */
 int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target);
 /* Work was posted to a QP that no longer runs: have it flushed soon.  Any context. */
 void erdma_qp_queue_reflush(struct erdma_qp *qp);
 
 /**
- * erdma_qp_init() - Begin a QP, whose CQs are set, with rings for what is wanted, and reserve its number.
+ * erdma_qp_init() - Begin a QP, whose CQs are set, and reserve its number.
  * @ad: the adapter
  * @qp: the QP, zeroed otherwise; qp->cap says what the rings really allow
- * @wanted: within the device's limits
+ * @wanted: what the rings must allow; within the device's limits
  *
- * The number finds nothing until erdma_qp_create().  May sleep.  Return: 0 or -ENOMEM; if 0, erdma_qp_free() undoes
- * this and the allocation of rings.
+ * The number finds nothing until erdma_qp_create().  May sleep.
+ *
+ * Return: 0 or -ENOMEM; if 0, erdma_qp_free() undoes this and the allocation of rings.
  */
 int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct ib_qp_cap *wanted);
 /* Rings and records of a kernel QP, and the memory of what was posted.  0 or -ENOMEM. */
@@ -170,9 +174,15 @@ static inline u32 erdma_qp_rq_offset(const struct erdma_qp *qp)
  * May sleep.  Return: 0 or as erdma_cmd_exec().
  */
 int erdma_qp_create(struct erdma_adapter *ad, struct erdma_qp *qp, const struct erdma_ucontext *uc);
-/* After it stopped and lost its connection: makes the device give it up, waits for the last reference, frees. */
+/*
+ * After it stopped and lost its connection: makes the device give it up, waits for the last
+ * reference, frees.
+ */
 void erdma_qp_destroy(struct erdma_adapter *ad, struct erdma_qp *qp);
-/* Frees all parts of a QP that the device does not know (any more); fields not reached yet are zero. */
+/*
+ * Frees all parts of a QP that the device does not know (any more); fields not reached yet are
+ * zero.
+ */
 void erdma_qp_free(struct erdma_adapter *ad, struct erdma_qp *qp);
 
 #endif

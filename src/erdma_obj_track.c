@@ -10,6 +10,15 @@
 
 /* ---- owners ---- */
 
+/* The kernel; `name` says which part of it and may be NULL. */
+static void erdma_owner_kernel(struct erdma_owner *owner, const char *name)
+{
+	owner->pid = NULL;
+	owner->uid = GLOBAL_ROOT_UID;
+	memset(owner->comm, 0, sizeof(owner->comm));
+	strscpy(owner->comm, name ?: "kernel", sizeof(owner->comm));
+}
+
 void erdma_owner_get(struct erdma_owner *owner)
 {
 	if (current->flags & PF_KTHREAD) {
@@ -19,14 +28,6 @@ void erdma_owner_get(struct erdma_owner *owner)
 	owner->pid = get_pid(task_tgid(current));
 	owner->uid = current_uid();
 	get_task_comm(owner->comm, current->group_leader);
-}
-
-void erdma_owner_kernel(struct erdma_owner *owner, const char *name)
-{
-	owner->pid = NULL;
-	owner->uid = GLOBAL_ROOT_UID;
-	memset(owner->comm, 0, sizeof(owner->comm));
-	strscpy(owner->comm, name ?: "kernel", sizeof(owner->comm));
 }
 
 void erdma_owner_copy(struct erdma_owner *to, const struct erdma_owner *from)
@@ -57,7 +58,8 @@ static struct erdma_track *erdma_track_of(struct rb_node *node)
 	return rb_entry_safe(node, struct erdma_track, node);
 }
 
-struct erdma_track *erdma_track_from(struct erdma_tracker *tracker, enum erdma_track_kind kind, u32 number)
+struct erdma_track *erdma_track_from(struct erdma_tracker *tracker, enum erdma_track_kind kind,
+				     u32 number)
 {
 	struct rb_node *node = tracker->objects[kind].rb_node;
 	struct erdma_track *best = NULL;
@@ -86,14 +88,16 @@ static bool erdma_track_before(struct rb_node *a, const struct rb_node *b)
 	return erdma_track_of(a)->number < rb_entry(b, struct erdma_track, node)->number;
 }
 
-static void erdma_track_insert(struct erdma_tracker *tracker, enum erdma_track_kind kind, struct erdma_track *track)
+static void erdma_track_insert(struct erdma_tracker *tracker, enum erdma_track_kind kind,
+			       struct erdma_track *track)
 {
 	rb_add(&track->node, &tracker->objects[kind], erdma_track_before);
 	tracker->counts[kind]++;
 }
 
-void erdma_track_add(struct erdma_tracker *tracker, enum erdma_track_kind kind, struct erdma_track *track, u32 number,
-		     const struct ib_udata *udata, const struct rdma_restrack_entry *res)
+void erdma_track_add(struct erdma_tracker *tracker, enum erdma_track_kind kind,
+		     struct erdma_track *track, u32 number, const struct ib_udata *udata,
+		     const struct rdma_restrack_entry *res)
 {
 	track->number = number;
 	track->born = ktime_get();
@@ -116,7 +120,8 @@ void erdma_track_add_ctx(struct erdma_tracker *tracker, struct erdma_track *trac
 	spin_unlock(&tracker->lock);
 }
 
-void erdma_track_remove(struct erdma_tracker *tracker, enum erdma_track_kind kind, struct erdma_track *track)
+void erdma_track_remove(struct erdma_tracker *tracker, enum erdma_track_kind kind,
+			struct erdma_track *track)
 {
 	spin_lock(&tracker->lock);
 	rb_erase(&track->node, &tracker->objects[kind]);

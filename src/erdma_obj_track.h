@@ -2,8 +2,9 @@
 /*
  * Elastic RDMA Adapter driver: which objects exist and whose they are, for the diagnostics device.
  *
- * An object is in the tracker from the end of its creation to the beginning of its destruction, so whoever holds the
- * tracker's lock may read what does not change in between.  No data path takes that lock.
+ * An object is in the tracker from the end of its creation to the beginning of its destruction, so
+ * whoever holds the tracker's lock may read what does not change in between.  No data path takes
+ * that lock.
  */
 #ifndef ERDMA_OBJ_TRACK_H
 #define ERDMA_OBJ_TRACK_H
@@ -27,8 +28,6 @@ struct erdma_owner {
 
 /* The calling process; for kernel threads, the kernel. */
 void erdma_owner_get(struct erdma_owner *owner);
-/* The kernel; `name` says which part of it and may be NULL. */
-void erdma_owner_kernel(struct erdma_owner *owner, const char *name);
 void erdma_owner_copy(struct erdma_owner *to, const struct erdma_owner *from);
 void erdma_owner_put(struct erdma_owner *owner);
 
@@ -67,15 +66,21 @@ void erdma_tracker_init(struct erdma_tracker *tracker);
  * @udata: the caller's, NULL for the kernel
  * @res: ib_core's entry of the object or of what it belongs to
  */
-void erdma_track_add(struct erdma_tracker *tracker, enum erdma_track_kind kind, struct erdma_track *track, u32 number,
-		     const struct ib_udata *udata, const struct rdma_restrack_entry *res);
+void erdma_track_add(struct erdma_tracker *tracker, enum erdma_track_kind kind,
+		     struct erdma_track *track, u32 number, const struct ib_udata *udata,
+		     const struct rdma_restrack_entry *res);
 /* A context, which gets its number here. */
 void erdma_track_add_ctx(struct erdma_tracker *tracker, struct erdma_track *track);
 /* Before anything of the object is taken apart. */
-void erdma_track_remove(struct erdma_tracker *tracker, enum erdma_track_kind kind, struct erdma_track *track);
+void erdma_track_remove(struct erdma_tracker *tracker, enum erdma_track_kind kind,
+			struct erdma_track *track);
 
-/* The tracked object with the lowest number from `number` on, or NULL.  Caller holds the tracker's lock. */
-struct erdma_track *erdma_track_from(struct erdma_tracker *tracker, enum erdma_track_kind kind, u32 number);
+/*
+ * The tracked object with the lowest number from `number` on, or NULL.  Caller holds the tracker's
+ * lock.
+ */
+struct erdma_track *erdma_track_from(struct erdma_tracker *tracker, enum erdma_track_kind kind,
+				     u32 number);
 /* The next one; NULL behind the last. */
 struct erdma_track *erdma_track_next(struct erdma_track *track);
 

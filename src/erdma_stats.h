@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: counters.  The lists below are the one place that names them: enum, names for
- * ib_core and the diagnostics device, and the explanations that operators read come from here.
+ * Elastic RDMA Adapter driver: counters.  The lists below are the one place that names them: enum,
+ * names for ib_core and the diagnostics device, and the explanations that operators read come from
+ * here.
  */
 #ifndef ERDMA_STATS_H
 #define ERDMA_STATS_H
@@ -22,20 +23,27 @@
 	X(rx_bps_limit_drop_cnt, "packets dropped because of the bandwidth limit") \
 	X(rx_pps_limit_drop_cnt, "packets dropped because of the packet rate limit")
 
-/* X(group, name, value, explanation): kept elsewhere for their own sake; `dev` is the struct erdma_dev. */
+/*
+ * X(group, name, value, explanation): kept elsewhere for their own sake; `dev` is the struct
+ * erdma_dev.
+ */
 #define ERDMA_KEPT_COUNTERS(X) \
 	X(CMDQ, cmdq_submitted_cnt, dev->cmdq.submitted, "commands given to the device") \
 	X(CMDQ, cmdq_completed_cnt, dev->cmdq.completed, "commands that the device answered") \
-	X(CMDQ, cmdq_failed_cnt, dev->cmdq.failed, "commands that the device answered with an error") \
-	X(CMDQ, cmdq_timeout_cnt, dev->cmdq.timeouts, "commands without an answer in time; the first one ends the device's use") \
+	X(CMDQ, cmdq_failed_cnt, dev->cmdq.failed, \
+	  "commands that the device answered with an error") \
+	X(CMDQ, cmdq_timeout_cnt, dev->cmdq.timeouts, \
+	  "commands without an answer in time; the first one ends the device's use") \
 	X(CMDQ, cmdq_late_cnt, dev->cmdq.late, "answers to commands that had been given up") \
 	X(CMDQ, cmdq_bad_cnt, dev->cmdq.bad, "answers that fit no command") \
 	X(CMDQ, cmdq_rescued_cnt, dev->cmdq.rescued, "answers that came without an interrupt") \
 	X(CMDQ, cmdq_events_cnt, dev->cmdq.eq.events, "events of the command queue") \
 	X(EQ, aeq_events_cnt, dev->aeq.events, "asynchronous events") \
-	X(EQ, aeq_bad_events_cnt, dev->aeq.bad_events, "asynchronous events that named nothing that exists") \
+	X(EQ, aeq_bad_events_cnt, dev->aeq.bad_events, \
+	  "asynchronous events that named nothing that exists") \
 	X(EQ, ceq_events_cnt, erdma_sum_ceqs(dev, false), "completion events") \
-	X(EQ, ceq_bad_events_cnt, erdma_sum_ceqs(dev, true), "completion events that named no CQ that exists")
+	X(EQ, ceq_bad_events_cnt, erdma_sum_ceqs(dev, true), \
+	  "completion events that named no CQ that exists")
 
 /* X(group, name, explanation): counted with erdma_count(). */
 #define ERDMA_OWN_COUNTERS(X) \
@@ -54,7 +62,8 @@
 	X(CM, cm_bad_requests_cnt, "incoming connections that sent no valid request") \
 	X(CM, cm_established_cnt, "connections handed over to the device") \
 	X(CM, cm_disconnected_cnt, "connections that the peer ended") \
-	X(EQ, eq_rescued_cnt, "event queues whose interrupt did not come though there were events") \
+	X(EQ, eq_rescued_cnt, \
+	  "event queues whose interrupt did not come though there were events") \
 	X(VERBS, verbs_alloc_ctx_cnt, "contexts opened") \
 	X(VERBS, verbs_alloc_ctx_failed_cnt, "contexts that could not be opened") \
 	X(VERBS, verbs_dealloc_ctx_cnt, "contexts closed") \

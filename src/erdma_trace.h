@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: tracepoints for commands, steps of connections, events and errors.  `device` is the
- * adapter's number in the diagnostics device.
+ * Elastic RDMA Adapter driver: tracepoints for commands, steps of connections, events and errors.
+ * `device` is the adapter's number in the diagnostics device.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM erdma
@@ -26,7 +26,8 @@ TRACE_EVENT(erdma_cmd_submit,
 		__entry->sub = sub;
 		__entry->opcode = opcode;
 	),
-	TP_printk("device=%u slot=%u command=%u/%u", __entry->device, __entry->slot, __entry->sub, __entry->opcode)
+	TP_printk("device=%u slot=%u command=%u/%u",
+		  __entry->device, __entry->slot, __entry->sub, __entry->opcode)
 );
 
 TRACE_EVENT(erdma_cmd_done,
@@ -46,8 +47,8 @@ TRACE_EVENT(erdma_cmd_done,
 		__entry->opcode = opcode;
 		__entry->err = err;
 	),
-	TP_printk("device=%u slot=%u command=%u/%u error=%d", __entry->device, __entry->slot, __entry->sub,
-		  __entry->opcode, __entry->err)
+	TP_printk("device=%u slot=%u command=%u/%u error=%d",
+		  __entry->device, __entry->slot, __entry->sub, __entry->opcode, __entry->err)
 );
 
 TRACE_EVENT(erdma_cm_state,
@@ -67,8 +68,8 @@ TRACE_EVENT(erdma_cm_state,
 		__entry->from = from;
 		__entry->to = to;
 	),
-	TP_printk("device=%u cep=%u qp=%u state=%u->%u", __entry->device, __entry->cep, __entry->qpn, __entry->from,
-		  __entry->to)
+	TP_printk("device=%u cep=%u qp=%u state=%u->%u",
+		  __entry->device, __entry->cep, __entry->qpn, __entry->from, __entry->to)
 );
 
 TRACE_EVENT(erdma_cm_event,
@@ -86,7 +87,8 @@ TRACE_EVENT(erdma_cm_event,
 		__entry->state = state;
 		__entry->event = event;
 	),
-	TP_printk("device=%u cep=%u state=%u event=%u", __entry->device, __entry->cep, __entry->state, __entry->event)
+	TP_printk("device=%u cep=%u state=%u event=%u",
+		  __entry->device, __entry->cep, __entry->state, __entry->event)
 );
 
 TRACE_EVENT(erdma_qp_state,
@@ -104,7 +106,8 @@ TRACE_EVENT(erdma_qp_state,
 		__entry->from = from;
 		__entry->to = to;
 	),
-	TP_printk("device=%u qp=%u state=%u->%u", __entry->device, __entry->qpn, __entry->from, __entry->to)
+	TP_printk("device=%u qp=%u state=%u->%u",
+		  __entry->device, __entry->qpn, __entry->from, __entry->to)
 );
 
 TRACE_EVENT(erdma_async_event,

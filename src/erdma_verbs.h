@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: the verbs, in the form in which ib_core calls them (struct ib_device_ops says what each
- * must do).  Each counts its calls, and what it makes stands in the tracker from the end of its creation to the
- * beginning of its destruction.
+ * Elastic RDMA Adapter driver: the verbs, in the form in which ib_core calls them (struct
+ * ib_device_ops says what each must do).  Each counts its calls, and what it makes stands in the
+ * tracker from the end of its creation to the beginning of its destruction.
  */
 #ifndef ERDMA_VERBS_H
 #define ERDMA_VERBS_H
@@ -40,7 +40,8 @@ int erdma_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags flags);
 int erdma_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_udata *udata);
 int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata);
 int erdma_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struct ib_udata *udata);
-int erdma_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struct ib_qp_init_attr *init);
+int erdma_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		   struct ib_qp_init_attr *init);
 void erdma_iw_add_ref(struct ib_qp *ibqp);
 void erdma_iw_rem_ref(struct ib_qp *ibqp);
 struct ib_qp *erdma_iw_get_qp(struct ib_device *ib, int qpn);

@@ -2,8 +2,8 @@
 /*
  * Elastic RDMA Adapter driver: verbs of completion queues (adapter.md 6.5, 7.4, 7.5).
  *
- * Everything in a ring was written by the device and is checked against what the driver itself remembers of the
- * posted work; a completion that fits nothing is counted and skipped.
+ * Everything in a ring was written by the device and is checked against what the driver itself
+ * remembers of the posted work; a completion that fits nothing is counted and skipped.
  */
 #include <linux/log2.h>
 
@@ -39,10 +39,14 @@ static const struct {
 	[16] = { IB_WC_RETRY_EXC_ERR, 0x00 },
 };
 
-/* The entry at the consumer index if the device finished it: copied out, so that it cannot change while we read. */
+/*
+ * The entry at the consumer index if the device finished it: copied out, so that it cannot change
+ * while we read.
+ */
 static bool erdma_cq_peek(const struct erdma_cq *cq, struct erdma_cqe *copy)
 {
-	const struct erdma_cqe *slot = (const struct erdma_cqe *)cq->ring + (cq->ci & (cq->depth - 1));
+	const struct erdma_cqe *slot =
+		(const struct erdma_cqe *)cq->ring + (cq->ci & (cq->depth - 1));
 	u32 header = be32_to_cpu(READ_ONCE(slot->header));
 
 	if (!erdma_owned(FIELD_GET(ERDMA_CQE_OWNER, header), cq->ci, cq->depth))
@@ -63,7 +67,10 @@ static void erdma_wc_outcome(struct ib_wc *wc, u32 syndrome)
 	}
 }
 
-/* A send completion retires its request and every unsignalled one before it.  False if it names no posted request. */
+/*
+ * A send completion retires its request and every unsignalled one before it.  False if it names no
+ * posted request.
+ */
 static bool erdma_complete_send(struct erdma_qp *qp, u16 index, struct ib_wc *wc)
 {
 	u16 ci = qp->sq_ci;
@@ -102,7 +109,10 @@ static bool erdma_recv_details(const struct erdma_cqe *cqe, u32 opcode, struct i
 		wc->opcode = IB_WC_RECV_RDMA_WITH_IMM;
 		fallthrough;
 	case ERDMA_OP_RECV_SEND_IMM:
-		/* Little endian here, big endian for the consumer: the device reversed the sender's bytes. */
+		/*
+		 * Little endian here, big endian for the consumer: the device reversed the sender's
+		 * bytes.
+		 */
 		wc->ex.imm_data = cpu_to_be32(le32_to_cpu(cqe->imm));
 		wc->wc_flags = IB_WC_WITH_IMM;
 		break;
@@ -117,7 +127,8 @@ static bool erdma_recv_details(const struct erdma_cqe *cqe, u32 opcode, struct i
 }
 
 /* Turns an entry into a work completion of `qp`.  False when the entry makes no sense. */
-static bool erdma_cqe_to_wc(struct erdma_cq *cq, struct erdma_qp *qp, const struct erdma_cqe *cqe, struct ib_wc *wc)
+static bool erdma_cqe_to_wc(struct erdma_cq *cq, struct erdma_qp *qp, const struct erdma_cqe *cqe,
+			    struct ib_wc *wc)
 {
 	u32 header = be32_to_cpu(cqe->header);
 	u16 index = be32_to_cpu(cqe->qe_idx);
@@ -149,8 +160,8 @@ static bool erdma_cqe_to_wc(struct erdma_cq *cq, struct erdma_qp *qp, const stru
 }
 
 /*
- * A dead device completes nothing any more: its work is flushed here, in ring order, so that consumers who drain
- * or count their requests come to an end.
+ * A dead device completes nothing any more: its work is flushed here, in ring order, so that
+ * consumers who drain or count their requests come to an end.
  */
 static int erdma_flush_in_software(struct erdma_cq *cq, int max, struct ib_wc *wc)
 {
@@ -214,7 +225,10 @@ int erdma_poll_cq(struct ib_cq *ibcq, int max, struct ib_wc *wc)
 				erdma_qp_put(qp);
 			qp = erdma_qp_find(ad, qpn);
 		}
-		/* A QP that was destroyed in the meantime is an ordinary case, a foreign or wild one is not. */
+		/*
+		 * A QP that was destroyed in the meantime is an ordinary case, a foreign or wild
+		 * one is not.
+		 */
 		if (!qp)
 			cq->skipped++;
 		else if (!qp->sent || !erdma_cqe_to_wc(cq, qp, &cqe, &wc[done]))
@@ -241,23 +255,25 @@ int erdma_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
 	u64 arm;
 
 	spin_lock_irqsave(&cq->lock, irq);
-	arm = FIELD_PREP(ERDMA_CQDB_IDX, cq->arm_idx & 0xff) | FIELD_PREP(ERDMA_CQDB_CQN, cq->cqn) | ERDMA_CQDB_ARM |
-	      FIELD_PREP(ERDMA_CQDB_CMDSN, READ_ONCE(cq->events) & 3) | FIELD_PREP(ERDMA_CQDB_CI, cq->ci & 0xffffff);
+	arm = FIELD_PREP(ERDMA_CQDB_IDX, cq->arm_idx & 0xff) | FIELD_PREP(ERDMA_CQDB_CQN, cq->cqn) |
+	      ERDMA_CQDB_ARM | FIELD_PREP(ERDMA_CQDB_CMDSN, READ_ONCE(cq->events) & 3) |
+	      FIELD_PREP(ERDMA_CQDB_CI, cq->ci & 0xffffff);
 	if ((flags & IB_CQ_SOLICITED_MASK) == IB_CQ_SOLICITED)
 		arm |= ERDMA_CQDB_SOL;
 	cq->arm_idx++;
 	erdma_ring_doorbell(&cq->rec, ad->dev.bar + ERDMA_CQDB_OFFSET, arm);
 
 	if (flags & IB_CQ_REPORT_MISSED_EVENTS)
-		missed = erdma_cq_peek(cq, &cqe) || (erdma_is_broken(&ad->dev) && erdma_has_unflushed(cq));
+		missed = erdma_cq_peek(cq, &cqe) ||
+			 (erdma_is_broken(&ad->dev) && erdma_has_unflushed(cq));
 	spin_unlock_irqrestore(&cq->lock, irq);
 	return missed;
 }
 
 /* ---- creation and destruction ---- */
 
-static int erdma_cq_pin_user(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdma_ucontext *uc,
-			     struct ib_udata *udata)
+static int erdma_cq_pin_user(struct erdma_adapter *ad, struct erdma_cq *cq,
+			     struct erdma_ucontext *uc, struct ib_udata *udata)
 {
 	struct erdma_abi_cq_resp resp = { .cqn = cq->cqn, .entries = cq->depth };
 	struct erdma_abi_queue_req req;
@@ -271,7 +287,8 @@ static int erdma_cq_pin_user(struct erdma_adapter *ad, struct erdma_cq *cq, stru
 	return err ?: ib_copy_to_udata(udata, &resp, sizeof(resp));
 }
 
-static int erdma_make_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, struct ib_udata *udata)
+static int erdma_make_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
+			 struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibcq->device);
 	struct erdma_cq *cq = to_erdma_cq(ibcq);
@@ -309,7 +326,8 @@ int erdma_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr, stru
 	int err = erdma_make_cq(ibcq, attr, udata);
 
 	if (!err)
-		erdma_track_add(&ad->tracker, ERDMA_TRACK_CQ, &cq->track, cq->cqn, udata, &ibcq->res);
+		erdma_track_add(&ad->tracker, ERDMA_TRACK_CQ, &cq->track, cq->cqn, udata,
+				&ibcq->res);
 	return erdma_count_call(&ad->dev, verbs_create_cq, err);
 }
 

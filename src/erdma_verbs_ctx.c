@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Elastic RDMA Adapter driver: verbs of contexts, their mappings, and protection domains (adapter.md chapter 10).
+ * Elastic RDMA Adapter driver: verbs of contexts, their mappings, and protection domains
+ * (adapter.md chapter 10).
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -18,9 +19,12 @@ struct erdma_db_mapping {
 
 /* ---- contexts ---- */
 
-/* Makes one page of BAR0 mappable by this context; the key that user space needs is the entry's offset. */
-static struct rdma_user_mmap_entry *erdma_mmap_insert(struct erdma_adapter *ad, struct erdma_ucontext *uc,
-						     resource_size_t offset)
+/*
+ * Makes one page of BAR0 mappable by this context; the key that user space needs is the entry's
+ * offset.
+ */
+static struct rdma_user_mmap_entry *
+erdma_mmap_insert(struct erdma_adapter *ad, struct erdma_ucontext *uc, resource_size_t offset)
 {
 	struct erdma_db_mapping *mapping = kzalloc(sizeof(*mapping), GFP_KERNEL);
 
@@ -57,15 +61,18 @@ static int erdma_make_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata
 	struct erdma_db_pages at;
 	int err;
 
-	/* The doorbell spaces are laid out in 4 KiB pages; a larger mapping would expose a neighbour's. */
+	/*
+	 * The doorbell spaces are laid out in 4 KiB pages; a larger mapping would expose a
+	 * neighbour's.
+	 */
 	if (PAGE_SIZE != SZ_4K)
 		return -EOPNOTSUPP;
 	if (udata->outlen < sizeof(resp))
 		return -EINVAL;
 
 	/*
-	 * A broken device is opened all the same: its state can be read, everything else fails.  Also, 6.1's ioctl
-	 * path leaks a task reference for each context that the driver refuses.
+	 * A broken device is opened all the same: its state can be read, everything else fails.
+	 * Also, 6.1's ioctl path leaks a task reference for each context that the driver refuses.
 	 */
 	mutex_init(&uc->lock);
 	INIT_LIST_HEAD(&uc->dbrec_pages);
@@ -124,12 +131,17 @@ void erdma_dealloc_ucontext(struct ib_ucontext *ibctx)
 	erdma_count(&ad->dev, verbs_dealloc_ctx_cnt);
 }
 
-/* Present so that the device can go while programs hold it open: the core revokes their mappings. */
+/*
+ * Present so that the device can go while programs hold it open: the core revokes their mappings.
+ */
 void erdma_disassociate_ucontext(struct ib_ucontext *ibctx)
 {
 }
 
-/* One doorbell page, by the key from erdma_abi_context_resp; shared, whole, device memory, never code. */
+/*
+ * One doorbell page, by the key from erdma_abi_context_resp; shared, whole, device memory, never
+ * code.
+ */
 int erdma_mmap(struct ib_ucontext *ibctx, struct vm_area_struct *vma)
 {
 	struct rdma_user_mmap_entry *entry;
@@ -144,8 +156,8 @@ int erdma_mmap(struct ib_ucontext *ibctx, struct vm_area_struct *vma)
 
 	erdma_vma_never_exec(vma);
 	mapping = container_of(entry, struct erdma_db_mapping, entry);
-	err = rdma_user_mmap_io(ibctx, vma, PHYS_PFN(mapping->page), PAGE_SIZE, pgprot_noncached(vma->vm_page_prot),
-				entry);
+	err = rdma_user_mmap_io(ibctx, vma, PHYS_PFN(mapping->page), PAGE_SIZE,
+				pgprot_noncached(vma->vm_page_prot), entry);
 	rdma_user_mmap_entry_put(entry);
 	return err;
 }
@@ -160,7 +172,8 @@ int erdma_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 
 	if (number >= 0) {
 		pd->pdn = number;
-		erdma_track_add(&ad->tracker, ERDMA_TRACK_PD, &pd->track, pd->pdn, udata, &ibpd->res);
+		erdma_track_add(&ad->tracker, ERDMA_TRACK_PD, &pd->track, pd->pdn, udata,
+				&ibpd->res);
 	}
 	return erdma_count_call(&ad->dev, verbs_alloc_pd, min(number, 0));
 }

@@ -14,11 +14,11 @@
 #define ERDMA_DMA_PAGE_SHIFT 31	/* what public drivers send for "no page size" */
 
 /*
- * The end of each registration: counted, and a region that was made entered into the tracker.  What ib_core fills in
- * only later, or not at all, is kept in the region itself.
+ * The end of each registration: counted, and a region that was made entered into the tracker.  What
+ * ib_core fills in only later, or not at all, is kept in the region itself.
  */
-static struct ib_mr *erdma_mr_finish(struct ib_pd *ibpd, struct erdma_mr *mr, u64 start, u64 length, int access,
-				     const struct ib_udata *udata)
+static struct ib_mr *erdma_mr_finish(struct ib_pd *ibpd, struct erdma_mr *mr, u64 start, u64 length,
+				     int access, const struct ib_udata *udata)
 {
 	struct erdma_adapter *ad = to_erdma(ibpd->device);
 
@@ -62,7 +62,8 @@ struct ib_mr *erdma_get_dma_mr(struct ib_pd *ibpd, int access)
 	return erdma_mr_finish(ibpd, erdma_make_dma_mr(ibpd, access), 0, U64_MAX, access, NULL);
 }
 
-static struct erdma_mr *erdma_make_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 iova, int access)
+static struct erdma_mr *erdma_make_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 iova,
+					   int access)
 {
 	struct erdma_adapter *ad = to_erdma(ibpd->device);
 	const struct erdma_pgtable_rules rules = {
@@ -75,7 +76,8 @@ static struct erdma_mr *erdma_make_user_mr(struct ib_pd *ibpd, u64 start, u64 le
 	u64 end;
 	int err;
 
-	if (!length || length > ad->dev.caps.max_mr_size || check_add_overflow(iova, length - 1, &end))
+	if (!length || length > ad->dev.caps.max_mr_size ||
+	    check_add_overflow(iova, length - 1, &end))
 		return ERR_PTR(-EINVAL);
 	err = erdma_mr_check_access(ad, access);
 	if (err)

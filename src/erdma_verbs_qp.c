@@ -20,7 +20,10 @@ void erdma_iw_rem_ref(struct ib_qp *ibqp)
 	erdma_qp_put(to_erdma_qp(ibqp));
 }
 
-/* The connection manager takes its own reference right after this, with the QP held alive by its caller. */
+/*
+ * The connection manager takes its own reference right after this, with the QP held alive by its
+ * caller.
+ */
 struct ib_qp *erdma_iw_get_qp(struct ib_device *ib, int qpn)
 {
 	struct erdma_qp *qp = erdma_qp_find(to_erdma(ib), qpn);
@@ -41,15 +44,15 @@ static int erdma_qp_check(const struct erdma_adapter *ad, const struct ib_qp_ini
 		return -EOPNOTSUPP;
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
-	if (cap->max_send_wr > ad->dev.caps.max_send_wr || cap->max_recv_wr > ad->dev.caps.max_recv_wr ||
-	    cap->max_send_sge > ERDMA_MAX_SEND_SGE || cap->max_recv_sge > ERDMA_MAX_RECV_SGE ||
-	    cap->max_inline_data > ERDMA_MAX_INLINE)
+	if (cap->max_send_wr > ad->dev.caps.max_send_wr ||
+	    cap->max_recv_wr > ad->dev.caps.max_recv_wr || cap->max_send_sge > ERDMA_MAX_SEND_SGE ||
+	    cap->max_recv_sge > ERDMA_MAX_RECV_SGE || cap->max_inline_data > ERDMA_MAX_INLINE)
 		return -EINVAL;
 	return 0;
 }
 
-static int erdma_qp_pin_user(struct erdma_adapter *ad, struct erdma_qp *qp, struct erdma_ucontext *uc,
-			     struct ib_udata *udata)
+static int erdma_qp_pin_user(struct erdma_adapter *ad, struct erdma_qp *qp,
+			     struct erdma_ucontext *uc, struct ib_udata *udata)
 {
 	struct erdma_abi_qp_resp resp = {
 		.qpn = qp->ib.qp_num,
@@ -108,7 +111,8 @@ int erdma_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_
 	int err = erdma_make_qp(ibqp, init, udata);
 
 	if (!err)
-		erdma_track_add(&ad->tracker, ERDMA_TRACK_QP, &qp->track, ibqp->qp_num, udata, &ibqp->res);
+		erdma_track_add(&ad->tracker, ERDMA_TRACK_QP, &qp->track, ibqp->qp_num, udata,
+				&ibqp->res);
 	return erdma_count_call(&ad->dev, verbs_create_qp, err);
 }
 
@@ -132,10 +136,11 @@ int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 
 /* ---- modify and query ---- */
 
-#define ERDMA_MODIFY_MASK (IB_QP_STATE | IB_QP_CUR_STATE | IB_QP_EN_SQD_ASYNC_NOTIFY | IB_QP_ACCESS_FLAGS | \
-			   IB_QP_PKEY_INDEX | IB_QP_PORT | IB_QP_QKEY | IB_QP_AV | IB_QP_PATH_MTU | IB_QP_TIMEOUT | \
-			   IB_QP_RETRY_CNT | IB_QP_RNR_RETRY | IB_QP_RQ_PSN | IB_QP_MAX_QP_RD_ATOMIC | \
-			   IB_QP_MIN_RNR_TIMER | IB_QP_SQ_PSN | IB_QP_MAX_DEST_RD_ATOMIC | IB_QP_DEST_QPN)
+#define ERDMA_MODIFY_MASK                                                                         \
+	(IB_QP_STATE | IB_QP_CUR_STATE | IB_QP_EN_SQD_ASYNC_NOTIFY | IB_QP_ACCESS_FLAGS |         \
+	 IB_QP_PKEY_INDEX | IB_QP_PORT | IB_QP_QKEY | IB_QP_AV | IB_QP_PATH_MTU | IB_QP_TIMEOUT | \
+	 IB_QP_RETRY_CNT | IB_QP_RNR_RETRY | IB_QP_RQ_PSN | IB_QP_MAX_QP_RD_ATOMIC |              \
+	 IB_QP_MIN_RNR_TIMER | IB_QP_SQ_PSN | IB_QP_MAX_DEST_RD_ATOMIC | IB_QP_DEST_QPN)
 
 static enum ib_qp_state erdma_verbs_state(const struct erdma_qp *qp)
 {
@@ -196,7 +201,8 @@ static int erdma_qp_modify_state(struct erdma_qp *qp, enum ib_qp_state wanted, b
 
 static int erdma_check_modify(const struct erdma_qp *qp, const struct ib_qp_attr *attr, int mask)
 {
-	int rights = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC;
+	int rights = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE |
+		     IB_ACCESS_REMOTE_ATOMIC;
 
 	if (mask & ~ERDMA_MODIFY_MASK)
 		return -EOPNOTSUPP;
@@ -205,7 +211,8 @@ static int erdma_check_modify(const struct erdma_qp *qp, const struct ib_qp_attr
 	    ((mask & IB_QP_PKEY_INDEX) && attr->pkey_index) ||
 	    ((mask & IB_QP_ACCESS_FLAGS) && (attr->qp_access_flags & ~rights)) ||
 	    ((mask & IB_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > qp->ad->dev.caps.max_reads) ||
-	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) && attr->max_dest_rd_atomic > qp->ad->dev.caps.max_reads))
+	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) &&
+	     attr->max_dest_rd_atomic > qp->ad->dev.caps.max_reads))
 		return -EINVAL;
 	return 0;
 }
@@ -256,7 +263,8 @@ int erdma_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struc
 	return erdma_count_call(&qp->ad->dev, verbs_modify_qp, err);
 }
 
-int erdma_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struct ib_qp_init_attr *init)
+int erdma_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		   struct ib_qp_init_attr *init)
 {
 	struct erdma_qp *qp = to_erdma_qp(ibqp);
 

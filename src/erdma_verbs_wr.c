@@ -2,8 +2,9 @@
 /*
  * Elastic RDMA Adapter driver: posting of work requests to kernel QPs (adapter.md 7.1 to 7.3).
  *
- * A request is put together in a buffer on the stack, checked on the way, and only then copied into the ring, its
- * header last: the device never sees half an entry, and a bad request leaves no trace.
+ * A request is put together in a buffer on the stack, checked on the way, and only then copied into
+ * the ring, its header last: the device never sees half an entry, and a bad request leaves no
+ * trace.
  */
 #include "erdma_obj_mr.h"
 #include "erdma_obj_qp.h"
@@ -65,10 +66,11 @@ static struct erdma_sge erdma_make_sge(u64 addr, u32 length, u32 stag)
 }
 
 /*
- * Local data at `sgl`, which may run to the end of the entry: a list of segments, or with IB_SEND_INLINE the bytes
- * themselves.  Returns the total length or -EINVAL.
+ * Local data at `sgl`, which may run to the end of the entry: a list of segments, or with
+ * IB_SEND_INLINE the bytes themselves.  Returns the total length or -EINVAL.
  */
-static s64 erdma_prep_payload(struct erdma_sqe_buf *sqe, struct erdma_sge *sgl, const struct ib_send_wr *wr)
+static s64 erdma_prep_payload(struct erdma_sqe_buf *sqe, struct erdma_sge *sgl,
+			      const struct ib_send_wr *wr)
 {
 	bool copy = wr->send_flags & IB_SEND_INLINE;
 	u8 *data = (u8 *)sgl;
@@ -145,7 +147,10 @@ static int erdma_prep_read(struct erdma_sqe_buf *sqe, const struct ib_send_wr *w
 	sqe->read.sink_addr_hi = cpu_to_le32(upper_32_bits(sink->addr));
 	sqe->read.src = erdma_make_sge(rdma_wr(wr)->remote_addr, sink->length, rdma_wr(wr)->rkey);
 	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV) {
-		/* rdma_rw notes the STag before it renews the key of the sink region: same region, current key. */
+		/*
+		 * rdma_rw notes the STag before it renews the key of the sink region: same region,
+		 * current key.
+		 */
 		revoke = wr->ex.invalidate_rkey;
 		if (revoke >> 8 == sink->lkey >> 8)
 			revoke = sink->lkey;
@@ -155,7 +160,8 @@ static int erdma_prep_read(struct erdma_sqe_buf *sqe, const struct ib_send_wr *w
 	return 0;
 }
 
-static int erdma_prep_atomic(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr, const struct erdma_adapter *ad)
+static int erdma_prep_atomic(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr,
+			     const struct erdma_adapter *ad)
 {
 	const struct ib_atomic_wr *op = atomic_wr(wr);
 	const struct ib_sge *result = wr->sg_list;
@@ -173,7 +179,8 @@ static int erdma_prep_atomic(struct erdma_sqe_buf *sqe, const struct ib_send_wr 
 	return 0;
 }
 
-static int erdma_prep_fastreg(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr, const struct erdma_qp *qp)
+static int erdma_prep_fastreg(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr,
+			      const struct erdma_qp *qp)
 {
 	const struct ib_reg_wr *reg = reg_wr(wr);
 	const struct erdma_mr *mr = to_erdma_mr(reg->mr);
@@ -187,10 +194,11 @@ static int erdma_prep_fastreg(struct erdma_sqe_buf *sqe, const struct ib_send_wr
 	sqe->fastreg.iova = cpu_to_le64(mr->ib.iova);
 	sqe->fastreg.len = cpu_to_le32(mr->ib.length);
 	sqe->fastreg.stag = cpu_to_le32(reg->key);
-	sqe->fastreg.attrs = cpu_to_le32(FIELD_PREP(ERDMA_REG_MTT_CNT, mr->fr_pages) |
-				       FIELD_PREP(ERDMA_REG_MTT_TYPE,
-						  in_sqe ? ERDMA_REG_MTT_INLINE : ERDMA_REG_MTT_TABLE) |
-				       erdma_access_bits(reg->access));
+	sqe->fastreg.attrs =
+		cpu_to_le32(FIELD_PREP(ERDMA_REG_MTT_CNT, mr->fr_pages) |
+			    FIELD_PREP(ERDMA_REG_MTT_TYPE,
+				       in_sqe ? ERDMA_REG_MTT_INLINE : ERDMA_REG_MTT_TABLE) |
+			    erdma_access_bits(reg->access));
 	sqe->used = sizeof(sqe->fastreg);
 	if (in_sqe) {
 		memcpy(sqe->bytes + sqe->used, mr->table.array, mr->fr_pages * sizeof(__le64));
@@ -200,8 +208,8 @@ static int erdma_prep_fastreg(struct erdma_sqe_buf *sqe, const struct ib_send_wr
 }
 
 /* Prepares the entry of a request in `sqe`; errors as ib_post_send() promises them. */
-static int erdma_prep_wr(struct erdma_qp *qp, const struct ib_send_wr *wr, struct erdma_sqe_buf *sqe,
-			       const struct erdma_operation **which)
+static int erdma_prep_wr(struct erdma_qp *qp, const struct ib_send_wr *wr,
+			 struct erdma_sqe_buf *sqe, const struct erdma_operation **which)
 {
 	const struct erdma_operation *op;
 	int err = 0;
@@ -211,7 +219,8 @@ static int erdma_prep_wr(struct erdma_qp *qp, const struct ib_send_wr *wr, struc
 	op = &erdma_operations[wr->opcode];
 	*which = op;
 	memset(sqe, 0, sizeof(*sqe));
-	sqe->head = FIELD_PREP(ERDMA_SQE_OPCODE, op->opcode) | FIELD_PREP(ERDMA_SQE_QPN, qp->ib.qp_num);
+	sqe->head = FIELD_PREP(ERDMA_SQE_OPCODE, op->opcode) |
+		    FIELD_PREP(ERDMA_SQE_QPN, qp->ib.qp_num);
 
 	switch (op->shape) {
 	case ERDMA_SHAPE_SEND:
@@ -246,8 +255,11 @@ static int erdma_prep_wr(struct erdma_qp *qp, const struct ib_send_wr *wr, struc
 	return err;
 }
 
-/* Copies a finished entry into the ring, block by block because it may wrap.  Caller holds sq_lock. */
-static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe, const struct erdma_operation *op, u64 wr_id)
+/*
+ * Copies a finished entry into the ring, block by block because it may wrap.  Caller holds sq_lock.
+ */
+static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe,
+			  const struct erdma_operation *op, u64 wr_id)
 {
 	u32 blocks = DIV_ROUND_UP(sqe->used, ERDMA_WQEBB_BYTES);
 	u32 mask = qp->sq_depth - 1;
@@ -264,7 +276,8 @@ static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe, const 
 	for (i = 1; i < blocks; i++) {
 		u32 slot = (start + i) & mask;
 
-		memcpy(qp->sq + slot * ERDMA_WQEBB_BYTES, sqe->bytes + i * ERDMA_WQEBB_BYTES, ERDMA_WQEBB_BYTES);
+		memcpy(qp->sq + slot * ERDMA_WQEBB_BYTES, sqe->bytes + i * ERDMA_WQEBB_BYTES,
+		       ERDMA_WQEBB_BYTES);
 		qp->sent[slot].wqebbs = 0;
 	}
 	qp->sent[start & mask] = (struct erdma_sent) {
@@ -274,7 +287,8 @@ static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe, const 
 		.wc_opcode = op->wc_opcode,
 	};
 
-	sqe->head |= FIELD_PREP(ERDMA_SQE_WQEBB_CNT, blocks - 1) | FIELD_PREP(ERDMA_SQE_PI, (u16)(start + blocks));
+	sqe->head |= FIELD_PREP(ERDMA_SQE_WQEBB_CNT, blocks - 1) |
+		     FIELD_PREP(ERDMA_SQE_PI, (u16)(start + blocks));
 	dma_wmb();
 	WRITE_ONCE(*first, cpu_to_le64(sqe->head));
 	/* Whoever sees the new index finds the request described in sent[]. */
@@ -282,10 +296,14 @@ static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe, const 
 	return 0;
 }
 
-/* A stopped QP takes work in order to flush it; whether the device notices by itself depends on its generation. */
+/*
+ * A stopped QP takes work in order to flush it; whether the device notices by itself depends on its
+ * generation.
+ */
 static bool erdma_is_stopped(const struct erdma_qp *qp)
 {
-	return READ_ONCE(qp->state) > ERDMA_QP_RTS || READ_ONCE(qp->failed) || erdma_is_broken(&qp->ad->dev);
+	return READ_ONCE(qp->state) > ERDMA_QP_RTS || READ_ONCE(qp->failed) ||
+	       erdma_is_broken(&qp->ad->dev);
 }
 
 int erdma_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr, const struct ib_send_wr **bad)
@@ -323,7 +341,9 @@ int erdma_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr, const struc
 	return err;
 }
 
-/* One receive entry and its doorbell, which is the entry's first word (7.3).  Caller holds rq_lock. */
+/*
+ * One receive entry and its doorbell, which is the entry's first word (7.3).  Caller holds rq_lock.
+ */
 static int erdma_post_rqe(struct erdma_qp *qp, const struct ib_recv_wr *wr)
 {
 	u32 slot = qp->rq_pi & (qp->rq_depth - 1);

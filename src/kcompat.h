@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What differs between kernels, and only that.  Each ERDMA_HAVE_* comes from a file of the same name in kcompat/
- * that either compiles against this kernel or does not; no version number is looked at.
+ * What differs between kernels, and only that.  Each ERDMA_HAVE_* comes from a file of the same
+ * name in kcompat/ that either compiles against this kernel or does not; no version number is
+ * looked at.
  */
 #ifndef ERDMA_KCOMPAT_H
 #define ERDMA_KCOMPAT_H
@@ -138,15 +139,18 @@ static inline void rb_add(struct rb_node *node, struct rb_root *tree,
 static inline void erdma_permit_commands(struct ib_device *ib)
 {
 #ifdef ERDMA_HAVE_EX_COMMAND_MASK
-	ib->uverbs_cmd_mask = BIT_ULL(IB_USER_VERBS_CMD_GET_CONTEXT) | BIT_ULL(IB_USER_VERBS_CMD_QUERY_DEVICE) |
-			      BIT_ULL(IB_USER_VERBS_CMD_QUERY_PORT) | BIT_ULL(IB_USER_VERBS_CMD_ALLOC_PD) |
-			      BIT_ULL(IB_USER_VERBS_CMD_DEALLOC_PD) | BIT_ULL(IB_USER_VERBS_CMD_REG_MR) |
-			      BIT_ULL(IB_USER_VERBS_CMD_DEREG_MR) | BIT_ULL(IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL) |
-			      BIT_ULL(IB_USER_VERBS_CMD_CREATE_CQ) | BIT_ULL(IB_USER_VERBS_CMD_DESTROY_CQ) |
-			      BIT_ULL(IB_USER_VERBS_CMD_CREATE_QP) | BIT_ULL(IB_USER_VERBS_CMD_QUERY_QP) |
-			      BIT_ULL(IB_USER_VERBS_CMD_MODIFY_QP) | BIT_ULL(IB_USER_VERBS_CMD_DESTROY_QP);
+	ib->uverbs_cmd_mask =
+		BIT_ULL(IB_USER_VERBS_CMD_GET_CONTEXT) | BIT_ULL(IB_USER_VERBS_CMD_QUERY_DEVICE) |
+		BIT_ULL(IB_USER_VERBS_CMD_QUERY_PORT) | BIT_ULL(IB_USER_VERBS_CMD_ALLOC_PD) |
+		BIT_ULL(IB_USER_VERBS_CMD_DEALLOC_PD) | BIT_ULL(IB_USER_VERBS_CMD_REG_MR) |
+		BIT_ULL(IB_USER_VERBS_CMD_DEREG_MR) |
+		BIT_ULL(IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL) |
+		BIT_ULL(IB_USER_VERBS_CMD_CREATE_CQ) | BIT_ULL(IB_USER_VERBS_CMD_DESTROY_CQ) |
+		BIT_ULL(IB_USER_VERBS_CMD_CREATE_QP) | BIT_ULL(IB_USER_VERBS_CMD_QUERY_QP) |
+		BIT_ULL(IB_USER_VERBS_CMD_MODIFY_QP) | BIT_ULL(IB_USER_VERBS_CMD_DESTROY_QP);
 	ib->uverbs_ex_cmd_mask = BIT_ULL(IB_USER_VERBS_EX_CMD_QUERY_DEVICE) |
-				 BIT_ULL(IB_USER_VERBS_EX_CMD_CREATE_CQ) | BIT_ULL(IB_USER_VERBS_EX_CMD_CREATE_QP) |
+				 BIT_ULL(IB_USER_VERBS_EX_CMD_CREATE_CQ) |
+				 BIT_ULL(IB_USER_VERBS_EX_CMD_CREATE_QP) |
 				 BIT_ULL(IB_USER_VERBS_EX_CMD_MODIFY_QP);
 #endif
 }

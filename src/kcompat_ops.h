@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Operations whose form in struct ib_device_ops differs between kernels.  erdma_op_X is what the table takes for
- * erdma_X(), which has one form everywhere.
+ * Operations whose form in struct ib_device_ops differs between kernels.  erdma_op_X is what the
+ * table takes for erdma_X(), which has one form everywhere.
  */
 #ifndef ERDMA_KCOMPAT_OPS_H
 #define ERDMA_KCOMPAT_OPS_H
@@ -24,8 +24,12 @@
 
 #define ERDMA_QP_SIZE
 
-/* Newer cores fill these fields before the call, older ones after it; erdma_create_qp() needs some of them. */
-static struct ib_qp *erdma_op_create_qp(struct ib_pd *pd, struct ib_qp_init_attr *init, struct ib_udata *udata)
+/*
+ * Newer cores fill these fields before the call, older ones after it; erdma_create_qp() needs some
+ * of them.
+ */
+static struct ib_qp *erdma_op_create_qp(struct ib_pd *pd, struct ib_qp_init_attr *init,
+					struct ib_udata *udata)
 {
 	struct erdma_qp *qp = kzalloc(sizeof(*qp), GFP_KERNEL);
 	int err;
@@ -79,8 +83,8 @@ static int erdma_op_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *
 
 #ifdef ERDMA_HAVE_REG_MR_DMAH
 
-static struct ib_mr *erdma_op_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova, int access,
-					  struct ib_dmah *dmah, struct ib_udata *udata)
+static struct ib_mr *erdma_op_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 iova,
+					  int access, struct ib_dmah *dmah, struct ib_udata *udata)
 {
 	/* The device has no steering tags. */
 	if (dmah)

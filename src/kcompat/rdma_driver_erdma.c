@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Headers that know the driver's number; it is fixed by the user-space ABI, whether or not they do. */
+/*
+ * Headers that know the driver's number; it is fixed by the user-space ABI, whether or not they do.
+ */
 #include <rdma/ib_verbs.h>
 
 int probe(void);
