@@ -18,10 +18,7 @@
 
 /* ---- the QP ---- */
 
-/*
- * Ties a QP that is not connected yet to the endpoint, which takes over the caller's reference on
- * success.
- */
+/* Ties an unconnected QP to the endpoint, which takes over the caller's reference on success. */
 static int erdma_ep_bind_qp(struct erdma_ep *ep, struct erdma_qp *qp)
 {
 	unsigned long flags;
@@ -186,10 +183,7 @@ static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd,
 	erdma_ep_close(ep);
 }
 
-/*
- * Answers a request with R, its extension echoed (2.4).  If that cannot be sent, closing says the
- * same.
- */
+/* Answers with R, its extension echoed (2.4).  If that cannot be sent, closing says the same. */
 static void erdma_ep_send_reject(struct erdma_ep *ep, const u8 *pd, u32 pd_len)
 {
 	struct erdma_mpa_fields f = ep->rx.f;
@@ -202,10 +196,7 @@ static void erdma_ep_send_reject(struct erdma_ep *ep, const u8 *pd, u32 pd_len)
 		erdma_ep_send(ep, ep->tx, len);
 }
 
-/*
- * The device stops first: on a paired connection our FIN would overtake what it has still to
- * deliver (1.10).
- */
+/* The device stops first: our FIN would overtake what a paired connection delivers (1.10). */
 static void erdma_ep_end_rdma(struct erdma_ep *ep)
 {
 	erdma_ep_stop_qp(ep, ERDMA_QP_CLOSING);
@@ -349,10 +340,7 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id,
 	ep->ord = param->ord;
 
 	ret = erdma_ep_open(ep, net, id, own->sin_port);
-	/*
-	 * rdma_cm picks ports from a space of its own; one that TCP has in use must not fail the
-	 * connection.
-	 */
+	/* rdma_cm picks ports from a space of its own; TCP may have one of them in use. */
 	if (own->sin_port && (ret == -EADDRINUSE || ret == -EADDRNOTAVAIL))
 		ret = erdma_ep_open(ep, net, id, 0);
 	if (ret)
@@ -438,10 +426,7 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 	}
 }
 
-/*
- * The consumer has not answered yet.  Once closed, its accept() or reject() finds nothing and says
- * so.
- */
+/* Not answered yet.  Once closed, the consumer's accept() or reject() finds nothing. */
 static void erdma_ep_on_requester_gone(struct erdma_ep *ep)
 {
 	if (erdma_ep_sock_disturbed(ep))
@@ -474,10 +459,7 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id,
 	if (ret)
 		goto reject;
 
-	/*
-	 * The QP must be able to receive when the reply leaves, so the device starts behind octets
-	 * yet to be sent.
-	 */
+	/* The QP must receive when the reply leaves: the device starts behind it. */
 	mutex_lock(&ep->qp->state_lock);
 	f.cookie = ep->qp->cookie;
 	f.cc = erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc);

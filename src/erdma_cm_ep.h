@@ -18,17 +18,11 @@
 #include "erdma_mpa.h"
 #include "erdma_obj_qp.h"
 
-/*
- * Seconds (wire.md 2.6); the two active ones add up to the 20 s that a whole attempt may take
- * (2.7).
- */
+/* Seconds (wire.md 2.6); the two active ones add up to the 20 s of a whole attempt (2.7). */
 #define ERDMA_CM_CONNECT_SECS	10
 #define ERDMA_CM_REPLY_SECS	10
 #define ERDMA_CM_REQUEST_SECS	20
-/*
- * How long a request lives that nobody answered after its listener went away: the iw_cm may have
- * dropped the event.
- */
+/* How long an unanswered request outlives its listener: the iw_cm may have dropped the event. */
 #define ERDMA_CM_ORPHAN_SECS	60
 /* Connections per listener that have not sent a complete request yet; more are closed at once. */
 #define ERDMA_CM_MAX_CHILDREN	1024

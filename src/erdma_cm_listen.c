@@ -44,10 +44,7 @@ static void erdma_listener_queue(struct erdma_listener *l, unsigned int msecs)
 		erdma_listener_put(l);
 }
 
-/*
- * Softirq.  Sockets cloned from the listening one run this too until they are accepted: nothing to
- * do for them.
- */
+/* Softirq.  Sockets cloned from the listening one run this too, until they are accepted. */
 static void erdma_listen_data_ready(struct sock *sk)
 {
 	struct erdma_listen_sock *ls;
@@ -87,10 +84,7 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 	ls->listener = l;
 	ls->addr = addr;
 
-	/*
-	 * Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent
-	 * after the close.
-	 */
+	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
 	ret = __sock_create(l->net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &ls->sock, 0);
 	if (ret)
 		goto err_free;
@@ -163,10 +157,7 @@ static unsigned int erdma_listen_addresses(struct erdma_listener *l, __be32 *add
 	return n;
 }
 
-/*
- * Gives a wildcard listener exactly the sockets that the present addresses need.  First error, or
- * 0.
- */
+/* Gives a wildcard listener the sockets that the present addresses need.  First error, or 0. */
 static int erdma_listener_follow(struct erdma_listener *l)
 {
 	struct erdma_listen_sock *ls, *next;
@@ -230,10 +221,7 @@ static int erdma_listen_addr_event(struct notifier_block *nb, unsigned long even
 static void erdma_listener_add_ep(struct erdma_listen_sock *ls, struct erdma_ep *ep,
 				  struct socket *sock)
 {
-	/*
-	 * Without ep->lock, which comes before the listener's: nobody else acts on it before its
-	 * first event.
-	 */
+	/* Without ep->lock, an outer one: nobody acts on it before its first event. */
 	WRITE_ONCE(ep->listener, ls->listener);
 	xa_lock(&ep->cm->eps);
 	erdma_owner_put(&ep->owner);
@@ -302,10 +290,7 @@ static void erdma_listener_work(struct work_struct *work)
 			failed = true;
 	}
 	mutex_unlock(&l->cm->listen_lock);
-	/*
-	 * Nothing would tell of connections that still wait; after a failure (out of memory or so),
-	 * not at once.
-	 */
+	/* Nothing would tell of connections that still wait; after a failure, not at once. */
 	if (more || failed)
 		erdma_listener_queue(l, more ? 0 : ERDMA_LISTEN_RETRY_MS);
 	erdma_listener_put(l);
@@ -440,10 +425,7 @@ void erdma_listen_shutdown(struct erdma_cm *cm)
 	unregister_inetaddr_notifier(&cm->addr_nb);
 	cancel_work_sync(&cm->addr_work);
 
-	/*
-	 * The cm_ids were destroyed before the device was unregistered, so this list is empty; be
-	 * sure.
-	 */
+	/* The cm_ids went before the device was unregistered: the list is empty.  Be sure. */
 	mutex_lock(&cm->listen_lock);
 	list_for_each_entry_safe(l, next, &cm->listeners, node) {
 		erdma_listener_stop(l);

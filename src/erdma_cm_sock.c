@@ -182,10 +182,7 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 	int ret;
 
 	own.sin_port = port;
-	/*
-	 * Not a kernel socket: it must hold its network namespace, and TCP must finish what it sent
-	 * after the close.
-	 */
+	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
 	ret = __sock_create(net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &sock, 0);
 	if (ret)
 		return ret;

@@ -32,10 +32,7 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
  */
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk));
 void erdma_ep_put_socket(struct erdma_ep *ep);
-/*
- * Frames of a connection must pass the adapter, or go through lo and be paired by it (wire.md
- * 1.10).
- */
+/* Frames of a connection must pass the adapter, or go through lo and be paired (wire.md 1.10). */
 bool erdma_ep_route_fits(struct erdma_ep *ep);
 /* All or nothing: these few octets always fit into the empty send buffer of a fresh connection. */
 int erdma_ep_send(struct erdma_ep *ep, u8 *frame, u32 len);

@@ -28,10 +28,7 @@
 struct dma_pool;
 struct erdma_dev;
 
-/*
- * What QUERY_DEVICE and QUERY_FW_INFO said, checked and converted (adapter.md 4.2, 4.15, chapter
- * 11).
- */
+/* What QUERY_DEVICE and QUERY_FW_INFO said, checked and converted (adapter.md 4.2, 4.15, 11). */
 struct erdma_caps {
 	u32 max_qps;		/* QPNs are 1 .. max_qps - 1 */
 	u32 max_cqs;		/* CQNs are 1 .. max_cqs - 1 */
@@ -176,10 +173,7 @@ static inline bool erdma_is_broken(const struct erdma_dev *dev)
 	return test_bit(ERDMA_DEV_BROKEN, &dev->flags);
 }
 
-/*
- * Is the entry at free-running index `ci` of a ring of `depth` entries ours?  `owner` is its owner
- * bit (3.5).
- */
+/* Is the entry at free-running index `ci` of a ring ours?  `owner` is its owner bit (3.5). */
 static inline bool erdma_owned(u32 owner, u32 ci, u32 depth)
 {
 	return (owner & 1) ^ !!(ci & depth);

@@ -62,10 +62,7 @@ static void erdma_cmdq_complete(struct erdma_cmdq *q, const struct erdma_cmd_cqe
 	}
 }
 
-/*
- * Consumes what is in the completion ring, at most once around.  Caller holds q->lock.  Returns the
- * number.
- */
+/* Consumes completions, at most once around.  Caller holds q->lock.  Returns the number. */
 static u32 erdma_cmdq_poll(struct erdma_cmdq *q)
 {
 	const struct erdma_cmd_cqe *ring = q->cq;
@@ -85,10 +82,7 @@ static u32 erdma_cmdq_poll(struct erdma_cmdq *q)
 	return count;
 }
 
-/*
- * Asks for an event on the next completion, or at once if there is one already (3.6).  Caller holds
- * q->lock.
- */
+/* Asks for an event on the next completion, or on one that is there (3.6).  Under q->lock. */
 static void erdma_cmdq_arm(struct erdma_dev *dev)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
@@ -302,10 +296,7 @@ int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
 	if (WARN_ON_ONCE(len < sizeof(__le64) || len > ERDMA_CMD_ENTRY_BYTES))
 		return -EINVAL;
 
-	/*
-	 * Bounded: whoever owns the entry gives it back within the time-out or declares the device
-	 * broken.
-	 */
+	/* Bounded: the owner of the entry gives it back in time, or the device is broken. */
 	wait_event(q->room, (slot = erdma_cmdq_post(dev, sub, opcode, request, len)) ||
 				    erdma_is_broken(dev));
 	if (!slot)
@@ -404,10 +395,7 @@ int erdma_cmdq_setup(struct erdma_dev *dev)
 	if (err)
 		goto free_cq_rec;
 
-	/*
-	 * "Minus one": hardware that checks the sequence takes the first arm, with 0, as the next
-	 * (14.2).
-	 */
+	/* "Minus one": hardware that checks takes the first arm, with 0, as next (14.2). */
 	*q->cq_rec.cpu =
 		cpu_to_le64(FIELD_PREP(ERDMA_CQDB_IDX, 0xff) | FIELD_PREP(ERDMA_CQDB_CMDSN, 3));
 
@@ -439,10 +427,7 @@ void erdma_cmdq_enter_event_mode(struct erdma_dev *dev)
 	spin_lock_irq(&q->lock);
 	q->event_mode = true;
 	erdma_cmdq_arm(dev);
-	/*
-	 * An interrupt that came too early left the EQ unarmed; for an armed one this changes
-	 * nothing.
-	 */
+	/* An interrupt that came too early left the EQ unarmed. */
 	erdma_eq_arm(&q->eq);
 	spin_unlock_irq(&q->lock);
 }

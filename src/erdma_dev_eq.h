@@ -10,16 +10,10 @@
 
 #include "erdma_dev.h"
 
-/*
- * Entries per interrupt.  With more left, the doorbell's CI lags and the device interrupts again at
- * once (5.3).
- */
+/* Entries per interrupt.  With more left the doorbell's CI lags: it interrupts again (5.3). */
 #define ERDMA_EVENTS_PER_PASS 64
 
-/*
- * The entry at the consumer index, or NULL if the device has not written it yet; the caller
- * advances eq->ci.
- */
+/* The entry at the consumer index, or NULL; the caller advances eq->ci. */
 static inline const void *erdma_eq_peek(struct erdma_eq *eq)
 {
 	const void *entry = eq->ring + (eq->ci & (eq->depth - 1)) * ERDMA_EQE_BYTES;

@@ -23,10 +23,7 @@ void erdma_aeq_teardown(struct erdma_dev *dev);
 /* Vector 0; command queue and AEQ must be set up.  0 or -errno. */
 int erdma_common_irq_request(struct erdma_dev *dev);
 void erdma_common_irq_release(struct erdma_dev *dev);
-/*
- * CREATE_EQ and handlers, while the command queue still polls.  0 or -errno, and then nothing is
- * left running.
- */
+/* CREATE_EQ and handlers, while commands still poll.  0 or -errno, with nothing left running. */
 int erdma_ceqs_start(struct erdma_dev *dev);
 /* Handlers gone, DESTROY_EQ. */
 void erdma_ceqs_stop(struct erdma_dev *dev);

@@ -18,10 +18,7 @@
  */
 int erdma_query_caps(struct erdma_dev *dev);
 
-/*
- * Tells a device that has doorbell pages to give (4.21) what a page is (4.20).  0 or as
- * erdma_cmd_exec().
- */
+/* Tells a device with doorbell pages (4.21) what a page is (4.20).  0 or as erdma_cmd_exec(). */
 int erdma_conf_device(struct erdma_dev *dev);
 
 /* Memory for erdma_query_block(): from before registration until after the reset.  0 or -ENOMEM. */

@@ -33,10 +33,7 @@ struct erdma_report {
 	 * Fills entries from the cursor on and moves it.  May sleep.  Returns how many, or -errno.
 	 */
 	int (*fill)(struct erdma_listing *l);
-	/*
-	 * Adds what the device knows to one entry; NULL: nothing.  May sleep.  -EINTR ends the
-	 * list.
-	 */
+	/* Adds what the device knows to one entry, or NULL.  May sleep.  -EINTR ends the list. */
 	int (*ask_device)(struct erdma_listing *l, u32 which);
 };
 
@@ -61,10 +58,7 @@ void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *ou
 
 /* ---- erdma_diag_ring.c ---- */
 
-/*
- * A part of a ring: `slots` entries from slot `first` on to `out`, and the `out` fields of `d`.
- * May sleep.
- */
+/* `slots` entries of a ring from slot `first` on, and the `out` fields of `d`.  May sleep. */
 #define ERDMA_RING_CHUNK SZ_16K
 int erdma_ring_describe(struct erdma_adapter *ad, struct erdma_diag_dump *d);
 int erdma_ring_copy(struct erdma_adapter *ad, const struct erdma_diag_dump *d, u32 first, u32 slots,

@@ -350,10 +350,7 @@ static int erdma_diag_serve(const struct erdma_diag_call *call, void __user *arg
 	err = call->run(&request);
 	if (err)
 		return err;
-	/*
-	 * The size stands in front and may have changed meanwhile: it goes back as it was read
-	 * first.
-	 */
+	/* The size may have changed meanwhile: it goes back as it was read first. */
 	request.version.size = size;
 	return copy_to_user(arg, &request, min(size, call->size)) ? -EFAULT : 0;
 }

@@ -115,10 +115,7 @@ static bool erdma_still_tracked(struct erdma_listing *l, enum erdma_track_kind k
 	return same;
 }
 
-/*
- * What of a failed question must be passed on: an entry without the device's part says enough
- * otherwise.
- */
+/* An entry without the device's part says enough, unless the caller is interrupted. */
 static int erdma_only_interrupts(int err)
 {
 	return err == -EINTR ? err : 0;

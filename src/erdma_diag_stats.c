@@ -98,10 +98,7 @@ int erdma_counters_list(struct erdma_dev *dev, u32 first, struct erdma_info_coun
 
 /* ---- ib_core ---- */
 
-/*
- * The counters of the device once under each spelling, as users' scripts know them, then the
- * others.
- */
+/* The counters of the device under each spelling, as scripts know them, then the others. */
 #define ERDMA_PORT_COUNTERS (ERDMA_COUNTERS + ERDMA_STATS_COUNT)
 
 static const erdma_stat_name erdma_port_descs[] = {

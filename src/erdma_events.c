@@ -21,10 +21,7 @@ static void erdma_qp_async_event(struct erdma_qp *qp)
 		.event = IB_EVENT_QP_FATAL,
 	};
 
-	/*
-	 * The device flushed and will not run it again; the state follows when the connection is
-	 * torn down.
-	 */
+	/* The device will not run it again; the state follows with the connection. */
 	WRITE_ONCE(qp->failed, true);
 	erdma_count(&qp->ad->dev, qp_fatal_events_cnt);
 	if (qp->ib.event_handler)
@@ -142,10 +139,7 @@ static void erdma_cqs_device_died(struct erdma_adapter *ad)
 	unsigned long cqn;
 	struct erdma_cq *cq;
 
-	/*
-	 * One look-up per number: consumers are called without the table's lock, and entries may go
-	 * meanwhile.
-	 */
+	/* One look-up per number: consumers are called without the table's lock. */
 	for (cqn = 1; cqn < ad->dev.caps.max_cqs; cqn++) {
 		if (!xa_find(&ad->cqs, &cqn, ad->dev.caps.max_cqs - 1, XA_PRESENT))
 			break;

@@ -64,10 +64,7 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 	return 0;
 }
 
-/*
- * A copy of what the paired NIC looks like now; all zeros but the permanent address and the last
- * MTU without one.
- */
+/* The paired NIC as it is now; without one, the permanent address and the last MTU. */
 struct erdma_nic_view {
 	unsigned int mtu;
 	bool usable;
@@ -82,10 +79,7 @@ static void erdma_query_nic(struct erdma_adapter *ad, struct erdma_nic_view *vie
 	view->usable = false;
 	ether_addr_copy(view->mac, ad->dev.mac);
 
-	/*
-	 * The pointer is cleared by the unregister event, after which the network core waits for
-	 * readers.
-	 */
+	/* The unregister event clears it, and the network core waits for readers. */
 	rcu_read_lock();
 	nic = READ_ONCE(ad->netdev);
 	if (nic) {

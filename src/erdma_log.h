@@ -19,10 +19,7 @@
 
 extern uint erdma_dprint_mask;
 
-/*
- * A message of a category, if that is switched on; rate-limited.  `ibdev` names the device.  Any
- * context.
- */
+/* A rate-limited message, if its category is on.  `ibdev` names the device.  Any context. */
 #define erdma_dbg(ibdev, category, format, ...) \
 	do { \
 		if (unlikely(READ_ONCE(erdma_dprint_mask) & (category))) \

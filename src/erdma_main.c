@@ -205,10 +205,7 @@ destroy_pool:
 	return err;
 }
 
-/*
- * No memory is given back before the reset: a device that did not answer DESTROY_EQ may still write
- * to it.
- */
+/* No memory is freed before the reset: a device that did not answer may still write to it. */
 static void erdma_stop(struct erdma_adapter *ad)
 {
 	erdma_ceqs_stop(&ad->dev);

@@ -53,10 +53,7 @@ struct erdma_mpa_fields {
 	u32 cookie;	/* revision 129 */
 };
 
-/*
- * Collects one frame from a byte stream, however it is cut, and never asks for an octet behind the
- * frame.
- */
+/* Collects one frame from a byte stream, and never asks for an octet behind the frame. */
 struct erdma_mpa_reader {
 	enum erdma_mpa_kind kind;
 	u32 have;	/* octets collected */
@@ -85,10 +82,7 @@ u32 erdma_mpa_frame_len(u8 revision, u32 pd_len);
 int erdma_mpa_build(u8 *out, u32 size, enum erdma_mpa_kind kind, const struct erdma_mpa_fields *f,
 		    const u8 *pd);
 
-/*
- * May a responder without CRC and markers take this request?  0, or -ECONNREFUSED: answer with R
- * (2.6).
- */
+/* May a responder without CRC and markers take this?  0, or -ECONNREFUSED: answer R (2.6). */
 int erdma_mpa_check_request(const struct erdma_mpa_fields *f);
 /*
  * May the initiator take this reply?  0, -ECONNRESET: rejected, -ECONNREFUSED: wants what the

@@ -9,10 +9,7 @@
 
 /* Is the NIC with the adapter's MAC there?  May sleep (rtnl). */
 bool erdma_nic_is_there(struct erdma_adapter *ad);
-/*
- * Pairs and watches from then on.  -EPROBE_DEFER without a NIC.  Before registration; may sleep
- * (rtnl).
- */
+/* Pairs, and watches from then on.  -EPROBE_DEFER without a NIC.  May sleep (rtnl). */
 int erdma_netdev_attach(struct erdma_adapter *ad);
 /* No port event is under way when it returns.  May sleep (rtnl). */
 void erdma_netdev_detach(struct erdma_adapter *ad);

@@ -118,10 +118,7 @@ int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct 
 	if (uc) {
 		const struct erdma_pgtable *t = &cq->table;
 
-		/*
-		 * With one page the address is the page itself, else that of the list of pages
-		 * (4.5).
-		 */
+		/* The address of the one page itself, or else of the list of pages (4.5). */
 		buffer = t->level ? t->root : t->inline_pages[0];
 		cfg0 |= FIELD_PREP(ERDMA_CQ0_PAGE, t->page_shift - 12);
 		cfg1 |= FIELD_PREP(ERDMA_CQ1_COUNT, t->count) | (t->level ? ERDMA_CQ1_TABLE : 0);

@@ -91,10 +91,7 @@ int erdma_cq_pin_ring(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdm
 int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct erdma_ucontext *uc);
 /* Makes the device give up the CQ, waits for the last reference and frees its parts.  May sleep. */
 void erdma_cq_destroy(struct erdma_adapter *ad, struct erdma_cq *cq);
-/*
- * Frees all parts of a CQ that the device does not know (any more); fields not reached yet are
- * zero.
- */
+/* Frees a CQ that the device does not know (any more); fields not reached yet are zero. */
 void erdma_cq_free(struct erdma_adapter *ad, struct erdma_cq *cq);
 
 #endif

@@ -148,10 +148,7 @@ int erdma_db_alloc(struct erdma_adapter *ad, struct erdma_ucontext *uc, struct e
 		return err;
 	uc->db_type = ERDMA_SDB_EXCLUSIVE_PAGE;
 	at->sq = (resource_size_t)uc->ext_sq_page << PAGE_SHIFT;
-	/*
-	 * Crossed on purpose: the page named RQ takes the CQ doorbells and the other way round
-	 * (4.21).
-	 */
+	/* Crossed on purpose: the page named RQ takes the CQ doorbells (4.21). */
 	at->rq = (resource_size_t)uc->ext_cq_page << PAGE_SHIFT;
 	at->cq = (resource_size_t)uc->ext_rq_page << PAGE_SHIFT;
 	return 0;

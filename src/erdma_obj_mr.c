@@ -44,10 +44,7 @@ int erdma_mr_check_access(const struct erdma_adapter *ad, int access)
 	return 0;
 }
 
-/*
- * Next free index after the one given last, so that a stale STag keeps failing for as long as
- * possible.
- */
+/* The next free index, so that a stale STag keeps failing for as long as possible. */
 static int erdma_mr_alloc_index(struct erdma_adapter *ad, u32 *index)
 {
 	u32 last = ad->dev.caps.max_mrs - 1;

@@ -31,10 +31,7 @@ static inline struct erdma_mr *to_erdma_mr(struct ib_mr *ib)
 	return container_of(ib, struct erdma_mr, ib);
 }
 
-/*
- * ERDMA_ACCESS_* bits of the command and of the REG_MR work request (4.11, 7.1); local read is
- * always granted.
- */
+/* ERDMA_ACCESS_* bits of REG_MR, command and request (4.11, 7.1); always with local read. */
 u32 erdma_access_bits(int access);
 
 /**

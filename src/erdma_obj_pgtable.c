@@ -85,10 +85,7 @@ static int erdma_tree_map(struct erdma_dev *dev, struct erdma_pgtable_page *page
 	return 0;
 }
 
-/*
- * Builds the tiers above the filled leaves, from the bottom: a page is mapped once its entries are
- * final.
- */
+/* Builds the tiers above the leaves, from the bottom: a page is mapped when it is final. */
 static int erdma_tree_raise(struct erdma_dev *dev, struct erdma_pgtable *t, u32 leaves)
 {
 	struct erdma_pgtable_page *below = t->pages;

@@ -17,10 +17,7 @@ struct erdma_pgtable {
 	unsigned int level;		/* 0: inline[], 1..3: root */
 	u64 inline_pages[4];
 	dma_addr_t root;
-	/*
-	 * level 1: one contiguous, coherent or mapped array; levels 2 and 3: pages mapped one by
-	 * one
-	 */
+	/* level 1: one array, coherent or mapped; 2 and 3: pages mapped one by one */
 	void *array;
 	size_t array_bytes;
 	struct erdma_pgtable_page *pages;

@@ -67,10 +67,7 @@ static void erdma_qp_reflush(struct work_struct *work)
 		.rq_pi = cpu_to_le32(READ_ONCE(qp->rq_pi)),
 	};
 
-	/*
-	 * Devices without the command flush by themselves, so its answer does not matter while they
-	 * live.
-	 */
+	/* Devices without the command flush by themselves: the answer is no matter. */
 	erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REFLUSH, &request, sizeof(request),
 		       NULL, NULL);
 	if (erdma_is_broken(&qp->ad->dev)) {
@@ -112,10 +109,7 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 		.passive = h->passive,
 	};
 	qp->peer_cookie = h->peer_cookie;
-	/*
-	 * Pairs with the diagnostics, which look without a lock; a QP is connected once in its
-	 * life.
-	 */
+	/* Pairs with the diagnostics, without a lock; a QP is connected once. */
 	smp_store_release(&qp->was_connected, true);
 	WRITE_ONCE(qp->in_reset, false);
 	erdma_qp_set_state(qp, ERDMA_QP_RTS);
@@ -213,10 +207,7 @@ static void erdma_qp_detach_cqs(struct erdma_qp *qp)
 
 /* ---- creation and destruction ---- */
 
-/*
- * Ring sizes as the user-space provider computes them too (adapter.md 10.4), and what that really
- * allows.
- */
+/* Ring sizes, as the provider computes them too (adapter.md 10.4), and what they allow. */
 static void erdma_qp_set_depths(struct erdma_qp *qp, const struct ib_qp_cap *wanted)
 {
 	qp->sq_depth = roundup_pow_of_two(max(wanted->max_send_wr, 1u) * ERDMA_MAX_SQE_WQEBBS);
@@ -322,10 +313,7 @@ int erdma_qp_pin_rings(struct erdma_adapter *ad, struct erdma_qp *qp, struct erd
 	return err;
 }
 
-/*
- * One ring of a process as CREATE_QP wants it: where it begins, and pages 1 to 3 if there is no
- * table.
- */
+/* One ring of a process for CREATE_QP: where it begins, and pages 1 to 3 without a table. */
 static u64 erdma_ring_layout(const struct erdma_pgtable *t, __le32 *table, __le64 *pages)
 {
 	u32 i;

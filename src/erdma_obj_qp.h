@@ -174,15 +174,9 @@ static inline u32 erdma_qp_rq_offset(const struct erdma_qp *qp)
  * May sleep.  Return: 0 or as erdma_cmd_exec().
  */
 int erdma_qp_create(struct erdma_adapter *ad, struct erdma_qp *qp, const struct erdma_ucontext *uc);
-/*
- * After it stopped and lost its connection: makes the device give it up, waits for the last
- * reference, frees.
- */
+/* After stop and connection: makes the device give it up, waits for references, frees. */
 void erdma_qp_destroy(struct erdma_adapter *ad, struct erdma_qp *qp);
-/*
- * Frees all parts of a QP that the device does not know (any more); fields not reached yet are
- * zero.
- */
+/* Frees a QP that the device does not know (any more); fields not reached yet are zero. */
 void erdma_qp_free(struct erdma_adapter *ad, struct erdma_qp *qp);
 
 #endif

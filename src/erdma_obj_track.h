@@ -75,10 +75,7 @@ void erdma_track_add_ctx(struct erdma_tracker *tracker, struct erdma_track *trac
 void erdma_track_remove(struct erdma_tracker *tracker, enum erdma_track_kind kind,
 			struct erdma_track *track);
 
-/*
- * The tracked object with the lowest number from `number` on, or NULL.  Caller holds the tracker's
- * lock.
- */
+/* The object with the lowest number from `number` on, or NULL.  Under the tracker's lock. */
 struct erdma_track *erdma_track_from(struct erdma_tracker *tracker, enum erdma_track_kind kind,
 				     u32 number);
 /* The next one; NULL behind the last. */

@@ -23,10 +23,7 @@
 	X(rx_bps_limit_drop_cnt, "packets dropped because of the bandwidth limit") \
 	X(rx_pps_limit_drop_cnt, "packets dropped because of the packet rate limit")
 
-/*
- * X(group, name, value, explanation): kept elsewhere for their own sake; `dev` is the struct
- * erdma_dev.
- */
+/* X(group, name, value, explanation): kept elsewhere; `dev` is the struct erdma_dev. */
 #define ERDMA_KEPT_COUNTERS(X) \
 	X(CMDQ, cmdq_submitted_cnt, dev->cmdq.submitted, "commands given to the device") \
 	X(CMDQ, cmdq_completed_cnt, dev->cmdq.completed, "commands that the device answered") \

@@ -39,10 +39,7 @@ static const struct {
 	[16] = { IB_WC_RETRY_EXC_ERR, 0x00 },
 };
 
-/*
- * The entry at the consumer index if the device finished it: copied out, so that it cannot change
- * while we read.
- */
+/* The entry at the consumer index, if finished; a copy, which cannot change while we read. */
 static bool erdma_cq_peek(const struct erdma_cq *cq, struct erdma_cqe *copy)
 {
 	const struct erdma_cqe *slot =
@@ -67,10 +64,7 @@ static void erdma_wc_outcome(struct ib_wc *wc, u32 syndrome)
 	}
 }
 
-/*
- * A send completion retires its request and every unsignalled one before it.  False if it names no
- * posted request.
- */
+/* Retires a request and every unsignalled one before it.  False if none was posted there. */
 static bool erdma_complete_send(struct erdma_qp *qp, u16 index, struct ib_wc *wc)
 {
 	u16 ci = qp->sq_ci;
@@ -109,10 +103,7 @@ static bool erdma_recv_details(const struct erdma_cqe *cqe, u32 opcode, struct i
 		wc->opcode = IB_WC_RECV_RDMA_WITH_IMM;
 		fallthrough;
 	case ERDMA_OP_RECV_SEND_IMM:
-		/*
-		 * Little endian here, big endian for the consumer: the device reversed the sender's
-		 * bytes.
-		 */
+		/* Little endian here: the device reversed the sender's bytes. */
 		wc->ex.imm_data = cpu_to_be32(le32_to_cpu(cqe->imm));
 		wc->wc_flags = IB_WC_WITH_IMM;
 		break;
@@ -225,10 +216,7 @@ int erdma_poll_cq(struct ib_cq *ibcq, int max, struct ib_wc *wc)
 				erdma_qp_put(qp);
 			qp = erdma_qp_find(ad, qpn);
 		}
-		/*
-		 * A QP that was destroyed in the meantime is an ordinary case, a foreign or wild
-		 * one is not.
-		 */
+		/* A destroyed QP is an ordinary case, a foreign or wild one is not. */
 		if (!qp)
 			cq->skipped++;
 		else if (!qp->sent || !erdma_cqe_to_wc(cq, qp, &cqe, &wc[done]))

@@ -19,10 +19,7 @@ struct erdma_db_mapping {
 
 /* ---- contexts ---- */
 
-/*
- * Makes one page of BAR0 mappable by this context; the key that user space needs is the entry's
- * offset.
- */
+/* Makes one page of BAR0 mappable by this context; the entry's offset is its key. */
 static struct rdma_user_mmap_entry *
 erdma_mmap_insert(struct erdma_adapter *ad, struct erdma_ucontext *uc, resource_size_t offset)
 {
@@ -61,10 +58,7 @@ static int erdma_make_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata
 	struct erdma_db_pages at;
 	int err;
 
-	/*
-	 * The doorbell spaces are laid out in 4 KiB pages; a larger mapping would expose a
-	 * neighbour's.
-	 */
+	/* Doorbells have 4 KiB pages; a larger one would expose a neighbour's. */
 	if (PAGE_SIZE != SZ_4K)
 		return -EOPNOTSUPP;
 	if (udata->outlen < sizeof(resp))
@@ -138,10 +132,7 @@ void erdma_disassociate_ucontext(struct ib_ucontext *ibctx)
 {
 }
 
-/*
- * One doorbell page, by the key from erdma_abi_context_resp; shared, whole, device memory, never
- * code.
- */
+/* One doorbell page, by the key of erdma_abi_context_resp; shared, whole, never code. */
 int erdma_mmap(struct ib_ucontext *ibctx, struct vm_area_struct *vma)
 {
 	struct rdma_user_mmap_entry *entry;

@@ -20,10 +20,7 @@ void erdma_iw_rem_ref(struct ib_qp *ibqp)
 	erdma_qp_put(to_erdma_qp(ibqp));
 }
 
-/*
- * The connection manager takes its own reference right after this, with the QP held alive by its
- * caller.
- */
+/* The iw_cm takes its own reference right after this, with the QP held by its caller. */
 struct ib_qp *erdma_iw_get_qp(struct ib_device *ib, int qpn)
 {
 	struct erdma_qp *qp = erdma_qp_find(to_erdma(ib), qpn);

@@ -147,10 +147,7 @@ static int erdma_prep_read(struct erdma_sqe_buf *sqe, const struct ib_send_wr *w
 	sqe->read.sink_addr_hi = cpu_to_le32(upper_32_bits(sink->addr));
 	sqe->read.src = erdma_make_sge(rdma_wr(wr)->remote_addr, sink->length, rdma_wr(wr)->rkey);
 	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV) {
-		/*
-		 * rdma_rw notes the STag before it renews the key of the sink region: same region,
-		 * current key.
-		 */
+		/* rdma_rw reads the STag before it renews the key: same region, new key. */
 		revoke = wr->ex.invalidate_rkey;
 		if (revoke >> 8 == sink->lkey >> 8)
 			revoke = sink->lkey;
@@ -296,10 +293,7 @@ static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe,
 	return 0;
 }
 
-/*
- * A stopped QP takes work in order to flush it; whether the device notices by itself depends on its
- * generation.
- */
+/* A stopped QP takes work to flush it; whether the device notices depends on its generation. */
 static bool erdma_is_stopped(const struct erdma_qp *qp)
 {
 	return READ_ONCE(qp->state) > ERDMA_QP_RTS || READ_ONCE(qp->failed) ||

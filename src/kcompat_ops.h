@@ -24,10 +24,7 @@
 
 #define ERDMA_QP_SIZE
 
-/*
- * Newer cores fill these fields before the call, older ones after it; erdma_create_qp() needs some
- * of them.
- */
+/* Newer cores fill these fields before the call, older ones after it. */
 static struct ib_qp *erdma_op_create_qp(struct ib_pd *pd, struct ib_qp_init_attr *init,
 					struct ib_udata *udata)
 {
