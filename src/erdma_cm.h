@@ -49,8 +49,8 @@ int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param);
  * May sleep.
  *
  * Return: 0 after ESTABLISHED was raised, or an error, without events, and the connection is
- * closed: -ECONNRESET the peer is gone, -EIO device broken, -EINVAL private data, IRD, ORD or QP, or
- * what the device said.
+ * closed: -ECONNRESET the peer is gone, -EIO device broken, -EINVAL private data, IRD, ORD or QP,
+ * or what the device said.
  */
 int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param);
 

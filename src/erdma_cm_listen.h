@@ -7,6 +7,7 @@
 
 #include "erdma_cm_ep.h"
 
+/* Part of erdma_cm_setup() and erdma_cm_shutdown(); 0 or -errno.  May sleep. */
 int erdma_listen_setup(struct erdma_cm *cm);
 void erdma_listen_shutdown(struct erdma_cm *cm);
 void erdma_listener_put(struct erdma_listener *l);
@@ -29,6 +30,7 @@ int erdma_listener_deliver(struct erdma_listener *l, struct iw_cm_event *ev);
  * Return: 0, -EAFNOSUPPORT not IPv4, -EIO device broken, or what the socket says.
  */
 int erdma_cm_listen_start(struct iw_cm_id *id, int backlog);
+/* Closes its sockets; requests that nobody answered are given up later.  May sleep.  0. */
 int erdma_cm_listen_stop(struct iw_cm_id *id);
 
 #endif

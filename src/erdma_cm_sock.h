@@ -10,6 +10,7 @@
 
 /* May connections of the paired interface use `dev`?  Under rcu_read_lock. */
 bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev);
+/* An IPv4 address in the form that the iw_cm wants.  Any context. */
 void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port);
 
 /**
@@ -31,6 +32,7 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
  * @data_ready: to be restored on release; an accepted socket comes with its listener's callback
  */
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk));
+/* Gives the socket its callbacks back and closes it, if there is one. */
 void erdma_ep_put_socket(struct erdma_ep *ep);
 /* Frames of a connection must pass the adapter, or go through lo and be paired (wire.md 1.10). */
 bool erdma_ep_route_fits(struct erdma_ep *ep);

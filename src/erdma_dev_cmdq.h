@@ -38,6 +38,7 @@ void erdma_cmdq_init(struct erdma_dev *dev);
  * Return: 0 or -ENOMEM.
  */
 int erdma_cmdq_setup(struct erdma_dev *dev);
+/* From here on the device's interrupts tell of completions, once, after the CEQs were made. */
 void erdma_cmdq_enter_event_mode(struct erdma_dev *dev);
 /* After the reset: the device no longer touches the rings. */
 void erdma_cmdq_teardown(struct erdma_dev *dev);

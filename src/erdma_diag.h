@@ -51,6 +51,7 @@ extern const struct erdma_report erdma_reports[ERDMA_KIND_COUNT];
 
 /* May the caller see objects of other users on this adapter? */
 bool erdma_sees_others(const struct erdma_adapter *ad);
+/* The entry of an adapter, zeroed before; the caller holds the adapter. */
 void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_device *out);
 
 /* What is known of the rings of a QP that the tracker has; under the tracker's lock. */
