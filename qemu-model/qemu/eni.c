@@ -10,21 +10,15 @@
 /* A backend that moves frames past QEMU would move them past the adapter too (wire.md 1.2). */
 static bool bypasses_qemu(NetClientState *backend)
 {
-    return backend->info->type == NET_CLIENT_DRIVER_VHOST_USER || backend->info->type == NET_CLIENT_DRIVER_VHOST_VDPA ||
+    return erdma_compat_is_netdev(backend, "vhost-user") || erdma_compat_is_netdev(backend, "vhost-vdpa") ||
            get_vhost_net(backend) != NULL;
 }
 
 /* Backends that carry a frame of any length to another QEMU, whatever MTU the guests have set. */
 static bool carries_long_frames(const NetClientState *backend)
 {
-    switch (backend->info->type) {
-    case NET_CLIENT_DRIVER_SOCKET:
-    case NET_CLIENT_DRIVER_STREAM:
-    case NET_CLIENT_DRIVER_DGRAM:
-        return true;
-    default:
-        return false;
-    }
+    return erdma_compat_is_netdev(backend, "socket") || erdma_compat_is_netdev(backend, "stream") ||
+           erdma_compat_is_netdev(backend, "dgram");
 }
 
 bool erdma_eni_find(const char *id, struct erdma_eni *eni, Error **errp)

@@ -43,6 +43,7 @@ struct EniFilter {
     EniFilter **place; /* where the adapter keeps its pointer to this; NULL: the adapter has left */
     QEMUBH *bh;
     QSIMPLEQ_HEAD(, waiting_frame) waiting;
+    bool of_hub; /* the netdev's frames are also another NIC's */
     unsigned waiting_frames;
     size_t waiting_octets;
     bool shown; /* frames since the last erdma_dev_frames_end() */
@@ -90,9 +91,7 @@ static void write_offload(const struct erdma_offload *offload, struct virtio_net
 static const void *in_one_piece(EniFilter *f, enum erdma_side side, size_t header, size_t length,
                                 const struct iovec *iov, int iovcnt)
 {
-    const NetClientState *backend = NETFILTER(f)->netdev;
-
-    if (side == ERDMA_TO_GUEST && iovcnt == 1 && backend->info->type != NET_CLIENT_DRIVER_HUBPORT) {
+    if (side == ERDMA_TO_GUEST && iovcnt == 1 && !f->of_hub) {
         return (const uint8_t *)iov[0].iov_base + header;
     }
     iov_to_buf(iov, iovcnt, header, f->frame, length);
@@ -260,6 +259,7 @@ bool erdma_eni_attach(Object *owner, const char *netdev, const struct erdma_eni_
     }
     f = ERDMA_ENI_FILTER(object);
     f->user = *user;
+    f->of_hub = erdma_compat_is_netdev(NETFILTER(f)->netdev, "hubport");
     f->bh = erdma_compat_bh_new(catch_up, f, user->device);
     f->place = place;
     *place = f;

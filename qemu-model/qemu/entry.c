@@ -10,14 +10,15 @@
  *
  * Inside QEMU the constructor queues two initialisers, as a built-in device
  * does.  They run after QEMU's own constructors.  The first one compares the
- * running build with the one whose headers were used: structure layouts and
- * function signatures are QEMU's private matter and differ between builds.
+ * running release with the one whose headers were used, since functions and
+ * structures are QEMU's private matter.  Within a release they differ rarely;
+ * when all of QEMU's types are there, layout.c looks, and only then the types
+ * of the model join them.
  */
 #include "shim.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 
 #define OWN_NAME "erdma-model"
 
@@ -57,97 +58,60 @@ static void leave_preload(void)
     free(rest);
 }
 
-struct stamp_search {
-    const char *wanted;
-    bool found;
-};
-
-/* The first object that the loader reports is the program itself. */
-static int search_program(struct dl_phdr_info *info, size_t size, void *opaque)
+/* What --version prints. */
+static char *name_of(const VersionInfo *info)
 {
-    struct stamp_search *search = opaque;
+    const char *package = info->package && info->package[0] ? info->package : NULL;
 
-    (void)size;
-    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-
-        if (header->p_type == PT_LOAD && (header->p_flags & (PF_R | PF_W | PF_X)) == PF_R) {
-            const void *start = (const void *)(info->dlpi_addr + header->p_vaddr);
-
-            /* The terminating zero is part of the comparison. */
-            if (memmem(start, header->p_filesz, search->wanted, strlen(search->wanted) + 1)) {
-                search->found = true;
-            }
-        }
-    }
-    return 1;
-}
-
-/* QEMU carries a stamp of version, packaging and configuration for its own modules to be checked against. */
-static bool program_has_stamp(const char *stamp)
-{
-    struct stamp_search search = {.wanted = stamp};
-
-    dl_iterate_phdr(search_program, &search);
-    return search.found;
-}
-
-static char *running_version(void)
-{
-    VersionInfo *info = qmp_query_version(NULL);
-    char *text;
-
-    text = g_strdup_printf("%" PRId64 ".%" PRId64 ".%" PRId64, info->qemu->major, info->qemu->minor, info->qemu->micro);
-    if (info->package && info->package[0]) {
-        char *with_package = g_strdup_printf("%s (%s)", text, info->package);
-
-        g_free(text);
-        text = with_package;
-    }
-    qapi_free_VersionInfo(info);
-    return text;
+    return g_strdup_printf("%" PRId64 ".%" PRId64 ".%" PRId64 "%s%s%s", info->qemu->major, info->qemu->minor,
+                           info->qemu->micro, package ? " (" : "", package ? package : "", package ? ")" : "");
 }
 
 /* QEMU's own error reporting takes locks that do not exist yet at this time, and so may its exit handlers. */
-static G_NORETURN void refuse(const char *difference, const char *running)
+static G_NORETURN void refuse(const VersionInfo *running, const char *difference)
 {
     fprintf(stderr,
-            "%s: erdma: this model was built for QEMU %s, but this is QEMU %s%s; "
-            "build it again on this machine (make in the build directory)\n",
-            program_invocation_short_name, ERDMA_BUILT_FOR, running, difference);
+            "%s: erdma: this model was built for QEMU %s, but this is QEMU %s%s%s; "
+            "build it again on this machine (make in the build directory), or install the erdma-qemu-model package "
+            "that was built for it\n",
+            program_invocation_short_name, ERDMA_BUILT_FOR, name_of(running), difference ? ", in which " : "",
+            difference ? difference : "");
     _exit(EXIT_FAILURE);
 }
 
-static void refuse_other_builds(void)
+static void refuse_other_releases(void)
 {
-    static bool checked;
-    g_autofree char *running = NULL;
+    VersionInfo *running = qmp_query_version(NULL);
+    g_autofree char *release = g_strdup_printf("%" PRId64 ".%" PRId64 ".", running->qemu->major, running->qemu->minor);
 
-    if (checked) {
-        return;
+    if (!g_str_has_prefix(ERDMA_BUILT_FOR, release)) {
+        refuse(running, NULL);
     }
-    checked = true;
-
-    running = running_version();
-    if (strcmp(running, ERDMA_BUILT_FOR) != 0) {
-        refuse("", running);
-    }
-    if (!program_has_stamp(ERDMA_BUILT_STAMP)) {
-        refuse(", configured differently (without " ERDMA_BUILT_STAMP ")", running);
-    }
+    qapi_free_VersionInfo(running);
 }
 
 static void init_trace(void)
 {
-    refuse_other_builds();
+    refuse_other_releases();
     erdma_register_trace_events();
 }
 
 static void init_types(void)
 {
-    refuse_other_builds();
+    char *difference = erdma_layout_difference();
+
+    if (difference) {
+        refuse(qmp_query_version(NULL), difference);
+    }
     erdma_register_types();
     erdma_register_filter_type();
+}
+
+/* Initialisers run in the order of the queue, and this one stands before those of QEMU's own types. */
+static void come_last(void)
+{
+    refuse_other_releases();
+    register_module_init(init_types, MODULE_INIT_QOM);
 }
 
 static bool inside_system_emulator(void)
@@ -171,5 +135,5 @@ static void __attribute__((constructor)) erdma_model_loaded(void)
     }
     leave_preload();
     register_module_init(init_trace, MODULE_INIT_TRACE);
-    register_module_init(init_types, MODULE_INIT_QOM);
+    register_module_init(come_last, MODULE_INIT_QOM);
 }

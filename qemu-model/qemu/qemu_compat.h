@@ -5,8 +5,7 @@
  * their shape since 7.2.
  *
  * ERDMA_QEMU_MAJOR and ERDMA_QEMU_MINOR come from the generated
- * erdma-built-for.h, as does the identity of the build (ERDMA_BUILT_FOR,
- * ERDMA_BUILT_STAMP).
+ * erdma-built-for.h, as does the build's own name (ERDMA_BUILT_FOR).
  */
 #ifndef ERDMA_QEMU_COMPAT_H
 #define ERDMA_QEMU_COMPAT_H
@@ -77,6 +76,21 @@ static inline void erdma_compat_set_reset(DeviceClass *dc, void (*reset)(DeviceS
 #endif
 }
 
+/* Whether a function of QEMU puts the reset of a class that is not in use where erdma_compat_set_reset() does. */
+static inline bool erdma_compat_fills_reset(DeviceClass *dc, void (*reset)(DeviceState *))
+{
+#if ERDMA_QEMU_AT_LEAST(9, 2)
+    (void)dc;
+    (void)reset;
+    return true; /* it is that function */
+#else
+    DeviceReset before;
+
+    device_class_set_parent_reset(dc, reset, &before);
+    return dc->reset == reset;
+#endif
+}
+
 /* Whether a write to the region can be done through a pointer. */
 static inline bool erdma_compat_writes_are_direct(MemoryRegion *region, MemTxAttrs attrs)
 {
@@ -86,6 +100,12 @@ static inline bool erdma_compat_writes_are_direct(MemoryRegion *region, MemTxAtt
     (void)attrs;
     return memory_access_is_direct(region, true);
 #endif
+}
+
+/* By name: the numbers depend on what else QEMU was configured with. */
+static inline bool erdma_compat_is_netdev(const NetClientState *client, const char *driver)
+{
+    return strcmp(NetClientDriver_str(client->info->type), driver) == 0;
 }
 
 static inline bool erdma_compat_flr_init(PCIDevice *pci)

@@ -7,6 +7,9 @@
 
 #include "capi.h"
 
+/* Says how the running QEMU's structures differ from those that this is compiled for (freed with g_free()), or NULL. */
+char *erdma_layout_difference(void);
+
 /* Queue the types of the device and of its filter; QEMU's type initialisation time. */
 void erdma_register_types(void);
 void erdma_register_filter_type(void);

@@ -66,39 +66,67 @@ class OtherPrograms(unittest.TestCase):
 
 
 class OtherBuilds(unittest.TestCase):
-    """A model that was built for another QEMU refuses, and names both."""
+    """A model works with its release of QEMU, if that lays its structures out as expected; otherwise it says both."""
 
-    def patched(self, old, new):
-        self.assertEqual(len(old), len(new))
+    def changed(self, change):
+        """A copy of the model with a change of its content."""
         with open(host.MODEL, "rb") as original:
-            content = original.read()
-        self.assertIn(old, content)
+            content = bytearray(original.read())
+        change(content)
         folder = tempfile.mkdtemp(prefix="erdma-model-test-")
         self.addCleanup(shutil.rmtree, folder)
         path = os.path.join(folder, "erdma-model.so")
         with open(path, "wb") as copy:
-            copy.write(content.replace(old, new))
+            copy.write(content)
         return path
+
+    def built_for(self, version):
+        """The model as if built for another version of the same length."""
+        old, new = self.version().encode(), version.encode()
+        self.assertEqual(len(old), len(new))
+
+        def change(content):
+            start = content.index(old)
+            content[start:start + len(new)] = new
+        return self.changed(change)
+
+    def expecting(self, name):
+        """The model as if it had been built with another number for this name (qemu/layout.c)."""
+        def change(content):
+            start = content.index(name.encode().ljust(24, b"\0")) + 24
+            content[start] ^= 0x08
+        return self.changed(change)
 
     def version(self):
         banner = subprocess.run([qemu_binary(), "--version"], check=True, text=True, stdout=subprocess.PIPE).stdout
         return banner.splitlines()[0].removeprefix("QEMU emulator version ")
 
-    def test_other_version(self):
+    def start(self, model):
+        return preload([qemu_binary(), *host.BASE, "-device", "erdma,help"], model)
+
+    def test_other_release(self):
         running = self.version()
-        built = running.replace(running[:3], "6.9", 1)
-        result = preload([qemu_binary(), "-S", *host.BASE], self.patched(running.encode(), built.encode()))
+        built = "0.9" + running[3:] if running[1] == "." else "0.99" + running[4:]
+        result = self.start(self.built_for(built))
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"built for QEMU {built}, but this is QEMU {running};", result.stderr)
+        self.assertIn("build it again", result.stderr)
 
-    def test_other_configuration(self):
-        with open(host.MODEL, "rb") as model:
-            stamp = model.read().split(b"qemu_stamp_", 1)[1].split(b"\0")[0]
-        result = preload([qemu_binary(), "-S", *host.BASE],
-                         self.patched(b"qemu_stamp_" + stamp, b"qemu_stamp_" + b"0" * len(stamp)))
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("configured differently", result.stderr)
-        self.assertIn(self.version(), result.stderr)
+    def test_other_update_of_the_release(self):
+        running = self.version()
+        number, _, package = running.partition(" ")
+        release, micro = number.rsplit(".", 1)
+        result = self.start(self.built_for(f"{release}.{'9' * len(micro)} {package.upper()}".ljust(len(running))))
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertIn("erdma options", result.stdout)
+
+    def test_other_layout(self):
+        for name in ("PCIDevice.devfn", "PCIDevice.cap_present", "PCIDevice.romfile", "PCIDevice.config",
+                     "PCIDevice.irq_state", "PCIEPort.port", "NetFilterState", "NetClientState"):
+            result = self.start(self.expecting(name))
+            self.assertEqual(result.returncode, 1, name)
+            self.assertRegex(result.stderr, rf"in which {name} is \d+ instead of \d+; build it again")
+            self.assertIn(self.version(), result.stderr)
 
 
 if __name__ == "__main__":
