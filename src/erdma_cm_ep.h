@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: connection endpoints (docs/spec/wire.md 1.13); for the connection manager
- * and diagnostics.
+ * Elastic RDMA Adapter driver: connection endpoints (docs/spec/wire.md 1.13);
+ * for the connection manager and diagnostics.
  *
  * Socket callbacks, timers and QP events only mark an event and queue the endpoint's work on the
  * adapter's ordered workqueue; erdma_cm.step is the one place that acts on them.  Calls of the

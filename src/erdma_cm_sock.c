@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Sockets of connection endpoints (docs/spec/wire.md 1.3, 1.5): how the iWARP connection manager uses
- * the kernel's TCP.
+ * Sockets of connection endpoints (docs/spec/wire.md 1.3, 1.5): how the iWARP connection manager
+ * uses the kernel's TCP.
  */
 #include <linux/if_vlan.h>
 #include <linux/slab.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the adapter defines: registers, doorbells, commands, queue entries; docs/spec/adapter.md says
- * more.  Nothing of the driver's own structure belongs here.
+ * What the adapter defines: registers, doorbells, commands, queue entries; docs/spec/adapter.md
+ * says more.  Nothing of the driver's own structure belongs here.
  *
  * Bit fields are GENMASK()s of the word after conversion from its byte order; build and take them
- * apart with FIELD_PREP()/FIELD_GET().  Section numbers in brackets are those of docs/spec/adapter.md.
+ * apart with FIELD_PREP()/FIELD_GET().  Section numbers in brackets are those of
+ * docs/spec/adapter.md.
  */
 #ifndef ERDMA_HW_H
 #define ERDMA_HW_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * MPA request and reply frames (docs/spec/wire.md chapter 2), as octets: no sockets, no sleeping, no
- * allocation.  Also compiles in user space, where the unit tests feed it.
+ * MPA request and reply frames (docs/spec/wire.md chapter 2), as octets: no sockets, no sleeping,
+ * no allocation.  Also compiles in user space, where the unit tests feed it.
  */
 #ifndef ERDMA_MPA_H
 #define ERDMA_MPA_H
