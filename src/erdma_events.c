@@ -102,8 +102,7 @@ irqreturn_t erdma_common_interrupt(int irq, void *data)
 static void erdma_cq_event(struct erdma_cq *cq)
 {
 	WRITE_ONCE(cq->events, cq->events + 1);
-	if (cq->ib.comp_handler)
-		cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
+	erdma_cq_notify(cq);
 }
 
 irqreturn_t erdma_ceq_interrupt(int irq, void *data)
@@ -134,7 +133,7 @@ irqreturn_t erdma_ceq_interrupt(int irq, void *data)
 /* ---- failure of the device ---- */
 
 /* Makes every CQ's consumer poll, and find its work flushed. */
-static void erdma_cqs_device_died(struct erdma_adapter *ad)
+static void erdma_cqs_died(struct erdma_adapter *ad)
 {
 	unsigned long cqn;
 	struct erdma_cq *cq;
@@ -146,8 +145,7 @@ static void erdma_cqs_device_died(struct erdma_adapter *ad)
 		cq = erdma_cq_find(ad, cqn);
 		if (!cq)
 			continue;
-		if (cq->ib.comp_handler)
-			cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
+		erdma_cq_notify(cq);
 		erdma_cq_put(cq);
 	}
 }
@@ -175,5 +173,5 @@ void erdma_events_died(struct erdma_adapter *ad)
 		erdma_qp_async_event(qp);
 		erdma_qp_put(qp);
 	}
-	erdma_cqs_device_died(ad);
+	erdma_cqs_died(ad);
 }
