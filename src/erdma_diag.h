@@ -51,8 +51,6 @@ extern const struct erdma_report erdma_reports[ERDMA_KIND_COUNT];
 
 /* May the caller see objects of other users on this adapter? */
 bool erdma_sees_others(const struct erdma_adapter *ad);
-/* The entry of an adapter, zeroed before; the caller holds the adapter. */
-void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_device *out);
 
 /* What is known of the rings of a QP that the tracker has; under the tracker's lock. */
 void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *out);

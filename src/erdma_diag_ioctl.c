@@ -14,6 +14,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "erdma_cm_ep.h"
 #include "erdma_diag.h"
 
 /* 32-bit programs see the same structures. */
@@ -115,6 +116,65 @@ static int erdma_diag_version(void *arg)
 }
 
 /* ---- lists ---- */
+
+static void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_device *out)
+{
+	const struct net_device *nic;
+	unsigned long index;
+	void *entry;
+
+	out->device = ad->dev.number;
+	out->flags = (erdma_is_broken(&ad->dev) ? ERDMA_DEVICE_BROKEN : 0) |
+		     (erdma_sees_others(ad) ? ERDMA_DEVICE_OTHERS : 0);
+	strscpy(out->name, dev_name(&ad->ib.dev), sizeof(out->name));
+	strscpy(out->pci, pci_name(ad->dev.pdev), sizeof(out->pci));
+	rcu_read_lock();
+	nic = READ_ONCE(ad->netdev);
+	if (nic) {
+		strscpy(out->netdev, nic->name, sizeof(out->netdev));
+		if (netif_running(nic) && netif_carrier_ok(nic) && !erdma_is_broken(&ad->dev))
+			out->flags |= ERDMA_DEVICE_UP;
+	}
+	rcu_read_unlock();
+	ether_addr_copy(out->mac, ad->dev.mac);
+	out->mtu = READ_ONCE(ad->mtu);
+	out->pci_vendor = ad->dev.pdev->vendor;
+	out->pci_device = ad->dev.pdev->device;
+	out->pci_revision = ad->dev.pdev->revision;
+	out->firmware = ad->dev.caps.firmware;
+	out->guid = (__force u64)ad->ib.node_guid;
+	out->protocol = ERDMA_PROTO_IWARP;
+	out->capabilities = ad->dev.caps.flags;
+	out->direct_groups = ad->dev.caps.direct_wqe_groups;
+	out->exclusive_pages = ad->db_exclusive;
+	out->divided_slots = ad->db_entries;
+	out->vectors = ad->dev.vectors;
+	out->completion_vectors = ad->dev.num_ceqs;
+	out->default_cc = READ_ONCE(ad->dev.default_cc);
+	out->device_cc = ad->dev.caps.default_cc;
+
+	out->max_qp = ad->dev.caps.max_qps - 1;
+	out->max_cq = ad->dev.caps.max_cqs - 1;
+	out->max_mr = ad->dev.caps.max_mrs - 1;
+	out->max_pd = ERDMA_MAX_PD;
+	out->max_ctx = ERDMA_MAX_CONTEXTS;
+	out->max_cqe = ad->dev.caps.max_cqe;
+	out->max_send_wr = ad->dev.caps.max_send_wr;
+	out->max_recv_wr = ad->dev.caps.max_recv_wr;
+	out->max_mr_size = ad->dev.caps.max_mr_size;
+
+	spin_lock(&ad->tracker.lock);
+	out->qps = ad->tracker.counts[ERDMA_TRACK_QP];
+	out->cqs = ad->tracker.counts[ERDMA_TRACK_CQ];
+	out->mrs = ad->tracker.counts[ERDMA_TRACK_MR];
+	out->pds = ad->tracker.counts[ERDMA_TRACK_PD];
+	out->contexts = ad->tracker.counts[ERDMA_TRACK_CTX];
+	spin_unlock(&ad->tracker.lock);
+	xa_lock(&ad->cm->eps);
+	xa_for_each(&ad->cm->eps, index, entry)
+		out->ceps++;
+	xa_unlock(&ad->cm->eps);
+}
 
 static int erdma_list_devices(struct erdma_listing *l)
 {
