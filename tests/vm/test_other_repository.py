@@ -10,6 +10,7 @@ import tempfile
 
 import pytest
 
+from erdmalab import runs, vm
 from erdmalab.common import ROOT
 
 EXAMPLE = os.path.join(ROOT, "examples", "other-repository")
@@ -33,13 +34,14 @@ def blocks(folder):
         return re.findall(r"(?ms)^```sh\n(.*?)^```", text.read())
 
 
-def follow(folder, block, lab):
+def follow(folder, block, lab, **settings):
     """Run a block of the README with what this session tests: no network, no second build, this kernel."""
     kernel = "debug" if lab.kernel.debug else lab.kernel.version
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("PYTEST_", "ERDMA_LAB_")) and name != "PYTHONPATH"}
     environment.update(ERDMA_DIR=ROOT, ERDMA_LAB_KERNEL=kernel, PIP_NO_INDEX="1", PIP_ROOT_USER_ACTION="ignore",
                        PATH=f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}")
+    environment.update(settings)
     block = block.replace('/lab" run', f'/lab" run --no-build --kernel {kernel}')
     result = subprocess.run(["sh", "-e", "-c", block], cwd=folder, env=environment, timeout=500, text=True, check=False,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -90,3 +92,33 @@ def test_what_fails_there(lab, repository):
     assert re.search(r"(?m)^PASSED .*::test_next", output), output
     assert re.search(r"(?m)^ERROR .*::test_no_such_guest - .*there is no vm2", output), output
     assert "made by a test" in output
+
+
+@pytest.fixture
+def installed(lab, repository):
+    """What the packages leave on a machine: commands in the path, and a kernel with the driver among its modules."""
+    commands, tree = os.path.join(repository, "bin"), os.path.join(repository, "kernel")
+    os.mkdir(commands)
+    os.symlink(vm.WRAPPER, os.path.join(commands, "erdma-qemu"))
+    os.symlink(vm.eadm_program(), os.path.join(commands, "eadm"))
+    modules = os.path.join(tree, "lib", "modules", lab.kernel.version)
+    os.makedirs(os.path.join(tree, "boot"))
+    os.makedirs(os.path.join(tree, "lib", "modules"))
+    shutil.copy(lab.kernel.image, os.path.join(tree, "boot", f"vmlinuz-{lab.kernel.version}"))
+    shutil.copytree(lab.kernel.modules, modules, ignore=shutil.ignore_patterns("build", "source", "updates"))
+    os.makedirs(os.path.join(modules, "updates", "dkms"))
+    shutil.copy(runs.driver_path(lab.kernel), os.path.join(modules, "updates", "dkms", "erdma.ko"))
+    subprocess.run(["/sbin/depmod", "-b", tree, lab.kernel.version], check=True, timeout=120)
+    return {"PATH": f"{commands}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}", "ERDMA_LAB_KERNEL": tree}
+
+
+@pytest.mark.stock_kernel
+@pytest.mark.limit(600)
+def test_installed_parts(lab, repository, installed):
+    """Without a checkout the plugin takes what is installed."""
+    block = blocks(repository)[0].replace("$ERDMA_DIR", ROOT) + "-k 'not three'"
+    block = block.replace("pytest\n-k", "pytest -k")
+    output = follow(repository, f"unset ERDMA_DIR\n{block}", lab, **installed)
+    assert re.search(r"(?m)^=+ 3 passed, 1 deselected in ", output), output
+    with open(os.path.join(repository, ".erdma-lab", "latest", "pair-1-1", "qemu.log"), encoding="utf-8") as log:
+        assert f"lab.modules={repository}/kernel/lib/modules/{lab.kernel.version} lab.extra= " in log.read()

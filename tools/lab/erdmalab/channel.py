@@ -48,9 +48,9 @@ class Job:
     errors give what has arrived so far.
     """
 
-    def __init__(self, channel, number, command, on_output=None):
+    def __init__(self, channel, number, command, on_output=None, on_end=None, keep=True):
         self.channel, self.number, self.command = channel, number, command
-        self.on_output = on_output
+        self.on_output, self.on_end, self.keep = on_output, on_end, keep
         self.code = None
         self.problem = None
         self.begin = time.monotonic()
@@ -77,10 +77,12 @@ class Job:
                 self.seconds = time.monotonic() - self.begin
                 self.problem = body.get("error")
                 self.code = body.get("code", 127)
-            else:
+            elif self.keep:
                 self._data[kind] += payload
             self._changed.notify_all()
-        if self.on_output and kind != "X":
+        if kind == "X":
+            self._ended()
+        elif self.on_output:
             self.on_output(kind, payload)
 
     def _lost(self, reason):
@@ -89,6 +91,11 @@ class Job:
                 self.problem = reason
                 self.code = 255
             self._changed.notify_all()
+        self._ended()
+
+    def _ended(self):
+        if self.on_end:
+            self.on_end(self)
 
     def wait(self, timeout=60, check=False):
         """Wait for the end; returns a Result.
@@ -210,15 +217,19 @@ class Channel:
             except (OSError, AttributeError) as error:
                 raise GuestGone(f"the guest has gone: {error}") from None
 
-    def start(self, command, cwd=None, env=None, pty=False, stdin=False, on_output=None):
-        """Start a command: a list is executed as it is, a string by the shell."""
+    def start(self, command, cwd=None, env=None, pty=False, stdin=False, **keywords):
+        """Start a command: a list is executed as it is, a string by the shell.
+
+        Keywords are Job's: on_output(kind, bytes) and on_end(job) are called as things happen, from the thread that reads;
+        keep=False keeps no output.
+        """
         order = {"cwd": cwd, "env": env, "pty": pty}
         if isinstance(command, str):
             order["shell"], shown = command, command
         else:
             order["argv"], shown = [str(part) for part in command], " ".join(map(str, command))
         number = next(self.numbers)
-        job = Job(self, number, shown, on_output)
+        job = Job(self, number, shown, **keywords)
         self.jobs[number] = job
         self.send(b"R", number, order)
         if not stdin and not pty:

@@ -16,7 +16,8 @@ import time
 import traceback
 import tty
 
-from . import bench, demo, kernel as kernels, matrix, network, packages, qemu_tree, roots, runs, testing, vm as machines
+from . import (bench, demo, kernel as kernels, matrix, network, packages, qemu_tree, roots, runs, staying, testing,
+               vm as machines)
 from .channel import Channel
 from .common import BUILD, LAB, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
@@ -87,6 +88,16 @@ def parser():
     sub = add("shell", "open a shell: in a VM of its own, or in one that is running (as in ./lab shell vm1)")
     boot_options(sub)
     sub.add_argument("vm", nargs="?", metavar="VM", help="name of a running VM, or its directory in build/lab")
+    sub = add("up", "boot VMs that stay until ./lab stop")
+    boot_options(sub)
+    add("ps", "show the VMs that stay")
+    sub = add("exec", "run a command in a VM that stays, or in any other one that runs, with its output and exit code",
+              usage="./lab exec VM -- COMMAND [ARGUMENT ...]")
+    sub.add_argument("vm", metavar="VM", help="its name, or its directory in build/lab")
+    sub.add_argument("--timeout", type=float, default=3600, metavar="S", help="limit for the command (default 3600)")
+    sub.add_argument("words", nargs="*", metavar="COMMAND")
+    sub = add("stop", "end the VMs that stay: all, or those that were booted together with one")
+    sub.add_argument("vm", nargs="?", metavar="VM")
     sub = add("bench", "compare the adapter with rdma_rxe and TCP between two VMs")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
     sub.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat everything (default 1)")
@@ -174,15 +185,15 @@ def adapter_properties(texts):
     return dict(part.partition("=")[::2] for part in parts)
 
 
-def booted(options, name):
-    """VMs as the options describe them, with the driver loaded unless they say otherwise."""
+def booted(options, name, run=None):
+    """VMs as the options describe them, with the driver loaded unless they say otherwise; run: the directory of that run."""
     runs.setup("run", *(["switch"] if options.vms > 2 else []))
     kernel = kernels.find(options.kernel)
     model = not options.no_model
     if model and not options.no_build:
         runs.build(kernel)
     properties = adapter_properties(options.device)
-    group = network.Group(runs.new_run(name), kernel, options.vms, capture=options.capture,
+    group = network.Group(run or runs.new_run(name), kernel, options.vms, capture=options.capture,
                           nets=[{"mtu": options.mtu, "options": properties}], model=model, driver=model,
                           cpus=options.cpus, memory=options.memory, append=options.append,
                           qemu_args=options.qemu_arg)
@@ -283,6 +294,40 @@ def feed(job):
     threading.Thread(target=pump, daemon=True, name="stdin").start()
 
 
+def command_up(options):
+    run = runs.new_run("up")
+    state = staying.up(lambda: booted(options, "up", run), run)
+    names = list(state["guests"])
+    say(f"{', '.join(names)} {'stay' if len(names) > 1 else 'stays'}: ./lab exec {names[0]} -- COMMAND, ./lab shell {names[0]}, ./lab stop")
+    return 0
+
+
+def command_ps(_options):
+    return staying.show()
+
+
+def command_stop(options):
+    return staying.stop(options.vm)
+
+
+def command_exec(options):
+    if not options.words:
+        raise LabError("no command; say ./lab exec VM -- COMMAND, as in: ./lab exec vm1 -- ibv_devinfo")
+    known = [group for group in staying.groups() if options.vm in group["guests"]]
+    directory = known[0]["guests"][options.vm]["directory"] if known else find_running(options.vm)
+    machine = staying.Running(directory, os.path.basename(directory))
+    try:
+        job = machine.popen(options.words, cwd=os.getcwd(), env=known[0]["environment"] if known else None,
+                            stdin=not sys.stdin.isatty(), on_output=machines.echo, keep=False)
+        if not sys.stdin.isatty():
+            feed(job)
+        code = finished(job, options.timeout)
+        machine.check_log()
+        return code
+    finally:
+        machine.channel.close()
+
+
 def find_running(name):
     """Directory of a running VM by name or path."""
     if os.path.exists(os.path.join(name, "shell.sock")):
@@ -350,7 +395,7 @@ def interact(channel, environment=None):
 
 
 # Commands that end with the code of a program: these are the lab's own, and say when the guest's kernel complained.
-OF_A_PROGRAM = ("run", "shell")
+OF_A_PROGRAM = ("run", "shell", "exec", "stop")
 LAB_FAILED, KERNEL_COMPLAINED = 125, 126
 
 

@@ -36,6 +36,8 @@ def places():
 
 CHECKOUT, BUILD, LAB = places()
 ROOT = CHECKOUT or PACKAGE
+# The process that holds a run's guests for others holds this file of its directory locked.
+HOLDER = "holder.lock"
 START = time.monotonic()
 
 
@@ -120,6 +122,18 @@ def alone(path):
     with open(path, "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def held(path):
+    """True while a process holds that lock file, as alone() does."""
+    try:
+        with open(path, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def tail(path, lines=30):

@@ -33,6 +33,18 @@ def connect_unix(path, timeout):
         os.close(directory)
 
 
+def listen_unix(path):
+    """A listening unix socket at a path that may be as long."""
+    directory = os.open(os.path.dirname(path), os.O_PATH)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+        sock.listen(16)
+        return sock
+    finally:
+        os.close(directory)
+
+
 class Qmp:
     """One connection; commands from any thread, events kept in a list."""
 

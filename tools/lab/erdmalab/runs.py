@@ -7,7 +7,7 @@ import shutil
 import time
 
 from . import kernel as kernels, matrix, packages, vm as machines
-from .common import BUILD, CHECKOUT, LAB, ROOT, LabError, call, say, tail
+from .common import BUILD, CHECKOUT, HOLDER, LAB, ROOT, LabError, call, held, say, tail
 
 KEEP = 30
 
@@ -29,7 +29,8 @@ def new_run(name):
     os.replace(part, link)
     old = sorted(glob.glob(os.path.join(LAB, "[0-9]*-*")), key=os.path.getmtime)
     for directory in old[:-KEEP]:
-        shutil.rmtree(directory, ignore_errors=True)
+        if not held(os.path.join(directory, HOLDER)):
+            shutil.rmtree(directory, ignore_errors=True)
     return path
 
 
