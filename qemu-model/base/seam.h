@@ -7,10 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 #define ERDMA_BAR0_SIZE 0x100000u /* 1 MiB: registers, doorbells, extended doorbell pages */
 #define ERDMA_MAX_VECTORS 32u
 #define ERDMA_TIMER_OFF UINT64_MAX
@@ -71,9 +67,4 @@ struct erdma_config {
     bool complete_queued;      /* sends complete when they are in the send buffer, not when acknowledged (false) */
 };
 
-void erdma_config_defaults(struct erdma_config *config);
-
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -54,35 +54,36 @@ std::optional<std::string> checkConfig(const erdma_config& config) {
     return std::nullopt;
 }
 
-} // namespace erdma
-
-void erdma_config_defaults(struct erdma_config* config) {
-    *config = {};
-    config->vectors = ERDMA_MAX_VECTORS;
-    config->direct_wqe_groups = 24;
-    config->qblock = 4;
-    config->max_cqe_log = 20;
-    config->max_recv_wr_log = 15;
-    config->max_mr_size_log = 36;
-    config->default_cc = 1;
-    config->firmware_version = 0x00000225;
-    config->atomic = true;
-    config->multilevel_mtt = true;
-    config->extended_doorbells = false;
-    config->pair_timeout_ms = 15000;
-    config->rnr_hold_ms = 30000;
-    config->ord = erdma::kMaxOrd;
-    config->ird = erdma::kMaxIrd;
-    config->segment_bytes = 0;
-    config->buffer_bytes = 1u << 20;
-    config->ack_delay_ms = 40;
-    config->ack_segments = 2;
-    config->rto_min_ms = 200;
-    config->give_up_ms = 30000;
-    config->keep_idle_ms = 60000;
-    config->keep_interval_ms = 10000;
-    config->keep_probes = 6;
-    config->first_fpdu_ms = 1000;
-    config->time_wait_ms = 4000;
-    config->complete_queued = false;
+erdma_config defaultConfig() {
+    erdma_config config{};
+    config.vectors = ERDMA_MAX_VECTORS;
+    config.direct_wqe_groups = 24;
+    config.qblock = 4;
+    config.max_cqe_log = 20;
+    config.max_recv_wr_log = 15;
+    config.max_mr_size_log = 36;
+    config.default_cc = 1;
+    config.firmware_version = 0x00000225;
+    config.atomic = true;
+    config.multilevel_mtt = true;
+    config.extended_doorbells = false;
+    config.pair_timeout_ms = 15000;
+    config.rnr_hold_ms = 30000;
+    config.ord = kMaxOrd;
+    config.ird = kMaxIrd;
+    config.segment_bytes = 0;
+    config.buffer_bytes = 1u << 20;
+    config.ack_delay_ms = 40;
+    config.ack_segments = 2;
+    config.rto_min_ms = 200;
+    config.give_up_ms = 30000;
+    config.keep_idle_ms = 60000;
+    config.keep_interval_ms = 10000;
+    config.keep_probes = 6;
+    config.first_fpdu_ms = 1000;
+    config.time_wait_ms = 4000;
+    config.complete_queued = false;
+    return config;
 }
+
+} // namespace erdma

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The settings of an adapter (seam.h): what they are by default is erdma_config_defaults(), what they may be stands here.
+// The settings of an adapter (seam.h): what they are by default, and what they may be.
 #pragma once
 
 #include <optional>
@@ -8,6 +8,8 @@
 #include "seam.h"
 
 namespace erdma {
+
+erdma_config defaultConfig();
 
 // Nothing: fine.  Otherwise the sentence for the user.
 std::optional<std::string> checkConfig(const erdma_config& config);

@@ -133,6 +133,11 @@ struct erdma_dev {
     mutable std::string linkText, faultText;
 };
 
+void erdma_config_defaults(struct erdma_config *config)
+{
+    *config = erdma::defaultConfig();
+}
+
 struct erdma_dev *erdma_dev_create(const struct erdma_config *config, const struct erdma_host_ops *ops, void *opaque,
                                    char **error)
 {

@@ -50,6 +50,7 @@ struct erdma_host_ops {
 
 struct erdma_dev;
 
+void erdma_config_defaults(struct erdma_config *config);
 /*
  * Checks every field.  Returns NULL and a malloc()ed message naming field, value and range in *error (the
  * caller frees) on bad configuration.  ops is copied; opaque is handed to every callback.

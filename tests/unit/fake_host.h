@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "byteorder.h"
+#include "config.h"
 #include "device.h"
 #include "loopback.h"
 #include "fault_text.h"
@@ -188,8 +189,7 @@ public:
 };
 
 inline erdma_config testConfig() {
-    erdma_config config;
-    erdma_config_defaults(&config);
+    erdma_config config = defaultConfig();
     const uint8_t mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
     std::copy(std::begin(mac), std::end(mac), config.mac);
     return config;
