@@ -9,6 +9,7 @@ import subprocess
 
 from erdmalab import packages as distribution, roots
 from erdmalab.common import BUILD, alone
+from erdmalab.roots import copy_of_tree
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -16,20 +17,6 @@ with open(os.path.join(TOP, "VERSION"), encoding="utf-8") as _text:
     VERSION = _text.readline().strip()
 
 SYSTEM = ["dkms", "kmod", "udev", "rpm"]
-
-
-def copy_of_tree(target):
-    """What git knows or would know of the tree, as a clean clone has it."""
-    shutil.rmtree(target, ignore_errors=True)
-    os.makedirs(target)
-    names = subprocess.run(["git", "-C", TOP, "ls-files", "-co", "--exclude-standard", "-z"], check=True,
-                           stdout=subprocess.PIPE).stdout.split(b"\0")
-    for name in map(os.fsdecode, filter(None, names)):
-        source = os.path.join(TOP, name)
-        if os.path.lexists(source):
-            os.makedirs(os.path.join(target, os.path.dirname(name)), exist_ok=True)
-            shutil.copy2(source, os.path.join(target, name), follow_symlinks=False)
-    return target
 
 
 def build(command, cwd, limit):
@@ -116,10 +103,7 @@ def scratch(name, base, extra):
     """A Machine in a copy of the root named base, which has headers of 6.1 and the packages extra."""
     kernel = roots.headers("6.1")[1]
     original = roots.make("bookworm", base, [f"linux-headers-{kernel}", *extra])
-    path = roots.path_of(f"scratch-{name}")
-    if os.path.exists(path):
-        roots.remove(path)
-    subprocess.run([*roots.privileged(), "cp", "-a", "--reflink=auto", original, path], check=True, timeout=600)
+    path = roots.scratch(name, original)
     yield Machine(path, kernel)
     roots.remove(path)
 

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 from erdmalab.common import BUILD
-from scratch import VERSION, Stages, copy_of_tree, deb, debian_system, install, repacked, shrink
+from erdmalab.roots import copy_of_tree
+from scratch import VERSION, Stages, deb, debian_system, install, repacked, shrink
 
 NEWER, BROKEN = "9.0.1", "9.0.2"
 

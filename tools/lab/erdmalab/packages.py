@@ -85,12 +85,17 @@ def as_root():
     return None
 
 
+def candidates(policy):
+    """Names that have a candidate for installation in what apt-cache policy printed."""
+    return set(re.findall(r"(?m)^(\S+):\n(?:  Installed: .*\n)?  Candidate: (?!\(none\))", policy))
+
+
 def offered(names):
     """Those of the names that apt can install, by the lists it has."""
     result = subprocess.run(["apt-cache", "policy", *names], text=True, timeout=120, check=False,
                             env={**os.environ, "LC_ALL": "C"},
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    return set(re.findall(r"(?m)^(\S+):\n(?:  Installed: .*\n)?  Candidate: (?!\(none\))", result.stdout))
+    return candidates(result.stdout)
 
 
 def chosen(packages, have):

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 
 from . import packages
-from .common import BUILD, LabError, alone, call, say, tail
+from .common import BUILD, ROOT, LabError, alone, call, say, tail
 
 ROOTS = os.path.join(BUILD, "roots")
 MIRROR = "http://deb.debian.org/debian"
@@ -149,6 +149,30 @@ def checked(root, command, timeout, **keywords):
         raise LabError(f"in {os.path.relpath(root)}, '{shlex.join(command)}' ended with code "
                        f"{result.returncode}:\n{result.stdout[-3000:]}")
     return result.stdout
+
+
+def copy_of_tree(target):
+    """Copy to a directory what git knows or would know of the tree, as a clean clone has it; returns the directory."""
+    shutil.rmtree(target, ignore_errors=True)
+    os.makedirs(target)
+    names = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "-z"], check=True, timeout=60,
+                           stdout=subprocess.PIPE).stdout.split(b"\0")
+    for name in map(os.fsdecode, filter(None, names)):
+        source = os.path.join(ROOT, name)
+        if os.path.lexists(source):
+            os.makedirs(os.path.join(target, os.path.dirname(name)), exist_ok=True)
+            shutil.copy2(source, os.path.join(target, name), follow_symlinks=False)
+    return target
+
+
+def scratch(name, original):
+    """A copy of a root that the caller may spoil, and has to remove(); one that was left behind goes first."""
+    path = path_of(f"scratch-{name}")
+    if os.path.exists(path):
+        remove(path)
+    if call([*privileged(), "cp", "-a", "--reflink=auto", original, path], 600):
+        raise LabError(f"cannot copy {original}")
+    return path
 
 
 # ---- kernels --------------------------------------------------------------------------------
