@@ -149,6 +149,31 @@ def test_kernel_without_infiniband(life):
     assert result.returncode == 1 and "no InfiniBand support" in result.stdout
 
 
+@pytest.mark.parametrize("kernel, config", [
+    ("4.19.0-27-amd64", "CONFIG_PCI_MSI=y\nCONFIG_INFINIBAND=m\nCONFIG_INFINIBAND_USER_ACCESS=m\n"),
+    ("5.9.0-5-amd64", "CONFIG_PCI_MSI=y\nCONFIG_INFINIBAND=m\nCONFIG_INFINIBAND_USER_ACCESS=m\n"),
+    ("6.1.0-98-amd64", "CONFIG_PCI_MSI=y\n# CONFIG_INFINIBAND is not set\n"),
+    ("6.1.0-98-amd64", "CONFIG_PCI_MSI=y\nCONFIG_INFINIBAND=m\n# CONFIG_INFINIBAND_USER_ACCESS is not set\n"),
+])
+def test_unsupported_kernel_is_skipped(life, kernel, config):
+    """A machine may keep such a kernel: what DKMS does for it by itself is no failure, and builds nothing."""
+    machine = life.at("mended")
+    modules = machine.file("lib/modules", kernel)
+    os.makedirs(os.path.join(modules, "build", "include"))
+    try:
+        for name, content in (("Makefile", ""), (".config", config)):
+            with open(os.path.join(modules, "build", name), "w", encoding="utf-8") as out:
+                out.write(content)
+        result = machine.run("dkms", "autoinstall", "-k", kernel, check=False)
+        assert result.returncode == 0 and "Error!" not in result.stdout.replace("BUILD_EXCLUSIVE", ""), result.stdout
+        assert kernel not in machine.run("dkms", "status", "erdma").stdout
+        # Asked for by name, it says why.
+        result = machine.run("dkms", "build", f"erdma/{BROKEN}", "-k", kernel, check=False)
+        assert result.returncode and "BUILD_EXCLUSIVE" in result.stdout
+    finally:
+        shutil.rmtree(modules)
+
+
 def test_foreign_stack_is_told(life):
     machine = life.at("mended")
     foreign = machine.file(f"lib/modules/{machine.kernel}/updates/foreign/ib_core.ko")

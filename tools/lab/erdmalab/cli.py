@@ -16,8 +16,8 @@ import time
 import traceback
 import tty
 
-from . import (bench, demo, kernel as kernels, matrix, network, packages, qemu_tree, roots, runs, staying, testing,
-               vm as machines)
+from . import (bench, demo, kernel as kernels, kernel_driver, matrix, network, packages, qemu_tree, roots, runs, staying,
+               testing, vm as machines)
 from .channel import Channel
 from .common import BUILD, LAB, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
@@ -55,6 +55,8 @@ def parser():
         sub.add_argument("--cpus", type=int, default=1, metavar="N", help="processors of a guest (default 1)")
         sub.add_argument("--memory", type=int, metavar="MIB", help="memory (default 1024, debug kernel 2048)")
         sub.add_argument("--append", default="", metavar="WORDS", help="further kernel parameters")
+        sub.add_argument("--driver", choices=["ours", "kernel"], default="ours",
+                         help="the driver of this project, or the one that the guest's kernel has itself (docs/lab.md)")
         sub.add_argument("--params", default="", metavar="WORDS", help='module parameters of erdma, "a=1 b=2"')
         sub.add_argument("--device", action="append", default=[], metavar="PROPS",
                          help='properties of the adapters, "a=1,b=2" (repeatable); values may have commas')
@@ -189,6 +191,8 @@ def booted(options, name, run=None):
     """VMs as the options describe them, with the driver loaded unless they say otherwise; run: the directory of that run."""
     runs.setup("run", *(["switch"] if options.vms > 2 else []))
     kernel = kernels.find(options.kernel)
+    if options.driver == "kernel":
+        kernel = kernel_driver.of(kernel)
     model = not options.no_model
     if model and not options.no_build:
         runs.build(kernel)

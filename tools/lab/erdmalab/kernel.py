@@ -30,7 +30,10 @@ class Kernel:
     headers   directory to build modules against, or None
     debug     True for the lab's debug kernel: slower and hungrier
     supported name in roots.KERNELS of a kernel whose modules are built in its release's root, or None
+    driver    path of another erdma.ko that its guests get, or None for the one that is built here
     """
+
+    driver = None
 
     def __init__(self, version, image, modules, headers, debug=False, supported=None):
         self.version, self.image, self.modules = version, image, modules

@@ -78,9 +78,11 @@ def build(kernel, everything=False, more=()):
                        f"install linux-headers-{kernel.version}, or unpack that package and the "
                        "-common and kbuild ones beside the kernel's")
     own = not kernel.supported and os.path.realpath(kernel.headers) == os.path.realpath(default.headers)
-    targets = ["erdma-model", *(["erdma-module"] if own else []), *more]
+    targets = ["erdma-model", *(["erdma-module"] if own and not kernel.driver else []), *more]
     cmake_build(BUILD, {"KERNEL_DIR": default.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "ON"}, log,
                 [] if everything else targets)
+    if kernel.driver:
+        return kernel.driver
     if own:
         return os.path.join(BUILD, "src", "erdma.ko")
     if kernel.supported:
@@ -94,6 +96,8 @@ def build(kernel, everything=False, more=()):
 
 def driver_path(kernel):
     """Where build() leaves the module for a kernel, whether or not it is built; without a checkout, where it is installed."""
+    if kernel.driver:
+        return kernel.driver
     if CHECKOUT is None:
         return kernels.installed_driver(kernel)
     default = kernels.find()

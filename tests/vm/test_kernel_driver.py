@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The driver that Linux has itself, on the model, alone and with ours at the other end of the wire."""
+
+import pytest
+
+from erdmalab import kernel as kernels, kernel_driver, runs, workloads
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(1800)
+@pytest.mark.parametrize("name", ["6.1", "6.12", "7.2"])
+def test_with_ours(fresh_pair, name):
+    other, ours = kernel_driver.of(kernels.find(name)), kernels.find()
+    for kernel in (other, ours):
+        runs.build(kernel)
+    pair = fresh_pair(kernel=[other, ours])
+    # Ours says its version; Linux's has none.
+    assert [machine.run(["sh", "-c", "cat /sys/module/erdma/version || true"]).output != "" for machine in pair] == [False, True]
+    for server, client in ((pair[0], pair[0]), (pair[0], pair[1]), (pair[1], pair[0])):
+        workloads.rping(server, 10, client=client)
+        rows = workloads.perftest(server, "ib_write_bw", options=["-s", "65536", "-n", 100], client=client)
+        assert rows[0]["iterations"] == 100, rows
+    for machine in pair:
+        machine.unload_driver()
+        machine.check_log()

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The driver for the adapter that the kernel's own source has, which the distributions' kernels leave out.
+
+It is built when it is asked for, from the distribution's source package of the guest's kernel, and kept in
+build/kernel/own-VERSION.  Nothing of that source is part of this project.
+"""
+
+import copy
+import glob
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+from . import roots
+from .common import BUILD, LabError, alone, call, say, tail
+
+FOLDER = "drivers/infiniband/hw/erdma"
+SETTINGS = ["CONFIG_INFINIBAND_ERDMA=m", "KCFLAGS=-Wno-error", "modules"]
+INSIDE = "/build/own"
+
+
+def of(kernel):
+    """The kernel with its own driver in place of ours; builds that when it is not there."""
+    other = copy.copy(kernel)
+    other.driver = build(kernel)
+    return other
+
+
+def build(kernel):
+    """Path of the kernel's own erdma.ko."""
+    if not kernel.headers and not kernel.supported:
+        raise LabError(f"kernel {kernel.version} has no headers to build its own driver against")
+    directory = os.path.join(BUILD, "kernel", f"own-{kernel.version}")
+    module, log = os.path.join(directory, "erdma.ko"), os.path.join(BUILD, f"build-own-{kernel.version}.log")
+    with alone(directory + ".lock"):
+        if os.path.exists(module):
+            return module
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory)
+        open(log, "wb").close()
+        fetch(kernel, directory)
+        say(f"building the own driver of {kernel.version}")
+        command = ["nice", "make", f"-j{os.cpu_count() or 1}", "-C"]
+        if kernel.supported:
+            code = roots.enter(roots.make(roots.KERNELS[kernel.supported].release),
+                               [*command, f"/lib/modules/{kernel.version}/build", f"M={INSIDE}", *SETTINGS],
+                               900, binds={directory: INSIDE}, log=log).returncode
+        else:
+            code = call([*command, kernel.headers, f"M={directory}", *SETTINGS], 900, log=log)
+        if code or not os.path.exists(module):
+            raise LabError(f"the kernel's own driver does not build for {kernel.version}; {log} ends with:\n{tail(log)}")
+    return module
+
+
+def fetch(kernel, directory):
+    """Put the driver's source into a directory."""
+    in_tree = os.path.join(kernel.headers or "", FOLDER)
+    if glob.glob(os.path.join(in_tree, "*.c")):  # a whole kernel tree, the debug kernel's for one
+        shutil.copytree(in_tree, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.o", "*.ko", "*.cmd"))
+        return
+    # Debian: linux-source-6.1; Ubuntu: linux-source-6.8.0.
+    numbers = re.match(r"(\d+\.\d+)(\.\d+)?", kernel.version)
+    names = [f"linux-source-{numbers[1]}", f"linux-source-{numbers[0]}"]
+    for name in names:
+        for archive in glob.glob(f"/usr/src/{name}.tar.*") if not kernel.supported else ():
+            with open(archive, "rb") as text:
+                return extract(text, archive, name, directory)
+    with tempfile.TemporaryDirectory(dir=os.path.join(BUILD, "kernel")) as folder:
+        package, name = download(kernel, names, folder)
+        inside = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], check=True, timeout=600, stdout=subprocess.PIPE).stdout
+        listed = subprocess.run(["tar", "-t"], input=inside, check=True, timeout=600, stdout=subprocess.PIPE).stdout.decode()
+        archive = next(line for line in listed.splitlines() if re.search(rf"/{re.escape(name)}\.tar\.\w+$", line))
+        with open(os.path.join(folder, "source"), "wb") as out:
+            subprocess.run(["tar", "-xO", archive], input=inside, check=True, timeout=600, stdout=out)
+        with open(os.path.join(folder, "source"), "rb") as text:
+            return extract(text, archive, name, directory)
+
+
+def download(kernel, names, folder):
+    """Fetch the source package without installing it; returns its path and which of the names it has."""
+    say(f"fetching the source of {kernel.version} (some 140 MB)")
+    os.chmod(folder, 0o777)
+    output = ""
+    for name in names:
+        if kernel.supported:
+            supported = roots.KERNELS[kernel.supported]
+            result = roots.enter(roots.make(supported.release), ["apt-get", "-q", "download", f"{name}/{supported.suite}"],
+                                 1800, binds={folder: "/mnt"}, cwd="/mnt")
+        else:
+            result = subprocess.run(["apt-get", "-q", "download", name], cwd=folder, timeout=1800, text=True, check=False,
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output += result.stdout
+        found = glob.glob(os.path.join(folder, "*.deb"))
+        if result.returncode == 0 and found:
+            return found[0], name
+    raise LabError(f"the source of {kernel.version} cannot be fetched: {output[-1000:]}")
+
+
+def extract(text, archive, name, directory):
+    """Unpack the driver's folder of a kernel source archive, an open file."""
+    kind = {"xz": "-J", "bz2": "-j", "gz": "-z", "zst": "--zstd"}[archive.rpartition(".")[2]]
+    result = subprocess.run(["tar", "-x", kind, "-C", directory, "--strip-components", str(1 + FOLDER.count("/") + 1),
+                             f"{name}/{FOLDER}"], stdin=text, timeout=900, text=True, check=False,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode or not glob.glob(os.path.join(directory, "*.c")):
+        raise LabError(f"{archive} has no {FOLDER}: the kernel is older than its own driver (6.0)\n{result.stdout[-500:]}")
