@@ -8,7 +8,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
-from erdmalab import cli, clock, packages, vm  # noqa: E402  (found through the line above)
+from erdmalab import cli, clock, kernel, kernel_driver, packages, runs, vm  # noqa: E402  (found through the line above)
 from erdmalab.common import LabError  # noqa: E402
 
 PLAIN = "processor\t: 0\nflags\t\t: fpu vme hypervisor lm\nbugs\t\t: spectre_v1\n"
@@ -114,6 +114,21 @@ class NoInstall(unittest.TestCase):
         self.assertIn("demo", commands)
         for name, parser in commands.items():
             self.assertIn("--no-install", parser.format_help(), name)
+
+
+class Kernels(unittest.TestCase):
+    def test_unreadable_image(self):
+        """Ubuntu's kernels are root's alone."""
+        mine = kernel.Kernel("6.8.0-31-generic", "/boot/vmlinuz-6.8.0-31-generic", "/lib/modules/6.8.0-31-generic", "/usr/src/x")
+        with mock.patch("os.access", return_value=False), self.assertRaises(LabError) as caught:
+            runs.make_vm("/nowhere", mine)
+        self.assertIn("sudo chmod +r /boot/vmlinuz-6.8.0-31-generic", str(caught.exception))
+
+    def test_source_package_of_a_kernel(self):
+        """Debian's and Ubuntu's names of the package that has a kernel's source."""
+        for version, names in (("6.1.0-56-amd64", ["linux-source-6.1"]), ("6.12.117+deb13-amd64", ["linux-source-6.12"]),
+                               ("6.8.0-31-generic", ["linux-source-6.8", "linux-source-6.8.0"])):
+            self.assertEqual([name for name in names if name not in kernel_driver.source_names(version)], [])
 
 
 if __name__ == "__main__":

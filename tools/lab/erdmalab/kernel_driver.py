@@ -54,15 +54,19 @@ def build(kernel):
     return module
 
 
+def source_names(version):
+    """Names that the source package of a kernel may have: linux-source-6.1 in Debian, linux-source-6.8.0 in Ubuntu."""
+    numbers = re.match(r"(\d+\.\d+)(\.\d+)?", version)
+    return [f"linux-source-{numbers[1]}", f"linux-source-{numbers[0]}"]
+
+
 def fetch(kernel, directory):
     """Put the driver's source into a directory."""
     in_tree = os.path.join(kernel.headers or "", FOLDER)
     if glob.glob(os.path.join(in_tree, "*.c")):  # a whole kernel tree, the debug kernel's for one
         shutil.copytree(in_tree, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.o", "*.ko", "*.cmd"))
         return
-    # Debian: linux-source-6.1; Ubuntu: linux-source-6.8.0.
-    numbers = re.match(r"(\d+\.\d+)(\.\d+)?", kernel.version)
-    names = [f"linux-source-{numbers[1]}", f"linux-source-{numbers[0]}"]
+    names = source_names(kernel.version)
     for name in names:
         for archive in glob.glob(f"/usr/src/{name}.tar.*") if not kernel.supported else ():
             with open(archive, "rb") as text:

@@ -120,6 +120,8 @@ def check_parts(kernel):
 
 def make_vm(run, kernel, name="vm1", index=1, model=True, driver=True, **settings):
     """A Vm in a run's directory with the driver that was built for its kernel."""
+    if not os.access(kernel.image, os.R_OK):  # as Ubuntu installs it
+        raise LabError(f"{kernel.image} may not be read by this user; sudo chmod +r {kernel.image}, or take another --kernel")
     path = driver_path(kernel) if driver else None
     if driver and path is None:
         check_parts(kernel)
