@@ -16,8 +16,8 @@ import time
 import traceback
 import tty
 
-from . import (bench, demo, kernel as kernels, kernel_driver, matrix, network, packages, qemu_tree, roots, runs, staying,
-               testing, vm as machines)
+from . import (bench, demo, fuzz, kernel as kernels, kernel_driver, matrix, network, packages, qemu_tree, roots, runs,
+               staying, testing, vm as machines)
 from .channel import Channel
 from .common import BUILD, LAB, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
@@ -105,6 +105,12 @@ def parser():
     sub.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat everything (default 1)")
     sub.add_argument("--cpus", type=int, default=1, metavar="N")
     sub.add_argument("--kernel", metavar="KERNEL")
+    sub = add("fuzz", "look for inputs that break the model, the driver's MPA frames or eadm (docs/fuzzing.md)")
+    sub.add_argument("target", nargs="*", metavar="TARGET", help=f"only these: {', '.join(fuzz.names())}")
+    sub.add_argument("--minutes", type=float, default=5, metavar="M", help="for each target (default 5)")
+    sub.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
+                     help="processes side by side (default: processors)")
+    sub.add_argument("--merge", action="store_true", help="do not look: make the checked-in inputs anew from all there are")
     sub = add("kernel", "build the debug kernel (KASAN, lockdep, kmemleak; about 10 minutes, once)")
     sub.add_argument("which", choices=["debug"])
     sub = add("kernels", "build the driver for every supported kernel, with W=1, and tell what it was built with")
@@ -147,6 +153,13 @@ def command_test(options):
 def command_bench(options):
     runs.setup("bench")
     return bench.bench(options.kernel, options.rounds, options.json, options.cpus)
+
+
+def command_fuzz(options):
+    runs.setup("fuzz")
+    if options.merge:
+        return fuzz.merge(options.target)
+    return fuzz.fuzz(options.target, options.minutes, max(1, options.jobs))
 
 
 def command_kernel(_options):
