@@ -224,6 +224,7 @@ static void erdma_ep_on_connected(struct erdma_ep *ep)
 	}
 
 	if (!erdma_ep_route_fits(ep)) {
+		erdma_count(&ep->cm->ad->dev, cm_misrouted_cnt);
 		erdma_ep_fail_connect(ep, -ENETUNREACH, NULL, 0);
 		return;
 	}
@@ -399,9 +400,13 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 
 	if (!ret)
 		return;
-	if (ret < 0 || ep->rx.f.pd_len > ERDMA_MPA_OWN_PD || erdma_ep_sock_disturbed(ep) ||
-	    !erdma_ep_route_fits(ep)) {
+	if (ret < 0 || ep->rx.f.pd_len > ERDMA_MPA_OWN_PD || erdma_ep_sock_disturbed(ep)) {
 		erdma_count(&ep->cm->ad->dev, cm_bad_requests_cnt);
+		erdma_ep_close(ep);
+		return;
+	}
+	if (!erdma_ep_route_fits(ep)) {
+		erdma_count(&ep->cm->ad->dev, cm_misrouted_cnt);
 		erdma_ep_close(ep);
 		return;
 	}

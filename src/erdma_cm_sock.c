@@ -200,8 +200,10 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 		if (ret == -EINPROGRESS)
 			ret = 0;
 	}
-	if (!ret && !erdma_ep_route_fits(ep))
+	if (!ret && !erdma_ep_route_fits(ep)) {
+		erdma_count(&ep->cm->ad->dev, cm_misrouted_cnt);
 		ret = -ENETUNREACH;
+	}
 	erdma_ep_save_link(ep);
 	if (ret)
 		erdma_ep_put_socket(ep);
