@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What eadm prints: tables, facts, numbers, rates, trace lines; and names that programs chose to do harm.
+// What eadm prints: tables, facts, numbers, rates, times; and names that programs chose to do harm.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 #include "commands.h"
 #include "objects.h"
 #include "rates.h"
-#include "tracetext.h"
 
 namespace {
 
@@ -96,8 +97,13 @@ TEST(EadmRates, CountersAndIndices) {
     eadm::Sample now;
     before.at = 10;
     now.at = 12;
-    before.counters = {{"tx_bytes_cnt", 1000}, {"rx_bytes_cnt", 500}};
-    now.counters = {{"tx_bytes_cnt", 3000}, {"rx_bytes_cnt", 100}, {"tx_packets_cnt", 4}};
+    before.counters.set(eadm::Counter::tx_bytes_cnt, 1000);
+    before.counters.set(eadm::Counter::rx_bytes_cnt, 500);
+    now.counters.set(eadm::Counter::tx_bytes_cnt, 3000);
+    now.counters.set(eadm::Counter::rx_bytes_cnt, 100);
+    now.counters.set("tx_packets_cnt", 4);
+    now.counters.set("of_a_newer_driver_cnt", 4);
+    EXPECT_FALSE(now.counters.knows(eadm::Counter::rx_packets_cnt));
     Json rates = eadm::deviceRates(before, now);
     EXPECT_EQ(rates["tx_bytes"], 1000.0);
     EXPECT_EQ(rates["rx_bytes"], 50.0); // began anew
@@ -122,46 +128,34 @@ TEST(EadmRates, CountersAndIndices) {
     EXPECT_EQ(eadm::queuePairRates(before, now, 1)[0]["posted_blocks"], 0.0);
 }
 
-TEST(EadmTrace, Lines) {
-    const auto done = eadm::parseTraceLine(
-        "           rping-203     [000] .....    35.123456: erdma_cmd_done: device=0 slot=7 command=0/1 error=-12");
-    ASSERT_TRUE(done);
-    EXPECT_EQ(eadm::traceText(*done), "35.123456 0 cmd_done slot=7 command=CREATE_QP error=-12\n");
-    const auto state =
-        eadm::parseTraceLine(" kworker/u2:0-11 [000] ..... 35.2: erdma_cm_state: device=1 cep=4 qp=9 state=2->5");
-    ASSERT_TRUE(state);
-    EXPECT_EQ((*state)["state"], "WAIT_REPLY->RDMA");
-    const auto qp = eadm::parseTraceLine(" x-1 [000] ..... 1.0: erdma_qp_state: device=0 qp=3 state=0->2");
-    EXPECT_EQ((*qp)["state"], "IDLE->RTS");
-    const auto broken =
-        eadm::parseTraceLine(" x-1 [000] ..... 1.0: erdma_device_broken: device=0 why=\"a command timed out\"");
-    EXPECT_EQ((*broken)["why"], "a command timed out");
-    const auto unknown =
-        eadm::parseTraceLine(" x-1 [000] d.h.. 1.0: erdma_async_event: device=0 type=3 number=4 unknown");
-    EXPECT_TRUE((*unknown)["unknown_object"].get<bool>());
-    for (const char* line : {"", ":", ": erdma_", ": erdma_x:", ": erdma_x: device=", ": erdma_x: why=\"", "plain text",
-                             ": erdma_x: device", ": erdma_x: device=-1", ": erdma_x: =1"})
-        EXPECT_FALSE(eadm::parseTraceLine(line)) << line;
-    EXPECT_FALSE(eadm::parseTraceLine("CPU:0 [LOST 3 EVENTS]"));
+TEST(EadmFormat, Times) {
+    // Whatever the time zone: the same moment, as RFC 3339 writes it.
+    setenv("TZ", "UTC-5:30", 1);
+    tzset();
+    EXPECT_EQ(eadm::timeText(1'000'000'000'123'456'789), "2001-09-09T07:16:40.123456+05:30");
+    setenv("TZ", "UTC+3", 1);
+    tzset();
+    EXPECT_EQ(eadm::timeText(1'000'000'000'000'000'000), "2001-09-08T22:46:40.000000-03:00");
+    unsetenv("TZ");
+    tzset();
 }
 
-// Whatever a line lacks, what it has stays what it is.
-TEST(EadmTrace, BadFields) {
-    const auto parsed = eadm::parseTraceLine(": erdma_x: device=1 command=/ state=-> event=x =y");
-    ASSERT_TRUE(parsed);
-    EXPECT_EQ(
-        *parsed,
-        (Json{
-            {"time", ""}, {"event", "x"}, {"device", 1}, {"command", "/"}, {"state", "->"}, {"what", "x"}, {"", "y"}}));
-    const auto numbers = eadm::parseTraceLine(" x-1 [000] ..... 1.0: erdma_x: device=0 command=0/ state=1->x event=99");
-    ASSERT_TRUE(numbers);
-    EXPECT_EQ(
-        *numbers,
-        (Json{{"time", "1.0"}, {"event", "x"}, {"device", 0}, {"command", "0/"}, {"state", "1->x"}, {"what", "99"}}));
-    const auto open = eadm::parseTraceLine("1.0: erdma_device_broken: device=0 why=\"no end");
-    ASSERT_TRUE(open);
-    EXPECT_EQ((*open)["why"], "no end");
-    EXPECT_EQ((*open)["time"], "1.0");
+TEST(EadmFormat, SettingsHaveNames) {
+    erdma_info_conf conf{};
+    std::memcpy(conf.name, "cc", 3);
+    conf.most = 4;
+    conf.value = 1;
+    Json json = eadm::toJson(conf);
+    EXPECT_EQ(json["value"], "cubic");
+    EXPECT_EQ(json["number"], 1);
+    EXPECT_EQ(json["names"], Json({"newreno", "cubic", "hpcc_rtt", "hpcc_ecn", "hpcc_int"}));
+    conf.value = 3;
+    conf.most = 77;
+    EXPECT_EQ(eadm::toJson(conf)["names"].size(), 5u);
+    conf.value = 70;
+    EXPECT_EQ(eadm::toJson(conf)["value"], 70);
+    std::memcpy(conf.name, "acks", 5);
+    EXPECT_EQ(eadm::toJson(conf)["names"], Json::array());
 }
 
 } // namespace

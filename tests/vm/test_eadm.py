@@ -45,7 +45,10 @@ def test_words(vm, open_node):
     assert "did you mean 'delayed_ack'" in eadm(vm, "conf", "delayed_akc", code=USAGE)
     for words in ([], ["info"], ["info", "qp", "x"], ["stat", "-l", "0"], ["stat", "--nonsense"], ["dump", "sq"],
                   ["dump", "sq", "1", "5-3"], ["dump", "sq", "1", "a"], ["dump", "xq", "1"], ["conf", "cc", "x"],
-                  ["conf", "cc", "5"], ["conf", "retransmits", "0"]):
+                  ["conf", "cc", "5"], ["conf", "retransmits", "0"], ["stat", "-n", "3"], ["info", "qp", "-n", "0", "-w", "1"],
+                  ["stat", "-l", "-w", "1"], ["-w", "0.01", "dev"], ["info", "eq", "--pid", "1"], ["info", "qp", "--sort", "x"],
+                  ["conf", "cc", "1", "-w", "1"], ["metrics", "-j"], ["metrics", "--listen", "localhost:x"],
+                  ["metrics", "--listen", "1", "-o", "/tmp/x"], ["doctor", "-s", "0"]):
         eadm(vm, *words, code=USAGE)
     assert "Examples:" in eadm(vm, "--help")
     assert "does not exist" in eadm(vm, "info", "qp", "4000", code=NO_OBJECT)
@@ -101,7 +104,7 @@ def test_objects(vm, open_node, rdma_device):
 
         # A peer that left is not seen any more, and others see nothing of it.
         assert eadm_json(vm, "info", "qp", command="info", user=NOBODY) == {
-            "device": rdma_device, "pci": bdf(vm), "qp": [], "hidden": len(qps)}
+            "json_version": 2, "device": rdma_device, "pci": bdf(vm), "qp": [], "hidden": len(qps), "beyond_limit": 0}
         eadm(vm, "info", "qp", busy, code=NO_OBJECT, user=NOBODY)
     expect_in_use(vm, before)
     assert eadm_json(vm, "info", "qp", command="info")["qp"] == []
@@ -161,6 +164,34 @@ def test_live(vm, open_node):
         assert re.search(r"sent \S+bit/s", text) and "SEND_BLOCKS/S" in text and "\033" not in text
 
 
+def test_watch_and_filters(vm, open_node):
+    """Every command repeats itself; lists leave and order what is wanted."""
+    with traffic(vm) as port:
+        rounds = [json.loads(line) for line in eadm(vm, "info", "qp", "-w", "0.2", "-n", "3", "-j").splitlines()]
+        assert len(rounds) == 3 and all(len(one["qp"]) >= 2 for one in rounds)
+        assert rounds[0]["time"] < rounds[1]["time"] < rounds[2]["time"]
+        text = eadm(vm, "-w", "0.2", "-n", "2", "dev")
+        assert text.count("DEVICE") == 2 and "\033" not in text
+        everything = rounds[0]["qp"]
+        peer, = {qp["remote"] for qp in everything if qp["remote"].endswith(f":{port}")} or {None}
+        pids = {qp["owner"]["pid"] for qp in everything}
+        assert len(pids) == 2
+
+        def chosen(*words):
+            return [qp["qp"] for qp in eadm_json(vm, "info", "qp", *words, command="info")["qp"]]
+
+        pid = min(pids)
+        assert set(chosen("--pid", pid)) == {qp["qp"] for qp in everything if qp["owner"]["pid"] == pid} != set()
+        assert chosen("--comm", "ib_write_*") == [qp["qp"] for qp in everything] and chosen("--comm", "rping") == []
+        assert chosen("--peer", peer) == [qp["qp"] for qp in everything if qp["remote"] == peer] != []
+        assert chosen("--local", f":{port}") == [qp["qp"] for qp in everything if qp["local"].endswith(f":{port}")] != []
+        assert chosen("--state", "rts") and chosen("--state", "ERROR") == []
+        assert chosen("--sort", "-qp") == sorted((qp["qp"] for qp in everything), reverse=True)
+        said = eadm_json(vm, "info", "qp", "--limit", "1", command="info")
+        assert len(said["qp"]) == 1 and said["beyond_limit"] == len(everything) - 1
+        assert "more beyond the limit" in eadm(vm, "info", "qp", "--limit", "1")
+
+
 # ---- rings and settings ----
 
 def test_rings(vm, open_node):
@@ -187,9 +218,11 @@ def test_rings(vm, open_node):
 def test_settings(vm, open_node):
     before = {one["name"]: one["value"] for one in eadm_json(vm, "conf")["settings"]}
     assert before["retransmits"] == 24
-    for name, value in (("cc", 2), ("delayed_ack", 9), ("retransmits", 200), ("dprint_mask", 3)):
+    for name, value, said in (("cc", 0, "newreno"), ("cc", "hpcc_ecn", "hpcc_ecn"), ("cc", 2, "hpcc_rtt"), ("delayed_ack", 9, 9),
+                              ("retransmits", 200, 200), ("dprint_mask", 3, 3)):
         eadm(vm, "conf", name, 1, code=NO_RIGHTS, user=NOBODY)
-        assert eadm(vm, "conf", name, value) == f"{value}\n" == eadm(vm, "conf", name, user=NOBODY)
+        assert eadm(vm, "conf", name, value) == f"{said}\n" == eadm(vm, "conf", name, user=NOBODY)
+    assert "newreno,cubic" in eadm(vm, "conf", "cc", "reno", code=USAGE)
     assert vm.read(f"/sys/kernel/debug/erdma/{bdf(vm)}/delayed_ack") == "9\n"
     assert vm.read("/sys/module/erdma/parameters/dprint_mask") == "3\n"
     workloads.rping(vm, 1)

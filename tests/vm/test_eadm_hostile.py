@@ -24,7 +24,7 @@ def test_malformed_requests(vm, open_node):
     vm.run([*NOBODY, program("diag_fuzz"), "20000"], timeout=120 * vm.slow)
     job.kill()
     eadm(vm, "conf", "cc", next(one["value"] for one in settings if one["name"] == "cc"))
-    assert cc == "1\n" and eadm_json(vm, "conf")["settings"] == settings
+    assert cc == "cubic\n" and eadm_json(vm, "conf")["settings"] == settings
 
 
 @pytest.mark.long

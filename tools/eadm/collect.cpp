@@ -4,20 +4,13 @@
 #include <array>
 #include <charconv>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 #include <thread>
 
-#include <arpa/inet.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -32,7 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMostQps = 256;   // that are looked at one by one
 constexpr uint32_t kMostBlocks = 64; // of a send queue that are decoded
 constexpr const char* kVendor = "0x1ded";
 constexpr const char* kDevice = "0x107f";
@@ -44,10 +36,7 @@ uint64_t numberIn(const std::string& path) {
     return value;
 }
 
-uint64_t bytesOf(const std::string& netdev) {
-    const std::string folder = "/sys/class/net/" + netdev + "/statistics/";
-    return numberIn(folder + "rx_bytes") + numberIn(folder + "tx_bytes");
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::vector<fs::path> folderOf(const std::string& path) {
     std::vector<fs::path> list;
@@ -80,78 +69,6 @@ void findNodes(Snapshot& snapshot, const std::vector<erdma_info_device>& devices
     }
 }
 
-Interface lookAtInterface(const std::string& name) {
-    Interface nic;
-    const std::string folder = "/sys/class/net/" + name + "/";
-    std::error_code error;
-    nic.exists = !name.empty() && fs::exists(folder, error);
-    if (!nic.exists)
-        return nic;
-    uint64_t flags = 0;
-    const std::string text = firstLine(folder + "flags");
-    if (text.size() > 2)
-        std::from_chars(text.data() + 2, text.data() + text.size(), flags, 16);
-    nic.up = (flags & IFF_UP) != 0;
-    nic.carrier = firstLine(folder + "carrier") == "1";
-    nic.mtu = static_cast<uint32_t>(numberIn(folder + "mtu"));
-    return nic;
-}
-
-// IPv4 addresses of an interface.
-std::set<uint32_t> addressesOf(const std::string& name) {
-    std::set<uint32_t> found;
-    ifaddrs* list = nullptr;
-    if (getifaddrs(&list) != 0)
-        return found;
-    for (const ifaddrs* one = list; one; one = one->ifa_next)
-        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET && name == one->ifa_name) {
-            sockaddr_in address{};
-            std::memcpy(&address, one->ifa_addr, sizeof(address));
-            found.insert(address.sin_addr.s_addr);
-        }
-    freeifaddrs(list);
-    return found;
-}
-
-// Established connections on these addresses whose pair of ports is none of RDMA's.
-uint32_t tcpConnections(const std::set<uint32_t>& addresses, const std::vector<erdma_info_cep>& ceps) {
-    std::set<std::pair<uint32_t, uint32_t>> own;
-    for (const auto& cep : ceps)
-        own.emplace(cep.link.own_port, cep.link.peer_port);
-    std::ifstream file("/proc/net/tcp");
-    std::string line;
-    std::getline(file, line);
-    uint32_t count = 0;
-    while (std::getline(file, line)) {
-        std::istringstream words(line); // "0: 0100007F:1F90 00000000:0000 0A ..."
-        std::string slot;
-        char colon = 0;
-        uint32_t address = 0, port = 0, peer = 0, peerPort = 0, state = 0;
-        words >> slot >> std::hex >> address >> colon >> port >> peer >> colon >> peerPort >> state;
-        if (words && state == 1 && addresses.contains(address) && !own.contains({port, peerPort}))
-            ++count;
-    }
-    return count;
-}
-
-// As the kernel's routing knows it.
-uint32_t pathMtu(const erdma_info_link& link) {
-    sockaddr_in peer{};
-    peer.sin_family = AF_INET;
-    peer.sin_port = htons(link.peer_port);
-    std::memcpy(&peer.sin_addr, link.peer + 12, 4);
-    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int mtu = 0;
-    socklen_t size = sizeof(mtu);
-    if (fd < 0)
-        return 0;
-    if (connect(fd, reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)) != 0 ||
-        getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &size) != 0)
-        mtu = 0;
-    close(fd);
-    return static_cast<uint32_t>(std::max(mtu, 0));
-}
-
 std::vector<OtherRdma> otherDevices(const std::string& netdev) {
     std::vector<OtherRdma> list;
     for (const fs::path& device : folderOf("/sys/class/infiniband")) {
@@ -166,12 +83,11 @@ std::vector<OtherRdma> otherDevices(const std::string& netdev) {
     return list;
 }
 
-Sample counters(const Driver& driver, uint32_t device) {
-    Sample sample;
-    sample.at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+Counters counters(const Driver& driver, uint32_t device) {
+    Counters counters;
     for (const auto& counter : driver.list<erdma_info_counter>(ERDMA_KIND_COUNTER, device).entries)
-        sample.counters[textOf(counter.name)] = counter.value;
-    return sample;
+        counters.set(textOf(counter.name), counter.value);
+    return counters;
 }
 
 // What waits in a send queue, oldest first; needs the right to dump.
@@ -188,34 +104,68 @@ std::vector<std::string> waitingOperations(const Driver& driver, uint32_t device
     return names;
 }
 
-void watchQueuePairs(const Driver& driver, Adapter& adapter, bool first, bool mayDump) {
+// Every connected queue pair that this process may see, with what the adapter knows of it.
+void findQueuePairs(const Driver& driver, Adapter& adapter) {
     const uint32_t device = adapter.device.device;
-    if (first) {
-        for (const auto& qp :
-             driver.list<erdma_info_qp>(ERDMA_KIND_QP, device, 0, ERDMA_LIST_HARDWARE, kMostQps).entries)
-            if ((qp.known & ERDMA_KNOWN_ADDRESSES) != 0 && (qp.known & ERDMA_KNOWN_HARDWARE) != 0)
-                adapter.qps.push_back({qp, qp, {}, 0});
-        return;
+    auto page = driver.list<erdma_info_qp>(ERDMA_KIND_QP, device);
+    adapter.unseen.hiddenQps = page.hidden;
+    adapter.unseen.allQps = page.hidden + page.entries.size();
+    for (const auto& qp : page.entries) {
+        if ((qp.flags & ERDMA_QP_FLAG_FAILED) != 0)
+            adapter.failed.push_back(qp);
+        if ((qp.known & ERDMA_KNOWN_ADDRESSES) == 0)
+            continue;
+        const double at = now();
+        const auto asked = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device, qp.number);
+        if (!asked || asked->age_ms < qp.age_ms || (asked->known & ERDMA_KNOWN_ADDRESSES) == 0)
+            continue; // it is gone
+        if ((asked->known & ERDMA_KNOWN_HARDWARE) == 0)
+            ++adapter.unseen.silentQps;
+        else
+            adapter.qps.push_back({*asked, *asked, at, std::nullopt, 0, {}});
     }
+}
+
+void watchQueuePairs(const Driver& driver, Adapter& adapter, bool mayDump) {
+    const uint32_t device = adapter.device.device;
+    std::map<std::array<uint8_t, 16>, uint32_t> mtus; // by peer
     std::erase_if(adapter.qps, [&](WatchedQp& watched) {
-        const auto now = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device, watched.first.number);
-        if (!now || (now->known & ERDMA_KNOWN_HARDWARE) == 0 || now->age_ms < watched.first.age_ms)
+        const auto asked = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device, watched.first.number);
+        if (!asked || asked->age_ms < watched.first.age_ms || (asked->known & ERDMA_KNOWN_ADDRESSES) == 0)
             return true;
-        watched.second = *now;
-        watched.pathMtu = pathMtu(now->link);
+        if ((asked->known & ERDMA_KNOWN_HARDWARE) == 0) {
+            ++adapter.unseen.silentQps;
+            return true;
+        }
+        watched.seconds = now() - watched.seconds;
+        watched.second = *asked;
+        const auto [mtu, fresh] = mtus.try_emplace(std::to_array(asked->link.peer), 0);
+        if (fresh)
+            mtu->second = pathMtu(asked->link);
+        watched.pathMtu = mtu->second;
         try {
             if (mayDump)
-                watched.waiting = waitingOperations(driver, device, *now);
+                watched.waiting = waitingOperations(driver, device, *asked);
         } catch (const Error&) {
-            // It was destroyed in between.
+            watched.waiting.emplace(); // it was destroyed in between
         }
         return false;
     });
+    std::vector<erdma_info_link> links;
+    for (const WatchedQp& qp : adapter.qps)
+        links.push_back(qp.second.link);
+    const auto translated = translations(links);
+    adapter.unseen.translations = !translated;
+    for (WatchedQp& qp : adapter.qps)
+        if (translated)
+            if (const auto at = translated->find(tupleOf(qp.second.link)); at != translated->end())
+                qp.translation = at->second;
 }
 
 void lookAtAdapter(const Driver& driver, Adapter& adapter, bool first, bool mayDump) {
     const uint32_t device = adapter.device.device;
     (first ? adapter.first : adapter.second) = counters(driver, device);
+    adapter.seconds = now() - adapter.seconds;
     const auto queues = driver.list<erdma_info_eq>(ERDMA_KIND_EQ, device).entries;
     for (size_t i = 2; i < queues.size(); ++i) {
         if (first)
@@ -223,13 +173,31 @@ void lookAtAdapter(const Driver& driver, Adapter& adapter, bool first, bool mayD
         else if (i - 2 < adapter.vectors.size())
             adapter.vectors[i - 2].second = queues[i];
     }
-    watchQueuePairs(driver, adapter, first, mayDump);
+    if (first)
+        findQueuePairs(driver, adapter);
+    else
+        watchQueuePairs(driver, adapter, mayDump);
 }
 
-} // namespace
+// What needs one look, at the end.
+void lookOnce(const Driver& driver, Adapter& adapter) {
+    for (const auto& device : devicesOf(driver))
+        if (device.device == adapter.device.device)
+            adapter.device = device; // it may have broken meanwhile
+    adapter.interface = lookAtInterface(textOf(adapter.device.netdev));
+    auto ceps = driver.list<erdma_info_cep>(ERDMA_KIND_CEP, adapter.device.device);
+    adapter.unseen.hiddenCeps = ceps.hidden;
+    adapter.unseen.allCeps = ceps.hidden + ceps.entries.size();
+    adapter.ceps = std::move(ceps.entries);
+    for (CompletionVector& vector : adapter.vectors) {
+        const std::string folder = fmt::format("/proc/irq/{}/", vector.second.irq);
+        vector.cpus = firstLine(folder + "effective_affinity_list");
+        if (vector.cpus.empty())
+            vector.cpus = firstLine(folder + "smp_affinity_list");
+    }
+}
 
-Snapshot lookAround(const std::string& device, double seconds) {
-    Snapshot snapshot;
+void lookAtMachine(Snapshot& snapshot) {
     findFunctions(snapshot);
     snapshot.windowScaling = firstLine("/proc/sys/net/ipv4/tcp_window_scaling") != "0";
     std::istringstream memory(firstLine("/proc/sys/net/ipv4/tcp_rmem"));
@@ -239,62 +207,65 @@ Snapshot lookAround(const std::string& device, double seconds) {
     rlimit limit{};
     getrlimit(RLIMIT_MEMLOCK, &limit);
     snapshot.lockedMemory = limit.rlim_cur;
+}
 
+} // namespace
+
+Snapshot lookAround(const std::string& device, double seconds) {
+    Snapshot snapshot;
+    lookAtMachine(snapshot);
     std::optional<Driver> driver;
     try {
         driver.emplace();
         snapshot.driver = true;
     } catch (const Error& error) {
         snapshot.driverTrouble = error.what();
+        snapshot.driverMissing = error.exit() == Exit::NoDriver;
         return snapshot;
     }
     const bool mayDump = (driver->version().rights & ERDMA_RIGHT_CHANGE) != 0;
     auto devices = devicesOf(*driver);
-    if (!device.empty())
+    for (const std::string& function : snapshot.functions)
+        if (std::ranges::find(snapshot.unbound, function) == snapshot.unbound.end() &&
+            std::ranges::none_of(devices, [&](const auto& one) { return textOf(one.pci) == function; }))
+            snapshot.invisible.push_back(function);
+    if (!device.empty()) {
         devices = {chooseDevice(*driver, device)};
+        snapshot.invisible.clear();
+    }
     findNodes(snapshot, devices);
 
-    std::vector<uint64_t> bytes;
-    std::vector<std::vector<OtherRdma>> others;
+    struct Before {
+        std::vector<OtherRdma> others;
+        std::set<uint32_t> addresses;
+        std::optional<TcpTable> tcp;
+        double at;
+    };
+    std::vector<Before> before;
     for (const auto& one : devices) {
         Adapter adapter;
         adapter.device = one;
         lookAtAdapter(*driver, adapter, true, mayDump);
-        others.push_back(otherDevices(textOf(one.netdev)));
-        bytes.push_back(bytesOf(textOf(one.netdev)));
+        const std::string netdev = textOf(one.netdev);
+        const auto addresses = servedAddresses(netdev);
+        before.push_back({otherDevices(netdev), addresses, tcpConnections(addresses), now()});
         snapshot.adapters.push_back(std::move(adapter));
     }
-    const uint64_t loopback = bytesOf("lo");
-    const auto begin = std::chrono::steady_clock::now();
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-    const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const auto perSecond = [&](uint64_t before, uint64_t now) {
-        return now > before ? static_cast<uint64_t>(static_cast<double>(now - before) / passed) : 0;
-    };
-    const uint64_t loopbackNow = bytesOf("lo");
 
     for (size_t i = 0; i < snapshot.adapters.size(); ++i) {
         Adapter& adapter = snapshot.adapters[i];
-        const std::string netdev = textOf(adapter.device.netdev);
         lookAtAdapter(*driver, adapter, false, mayDump);
-        adapter.interface = lookAtInterface(netdev);
-        adapter.interface.bytesPerSecond = perSecond(bytes[i], bytesOf(netdev));
-        adapter.loopbackBytesPerSecond = perSecond(loopback, loopbackNow);
-        adapter.ceps = driver->list<erdma_info_cep>(ERDMA_KIND_CEP, adapter.device.device).entries;
-        const auto addresses = addressesOf(netdev);
-        adapter.interface.addresses = static_cast<uint32_t>(addresses.size());
-        adapter.tcpConnections = tcpConnections(addresses, adapter.ceps);
-        adapter.others = otherDevices(netdev);
+        const auto tcp = tcpConnections(before[i].addresses);
+        adapter.unseen.tcp = !tcp || !before[i].tcp;
+        if (tcp && before[i].tcp)
+            adapter.tcp = tcpGrowth(*before[i].tcp, *tcp, now() - before[i].at);
+        adapter.others = otherDevices(textOf(adapter.device.netdev));
         for (OtherRdma& other : adapter.others)
-            for (const OtherRdma& before : others[i])
-                if (before.name == other.name)
-                    other.sent -= std::min(other.sent, before.sent);
-        for (CompletionVector& vector : adapter.vectors) {
-            const std::string folder = fmt::format("/proc/irq/{}/", vector.second.irq);
-            vector.cpus = firstLine(folder + "effective_affinity_list");
-            if (vector.cpus.empty())
-                vector.cpus = firstLine(folder + "smp_affinity_list");
-        }
+            for (const OtherRdma& old : before[i].others)
+                if (old.name == other.name)
+                    other.sent -= std::min(other.sent, old.sent);
+        lookOnce(*driver, adapter);
     }
     return snapshot;
 }

@@ -3,13 +3,16 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <csignal>
+#include <ctime>
 #include <fstream>
 #include <numeric>
 
 #include <fmt/format.h>
 
 #include "decode.h"
+#include "filter.h"
 #include "objects.h"
 
 namespace eadm {
@@ -19,6 +22,9 @@ namespace eadm {
 namespace {
 
 volatile std::sig_atomic_t signalled = 0;
+
+// Of schema.json; raised when a name or a meaning in it changes.
+constexpr int kJsonVersion = 2;
 
 } // namespace
 
@@ -36,7 +42,48 @@ void print(const std::string& text) {
         throw Error(Exit::Failed, "the output cannot be written");
 }
 
-void printJson(const Json& json) { print(json.dump(2) + '\n'); }
+void printJson(const Options& options, Json json) {
+    Json whole;
+    whole["json_version"] = kJsonVersion;
+    if (options.line && !json.contains("time"))
+        whole["time"] = timeText();
+    whole.update(json);
+    print(whole.dump(options.line ? -1 : 2) + '\n');
+}
+
+std::string timeText() {
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return timeText(int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+}
+
+void sleepFor(double seconds) {
+    const auto now = [] {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    };
+    const double end = now() + seconds;
+    for (double rest = seconds; rest > 0 && !stopped(); rest = end - now()) {
+        timespec time{};
+        time.tv_sec = static_cast<time_t>(rest);
+        time.tv_nsec = static_cast<long>((rest - static_cast<double>(time.tv_sec)) * 1e9);
+        nanosleep(&time, nullptr);
+    }
+}
+
+namespace {
+
+template <typename Number> Number parsed(const std::string& text, std::string_view what) {
+    Number value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size() || !(value >= Number{}))
+        throw Error(Exit::Usage, fmt::format("'{}' is not a number of {}", text, what));
+    return value;
+}
+
+} // namespace
+
+double numberOf(const std::string& text, std::string_view what) { return parsed<double>(text, what); }
+uint64_t wholeNumberOf(const std::string& text, std::string_view what) { return parsed<uint64_t>(text, what); }
 
 std::string firstLine(const std::string& path) {
     std::ifstream file(path);
@@ -119,7 +166,7 @@ constexpr Kind kKinds[] = {{"qp", ERDMA_KIND_QP},  {"cq", ERDMA_KIND_CQ}, {"eq",
 
 template <typename Entry>
 Exit infoOf(const Options& options, const Driver& driver, const erdma_info_device& device, const Kind& kind,
-            std::optional<uint64_t> number) {
+            std::optional<uint64_t> number, const ListOptions& list) {
     Json json = headOf(device);
     if (number) {
         const auto entry = driver.find<Entry>(kind.kind, device.device, *number);
@@ -128,7 +175,7 @@ Exit infoOf(const Options& options, const Driver& driver, const erdma_info_devic
                         fmt::format("{} {} does not exist, or belongs to another user", kind.word, *number));
         json[kind.word] = toJson(*entry);
         if (options.json)
-            printJson(json);
+            printJson(options, json);
         else
             print(facts(json[kind.word]));
         return Exit::Ok;
@@ -137,13 +184,17 @@ Exit infoOf(const Options& options, const Driver& driver, const erdma_info_devic
     Json rows = Json::array();
     for (const Entry& entry : page.entries)
         rows.push_back(toJson(entry));
+    const uint64_t beyond = choose(rows, toJson(Entry{}), list);
     if (options.json) {
         json[kind.word] = rows;
         json["hidden"] = page.hidden;
-        printJson(json);
+        json["beyond_limit"] = beyond;
+        printJson(options, json);
         return Exit::Ok;
     }
     print(table(columnsOf(kind.kind), rows));
+    if (beyond != 0)
+        print(fmt::format("{} more beyond the limit\n", beyond));
     if (page.hidden != 0)
         print(fmt::format("{} of other users not shown; root sees all\n", page.hidden));
     return Exit::Ok;
@@ -151,7 +202,8 @@ Exit infoOf(const Options& options, const Driver& driver, const erdma_info_devic
 
 } // namespace
 
-Exit showInfo(const Options& options, const std::string& word, std::optional<uint64_t> number) {
+Exit showInfo(const Options& options, const std::string& word, std::optional<uint64_t> number,
+              const ListOptions& list) {
     const auto kind = std::ranges::find_if(kKinds, [&](const Kind& one) { return word == one.word; });
     if (kind == std::end(kKinds)) {
         std::vector<std::string> words;
@@ -161,23 +213,23 @@ Exit showInfo(const Options& options, const std::string& word, std::optional<uin
         throw Error(Exit::Usage, fmt::format("'{}' is not a kind of object{}; there are qp, cq, eq, mr, pd, ctx, cep",
                                              word, close.empty() ? "" : fmt::format(", did you mean '{}'?", close)));
     }
-    const Driver driver;
+    const Driver driver(options.from);
     const auto device = chooseDevice(driver, options.device);
     switch (kind->kind) {
     case ERDMA_KIND_QP:
-        return infoOf<erdma_info_qp>(options, driver, device, *kind, number);
+        return infoOf<erdma_info_qp>(options, driver, device, *kind, number, list);
     case ERDMA_KIND_CQ:
-        return infoOf<erdma_info_cq>(options, driver, device, *kind, number);
+        return infoOf<erdma_info_cq>(options, driver, device, *kind, number, list);
     case ERDMA_KIND_EQ:
-        return infoOf<erdma_info_eq>(options, driver, device, *kind, number);
+        return infoOf<erdma_info_eq>(options, driver, device, *kind, number, list);
     case ERDMA_KIND_MR:
-        return infoOf<erdma_info_mr>(options, driver, device, *kind, number);
+        return infoOf<erdma_info_mr>(options, driver, device, *kind, number, list);
     case ERDMA_KIND_PD:
-        return infoOf<erdma_info_pd>(options, driver, device, *kind, number);
+        return infoOf<erdma_info_pd>(options, driver, device, *kind, number, list);
     case ERDMA_KIND_CTX:
-        return infoOf<erdma_info_ctx>(options, driver, device, *kind, number);
+        return infoOf<erdma_info_ctx>(options, driver, device, *kind, number, list);
     default:
-        return infoOf<erdma_info_cep>(options, driver, device, *kind, number);
+        return infoOf<erdma_info_cep>(options, driver, device, *kind, number, list);
     }
 }
 
@@ -194,7 +246,7 @@ Exit showVersion(const Options& options) {
     Exit exit = Exit::Ok;
     std::string why;
     try {
-        const Driver driver;
+        const Driver driver(options.from);
         const auto& version = driver.version();
         json["driver"] = textOf(version.driver);
         json["driver_interface"] = version.interface;
@@ -214,7 +266,7 @@ Exit showVersion(const Options& options) {
         exit = error.exit();
     }
     if (options.json) {
-        printJson(json);
+        printJson(options, json);
         return exit;
     }
     print(fmt::format("eadm      {}\n", EADM_VERSION));
@@ -228,7 +280,7 @@ Exit showVersion(const Options& options) {
 }
 
 Exit showDevices(const Options& options) {
-    const Driver driver;
+    const Driver driver(options.from);
     auto devices = devicesOf(driver);
     if (!options.device.empty())
         devices = {chooseDevice(driver, options.device)};
@@ -236,7 +288,7 @@ Exit showDevices(const Options& options) {
     for (const auto& device : devices)
         rows.push_back(toJson(device));
     if (options.json)
-        printJson({{"devices", rows}});
+        printJson(options, {{"devices", rows}});
     else if (!options.device.empty())
         print(facts(rows[0]));
     else
@@ -247,15 +299,18 @@ Exit showDevices(const Options& options) {
 // ---- settings ----
 
 Exit configure(const Options& options, const std::string& name, const std::string& value) {
-    const Driver driver;
+    const Driver driver(options.from);
     const auto device = chooseDevice(driver, options.device);
     const auto settings = driver.list<erdma_info_conf>(ERDMA_KIND_CONF, device.device).entries;
     Json rows = Json::array();
+    std::vector<erdma_info_conf> chosen;
     std::vector<std::string> names;
     for (const auto& setting : settings) {
         names.push_back(textOf(setting.name));
-        if (name.empty() || name == names.back())
-            rows.push_back(toJson(setting));
+        if (!name.empty() && name != names.back())
+            continue;
+        chosen.push_back(setting);
+        rows.push_back(toJson(setting));
     }
     if (rows.empty()) {
         const std::string close = nearest(name, names);
@@ -263,20 +318,28 @@ Exit configure(const Options& options, const std::string& name, const std::strin
                                              close.empty() ? "" : fmt::format(", did you mean '{}'?", close)));
     }
     if (!value.empty()) {
+        erdma_info_conf& setting = chosen.front();
+        const Json& row = rows[0];
         uint64_t number = 0;
         const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-        const Json& row = rows[0];
-        if (error != std::errc{} || end != value.data() + value.size() || number < row["least"].get<uint64_t>() ||
-            number > row["most"].get<uint64_t>())
-            throw Error(Exit::Usage, fmt::format("{} must be a number from {} to {}", name, plain(row["least"]),
-                                                 plain(row["most"])));
+        bool valid = error == std::errc{} && end == value.data() + value.size();
+        if (const auto at = std::ranges::find(row["names"], Json(value)); at != row["names"].end()) {
+            number = static_cast<uint64_t>(at - row["names"].begin());
+            valid = true;
+        }
+        if (!valid || number < setting.least || number > setting.most)
+            throw Error(Exit::Usage,
+                        fmt::format("{} must be a number from {} to {}{}", name, setting.least, setting.most,
+                                    row["names"].empty() ? "" : fmt::format(" or one of {}", plain(row["names"]))));
         driver.set(device.device, name, number);
-        rows[0]["value"] = number;
+        setting.value = number;
+        setting.flags &= ~ERDMA_CONF_FLAG_UNKNOWN;
+        rows[0] = toJson(setting);
     }
     Json json = headOf(device);
     json["settings"] = rows;
     if (options.json)
-        printJson(json);
+        printJson(options, json);
     else if (!name.empty())
         print(fmt::format("{}\n", plain(rows[0]["value"])));
     else
@@ -308,7 +371,7 @@ Exit dumpRing(const Options& options, const DumpOptions& dump) {
             throw Error(Exit::Usage, fmt::format("'{}' is no range of slots; write INDEX or INDEX-INDEX", dump.range));
     }
 
-    const Driver driver;
+    const Driver driver(options.from);
     const auto device = chooseDevice(driver, options.device);
     const uint32_t number = dump.number.value_or(0);
     shape->asynchronous = number == 0;
@@ -336,7 +399,7 @@ Exit dumpRing(const Options& options, const DumpOptions& dump) {
     json["ci"] = part.ci ? Json(*part.ci) : Json();
     json["entries"] = decodeRing(*shape, part, dump.hex);
     if (options.json) {
-        printJson(json);
+        printJson(options, json);
         return Exit::Ok;
     }
     print(fmt::format("{} {}: {} slots of {} bytes, PI {}, CI {}\n", dump.ring, number, part.depth, part.entryBytes,

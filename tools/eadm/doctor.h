@@ -8,34 +8,29 @@
 #include <string>
 #include <vector>
 
+#include "counters.h"
 #include "driver.h"
-#include "rates.h"
+#include "network.h"
 #include "render.h"
+#include "thresholds.h"
 
 namespace eadm {
 
 // ---- what is looked at ----
-
-struct Interface {
-    bool exists = false;
-    bool up = false;
-    bool carrier = false;
-    uint32_t mtu = 0;
-    uint32_t addresses = 0;      // IPv4
-    uint64_t bytesPerSecond = 0; // sent and received, between the two looks
-};
 
 struct CompletionVector {
     erdma_info_eq first{}, second{}; // at the two looks
     std::string cpus;                // where its interrupt may go now, as /proc/irq says; empty: unknown
 };
 
-// One queue pair at both looks, with what the adapter knows.
+// One connected queue pair at both looks, with what the adapter knows.
 struct WatchedQp {
     erdma_info_qp first{}, second{};
-    // Operations between the consumer and the producer index of the send queue; only with the right to dump.
-    std::vector<std::string> waiting;
-    uint32_t pathMtu = 0; // towards the peer; 0: unknown
+    double seconds = 0; // between the looks at it
+    // Operations between the consumer and the producer index of the send queue; nothing: they may not be read.
+    std::optional<std::vector<std::string>> waiting;
+    uint32_t pathMtu = 0;    // towards the peer; 0: unknown
+    std::string translation; // of its connection by the kernel (NAT), or empty
 };
 
 struct OtherRdma {
@@ -44,23 +39,36 @@ struct OtherRdma {
     std::string netdev;
 };
 
+// What exists and could not be looked at.
+struct Unseen {
+    uint64_t hiddenQps = 0, allQps = 0; // of other users; together with one's own
+    uint64_t hiddenCeps = 0, allCeps = 0;
+    uint64_t silentQps = 0; // connected ones of which the adapter told nothing
+    bool tcp = false;       // the kernel tells no TCP connections
+    bool translations = false;
+};
+
 struct Adapter {
     erdma_info_device device{};
-    Sample first, second; // of counters
+    double seconds = 0; // between the two looks at the counters
+    Counters first, second;
     Interface interface;
-    uint64_t loopbackBytesPerSecond = 0; // traffic to own addresses goes through lo
-    uint32_t tcpConnections = 0;         // established on the interface's addresses, without RDMA's own
+    std::vector<TcpFlow> tcp; // connections on the interface's addresses that carried something in between
     std::vector<CompletionVector> vectors;
     std::vector<WatchedQp> qps;
+    std::vector<erdma_info_qp> failed; // queue pairs that the adapter stopped
     std::vector<erdma_info_cep> ceps;
     std::vector<OtherRdma> others;
+    Unseen unseen;
 };
 
 struct Snapshot {
     std::vector<std::string> functions; // PCI addresses of adapters
     std::vector<std::string> unbound;   // those without a driver
+    std::vector<std::string> invisible; // those that the driver runs and does not show to this process
     bool driver = false;
     std::string driverTrouble; // why the driver could not be asked
+    bool driverMissing = true; // that trouble is that it is not loaded
     std::vector<std::string> missingNodes;
     bool windowScaling = true;
     uint64_t receiveWindow = 0; // largest that TCP may offer, bytes; 0: unknown
@@ -70,7 +78,9 @@ struct Snapshot {
 
 // ---- what it means ----
 
-enum class Severity { Note, Warning, Fault };
+enum class Severity { Note, Unknown, Warning, Fault };
+
+std::string_view severityName(Severity severity);
 
 struct Finding {
     Severity severity;
@@ -81,11 +91,19 @@ struct Finding {
     Json figures = Json::object();
 };
 
+// The ids of all findings there are.
+const std::vector<std::string>& findingIds();
 // Pure: the same snapshot gives the same findings, worst first.
-std::vector<Finding> diagnose(const Snapshot& snapshot);
+std::vector<Finding> diagnose(const Snapshot& snapshot, const Thresholds& thresholds = {});
 Json toJson(const Finding& finding);
+
+// Of a list of findings: the worst severity; Note without any.
+Severity worst(const std::vector<Finding>& findings);
 
 // Looks twice, `seconds` apart.  `device`: only this one; empty: all.
 Snapshot lookAround(const std::string& device, double seconds);
+// The same, or what was seen when the snapshot of `options` was taken.
+struct Options;
+Snapshot lookAt(const Options& options, double seconds);
 
 } // namespace eadm

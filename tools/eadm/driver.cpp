@@ -11,6 +11,8 @@
 
 #include <fmt/format.h>
 
+#include "recording.h"
+
 namespace eadm {
 
 namespace {
@@ -52,9 +54,18 @@ std::string textOf(std::span<const uint8_t> bytes) {
     return text;
 }
 
-Driver::Driver(const std::string& path) {
-    const std::string node = path.empty() ? kNode : path;
-    fd_ = open(node.c_str(), O_RDONLY | O_CLOEXEC);
+Driver::Driver(const std::string& from, unsigned look)
+    : Driver(from.empty() ? nullptr : std::make_shared<Recording>(from), look) {}
+
+Driver::Driver(std::shared_ptr<const Recording> recording, unsigned look)
+    : recording_(std::move(recording)), look_(look) {
+    if (recording_) {
+        if (!recording_->driver())
+            throw Error(Exit::NoDriver, "the driver was not loaded when the snapshot was taken");
+        version_ = recording_->version();
+        return;
+    }
+    fd_ = open(kNode, O_RDONLY | O_CLOEXEC);
     if (fd_ >= 0) {
         version_.size = sizeof(version_);
         try {
@@ -70,8 +81,8 @@ Driver::Driver(const std::string& path) {
     if (errno == EACCES || errno == EPERM)
         throw Error(
             Exit::NoRights,
-            fmt::format("{} may not be opened; the udev rule of the packages makes it readable for everyone", node));
-    refuse(errno, node);
+            fmt::format("{} may not be opened; the udev rule of the packages makes it readable for everyone", kNode));
+    refuse(errno, kNode);
 }
 
 Driver::~Driver() {
@@ -102,6 +113,8 @@ void Driver::demand(uint32_t bits, uint32_t wanted, std::string_view what) const
 uint32_t Driver::listPage(erdma_kind kind, uint32_t device, uint64_t& cursor, uint32_t flags, void* entries,
                           uint32_t size, uint32_t room, bool& more, uint64_t& hidden) const {
     demand(version_.kinds, kind, "list");
+    if (recording_)
+        return recording_->page(look_, kind, device, cursor, entries, size, room, more, hidden);
     erdma_diag_list request{};
     request.size = sizeof(request);
     request.flags = flags;
@@ -121,6 +134,8 @@ uint32_t Driver::listPage(erdma_kind kind, uint32_t device, uint64_t& cursor, ui
 RingPart Driver::dump(uint32_t device, erdma_ring ring, uint32_t number, uint32_t first, uint32_t count) const {
     constexpr uint32_t kLargestEntry = 128;
     demand(version_.rings, ring, "dump");
+    if (recording_)
+        throw Error(Exit::Usage, "dump: a snapshot has the indices of rings, not their content");
     RingPart part;
     part.bytes.resize(size_t{count} * kLargestEntry);
     erdma_diag_dump request{};
@@ -146,6 +161,8 @@ RingPart Driver::dump(uint32_t device, erdma_ring ring, uint32_t number, uint32_
 }
 
 void Driver::set(uint32_t device, std::string_view name, uint64_t value) const {
+    if (recording_)
+        throw Error(Exit::Usage, "a snapshot cannot be changed");
     erdma_diag_set request{};
     if (name.empty() || name.size() >= sizeof(request.name))
         throw Error(Exit::Usage, fmt::format("there is no setting '{}'", name));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -24,6 +25,7 @@ enum class Exit : int {
     NoObject = 5,
     NoRights = 6,
     Failed = 7,
+    Partial = 8, // doctor found nothing, but could not examine everything
 };
 
 // What ends a command: a sentence for the user and the exit code.
@@ -54,11 +56,15 @@ struct RingPart {
     std::optional<uint32_t> pi, ci;
 };
 
-// An open /dev/erdma.  All calls throw Error.
+class Recording;
+
+// An open /dev/erdma, or what it said when a snapshot was taken.  All calls throw Error.
 class Driver {
 public:
-    // `path` is for tests; empty: the usual node.
-    explicit Driver(const std::string& path = {});
+    // `from`: the file of a snapshot, whose lists of that look answer; empty: the loaded driver.
+    explicit Driver(const std::string& from = {}, unsigned look = 1);
+    // The same with the file read already, or nothing.
+    Driver(std::shared_ptr<const Recording> recording, unsigned look);
     ~Driver();
     Driver(const Driver&) = delete;
     Driver& operator=(const Driver&) = delete;
@@ -103,6 +109,8 @@ private:
     void demand(uint32_t bits, uint32_t wanted, std::string_view what) const;
     int fd_ = -1;
     erdma_diag_version version_{};
+    std::shared_ptr<const Recording> recording_;
+    unsigned look_ = 0;
 };
 
 } // namespace eadm

@@ -41,6 +41,8 @@ template <typename Flag> Json namesOf(uint32_t bits, std::initializer_list<std::
     return list;
 }
 
+constexpr std::array<const char*, 5> kCongestionControls = {"newreno", "cubic", "hpcc_rtt", "hpcc_ecn", "hpcc_int"};
+
 // A value that is only there when a bit of `known` says so.
 template <typename Value> Json ifKnown(uint32_t known, uint32_t bit, Value value) {
     return (known & bit) != 0 ? Json(value) : Json();
@@ -82,6 +84,10 @@ std::string addressText(std::span<const uint8_t, 16> address) {
     return text.data();
 }
 
+std::string macText(std::span<const uint8_t, 6> mac) {
+    return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
 std::string qpState(uint32_t state) {
     return nameAt(std::array{"IDLE", "RTR", "RTS", "CLOSING", "TERMINATE", "ERROR"}, state);
 }
@@ -93,22 +99,18 @@ std::string cepState(uint32_t state) {
                   state);
 }
 
-std::string congestionControl(uint32_t number) {
-    return nameAt(std::array{"newreno", "cubic", "hpcc_rtt", "hpcc_ecn", "hpcc_int"}, number);
-}
+std::string congestionControl(uint32_t number) { return nameAt(kCongestionControls, number); }
 
 // As the verbs tools print it (adapter.md 4.15).
 std::string firmwareText(uint32_t version) { return fmt::format("0.{}.{}", version >> 16, version & 0xFFFF); }
 
 Json toJson(const erdma_info_device& e) {
-    const auto& mac = e.mac;
     Json json;
     json["device"] = textOf(e.name);
     json["pci"] = textOf(e.pci);
     json["netdev"] = textOf(e.netdev);
     json["state"] = (e.flags & ERDMA_DEVICE_BROKEN) != 0 ? "broken" : (e.flags & ERDMA_DEVICE_UP) != 0 ? "up" : "down";
-    json["mac"] =
-        fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    json["mac"] = macText(e.mac);
     json["mtu"] = e.mtu;
     json["firmware"] = firmwareText(e.firmware);
     const auto guid = std::bit_cast<std::array<uint8_t, 8>>(e.guid);
@@ -293,11 +295,22 @@ Json toJson(const erdma_info_counter& e) {
 }
 
 Json toJson(const erdma_info_conf& e) {
+    const bool known = (e.flags & ERDMA_CONF_FLAG_UNKNOWN) == 0;
+    const std::string name = textOf(e.name);
     Json json;
-    json["name"] = textOf(e.name);
-    json["value"] = (e.flags & ERDMA_CONF_FLAG_UNKNOWN) != 0 ? Json() : Json(e.value);
+    json["name"] = name;
+    json["value"] = known ? Json(e.value) : Json();
+    json["number"] = json["value"];
     json["least"] = e.least;
     json["most"] = e.most;
+    // What the numbers are called, from 0 on.
+    json["names"] = Json::array();
+    if (name == "cc") {
+        for (uint64_t i = 0; i <= e.most && i < kCongestionControls.size(); ++i)
+            json["names"].push_back(kCongestionControls[i]);
+        if (known && e.value < json["names"].size())
+            json["value"] = json["names"][e.value];
+    }
     json["global"] = (e.flags & ERDMA_CONF_FLAG_GLOBAL) != 0;
     json["help"] = textOf(e.help);
     return json;

@@ -12,6 +12,7 @@
 namespace eadm {
 
 std::string addressText(std::span<const uint8_t, 16> address);
+std::string macText(std::span<const uint8_t, 6> mac);
 // QP states and endpoint states by name; unknown numbers stay numbers.
 std::string qpState(uint32_t state);
 std::string cepState(uint32_t state);

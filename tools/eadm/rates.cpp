@@ -18,28 +18,26 @@ double perSecond(double amount, const Sample& before, const Sample& now) {
 } // namespace
 
 Json deviceRates(const Sample& before, const Sample& now) {
-    const auto rate = [&](std::initializer_list<const char*> names) {
+    const auto rate = [&](std::initializer_list<Counter> counters) {
         double sum = 0;
-        for (const char* name : names) {
-            const auto old = before.counters.find(name);
-            const auto fresh = now.counters.find(name);
-            if (fresh == now.counters.end())
-                continue;
-            const uint64_t base = old == before.counters.end() || old->second > fresh->second ? 0 : old->second;
-            sum += static_cast<double>(fresh->second - base);
+        for (const Counter counter : counters) {
+            const uint64_t old = before.counters[counter];
+            const uint64_t fresh = now.counters[counter];
+            sum += static_cast<double>(fresh - (old > fresh ? 0 : old));
         }
         return perSecond(sum, before, now);
     };
+    using enum Counter;
     Json json;
-    json["tx_requests"] = rate({"tx_reqs_cnt"});
-    json["tx_packets"] = rate({"tx_packets_cnt"});
-    json["tx_bytes"] = rate({"tx_bytes_cnt"});
-    json["rx_packets"] = rate({"rx_packets_cnt"});
-    json["rx_bytes"] = rate({"rx_bytes_cnt"});
-    json["drops"] = rate({"tx_disable_drop_cnt", "tx_bps_limit_drop_cnt", "tx_pps_limit_drop_cnt",
-                          "rx_disable_drop_cnt", "rx_bps_limit_drop_cnt", "rx_pps_limit_drop_cnt"});
-    json["completion_events"] = rate({"ceq_events_cnt"});
-    json["commands"] = rate({"cmdq_submitted_cnt"});
+    json["tx_requests"] = rate({tx_reqs_cnt});
+    json["tx_packets"] = rate({tx_packets_cnt});
+    json["tx_bytes"] = rate({tx_bytes_cnt});
+    json["rx_packets"] = rate({rx_packets_cnt});
+    json["rx_bytes"] = rate({rx_bytes_cnt});
+    json["drops"] = rate({tx_disable_drop_cnt, tx_bps_limit_drop_cnt, tx_pps_limit_drop_cnt, rx_disable_drop_cnt,
+                          rx_bps_limit_drop_cnt, rx_pps_limit_drop_cnt});
+    json["completion_events"] = rate({ceq_events_cnt});
+    json["commands"] = rate({cmdq_submitted_cnt});
     return json;
 }
 

@@ -2,10 +2,10 @@
 // Rates between two looks at the counters and queue pairs.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
+#include "counters.h"
 #include "driver.h"
 #include "render.h"
 
@@ -13,7 +13,7 @@ namespace eadm {
 
 struct Sample {
     double at = 0; // seconds of a steady clock
-    std::map<std::string, uint64_t> counters;
+    Counters counters;
     std::vector<erdma_info_qp> qps; // ascending by number
 };
 

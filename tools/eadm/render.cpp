@@ -2,6 +2,8 @@
 #include "render.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <ctime>
 
 #include <fmt/format.h>
 
@@ -64,6 +66,16 @@ std::string duration(uint64_t milliseconds) {
     if (seconds < 86400)
         return fmt::format("{}h{:02}m", seconds / 3600, seconds / 60 % 60);
     return fmt::format("{}d{:02}h", seconds / 86400, seconds / 3600 % 24);
+}
+
+std::string timeText(int64_t nanoseconds) {
+    const auto seconds = static_cast<std::time_t>(nanoseconds / 1'000'000'000);
+    std::tm local{};
+    localtime_r(&seconds, &local);
+    const long east = local.tm_gmtoff / 60;
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}{}{:02}:{:02}", local.tm_year + 1900, local.tm_mon + 1,
+                       local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec, nanoseconds % 1'000'000'000 / 1000,
+                       east < 0 ? '-' : '+', std::abs(east) / 60, std::abs(east) % 60);
 }
 
 std::string table(const std::vector<Column>& columns, const Json& rows) {

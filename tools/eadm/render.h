@@ -2,6 +2,7 @@
 // One model, two shapes: what a command has to say is JSON; a table or a list of facts is made from that JSON.
 #pragma once
 
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -28,6 +29,9 @@ std::string plain(const Json& value);
 std::string scaled(double value);
 // Milliseconds as "1.5s", "3m12s", "2h05m", "4d03h".
 std::string duration(uint64_t milliseconds);
+
+// Nanoseconds since 1970 as "2026-11-27T12:00:00.123456+01:00" (RFC 3339), in the time zone of the user.
+std::string timeText(int64_t nanoseconds);
 
 // Rows as an aligned table, numbers to the right.
 std::string table(const std::vector<Column>& columns, const Json& rows);

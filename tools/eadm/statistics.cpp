@@ -2,8 +2,6 @@
 // eadm stat: counters once, or their rates again and again.
 #include <algorithm>
 #include <chrono>
-#include <ctime>
-#include <map>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -13,6 +11,7 @@
 #include "commands.h"
 #include "objects.h"
 #include "rates.h"
+#include "recording.h"
 
 namespace eadm {
 
@@ -33,7 +32,7 @@ Sample takeSample(const Driver& driver, uint32_t device) {
     Sample sample;
     sample.at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
     for (const auto& counter : driver.list<erdma_info_counter>(ERDMA_KIND_COUNTER, device).entries)
-        sample.counters[textOf(counter.name)] = counter.value;
+        sample.counters.set(textOf(counter.name), counter.value);
     sample.qps = driver.list<erdma_info_qp>(ERDMA_KIND_QP, device).entries;
     return sample;
 }
@@ -81,50 +80,72 @@ std::string liveText(const Json& round) {
     return text + table(columns, round["qps"]);
 }
 
-void sleepUntil(double when) {
-    while (!stopped()) {
-        const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-        if (now >= when)
-            return;
-        const double rest = when - now;
-        timespec time{};
-        time.tv_sec = static_cast<time_t>(rest);
-        time.tv_nsec = static_cast<long>((rest - static_cast<double>(time.tv_sec)) * 1e9);
-        nanosleep(&time, nullptr);
+// Between the two looks of a snapshot.
+Exit recordedRates(const Options& options) {
+    const auto recording = std::make_shared<Recording>(options.from);
+    const Driver first(recording, 0), second(recording, 1);
+    Options lines = options;
+    lines.line = true;
+    for (const auto& device : devicesOf(second)) {
+        if (!options.device.empty() && !isDevice(device, options.device))
+            continue;
+        Sample before = takeSample(first, device.device), now = takeSample(second, device.device);
+        before.at = recording->at(0);
+        now.at = recording->at(1);
+        Json json;
+        json["device"] = textOf(device.name);
+        json["time"] = recording->json().value("time", "");
+        json["seconds"] = now.at - before.at;
+        json["rates"] = deviceRates(before, now);
+        json["qps"] = queuePairRates(before, now, rowsThatFit(false));
+        askForDetails(second, device.device, json["qps"]);
+        if (options.json)
+            printJson(lines, std::move(json));
+        else
+            print(liveText(json));
     }
-}
-
-std::string clockText() {
-    const std::time_t now = std::time(nullptr);
-    std::tm broken{};
-    localtime_r(&now, &broken);
-    return fmt::format("{:02}:{:02}:{:02}", broken.tm_hour, broken.tm_min, broken.tm_sec);
+    return Exit::Ok;
 }
 
 Exit liveStatistics(const Options& options, const StatOptions& stat) {
+    if (!options.from.empty())
+        return recordedRates(options);
     const Driver driver;
-    const auto device = chooseDevice(driver, options.device);
-    const bool terminal = isatty(STDOUT_FILENO) != 0 && !options.json;
+    auto devices = devicesOf(driver);
+    if (!options.device.empty() || devices.empty())
+        devices = {chooseDevice(driver, options.device)};
+    const bool clear = options.terminal && !options.json;
+    Options lines = options;
+    lines.line = true;
     stopOnSignals();
 
-    Sample before = takeSample(driver, device.device);
+    std::vector<Sample> before;
+    for (const auto& device : devices)
+        before.push_back(takeSample(driver, device.device));
     for (uint64_t round = 0; stat.rounds == 0 || round < stat.rounds; ++round) {
-        sleepUntil(before.at + stat.seconds);
+        const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+        sleepFor(before.front().at + stat.seconds - now);
         if (stopped())
             break;
-        Sample now = takeSample(driver, device.device);
-        Json json;
-        json["device"] = textOf(device.name);
-        json["time"] = clockText();
-        json["seconds"] = now.at - before.at;
-        json["rates"] = deviceRates(before, now);
-        json["qps"] = queuePairRates(before, now, rowsThatFit(terminal));
-        askForDetails(driver, device.device, json["qps"]);
-        if (options.json)
-            print(json.dump() + '\n');
-        else
-            print((terminal ? "\033[H\033[J" : "") + liveText(json));
-        before = std::move(now);
+        std::string text;
+        for (size_t i = 0; i < devices.size(); ++i) {
+            const uint32_t device = devices[i].device;
+            Sample fresh = takeSample(driver, device);
+            Json json;
+            json["device"] = textOf(devices[i].name);
+            json["time"] = timeText();
+            json["seconds"] = fresh.at - before[i].at;
+            json["rates"] = deviceRates(before[i], fresh);
+            json["qps"] = queuePairRates(before[i], fresh, rowsThatFit(clear) / devices.size());
+            askForDetails(driver, device, json["qps"]);
+            if (options.json)
+                printJson(lines, std::move(json));
+            else
+                text += liveText(json);
+            before[i] = std::move(fresh);
+        }
+        if (!options.json)
+            print((clear ? "\033[H\033[J" : "") + text);
     }
     return Exit::Ok;
 }
@@ -134,7 +155,7 @@ Exit liveStatistics(const Options& options, const StatOptions& stat) {
 Exit showStatistics(const Options& options, const StatOptions& stat) {
     if (stat.live)
         return liveStatistics(options, stat);
-    const Driver driver;
+    const Driver driver(options.from);
     auto devices = devicesOf(driver);
     if (!options.device.empty() || devices.empty())
         devices = {chooseDevice(driver, options.device)};
@@ -147,7 +168,7 @@ Exit showStatistics(const Options& options, const StatOptions& stat) {
         json.push_back(one);
     }
     if (options.json) {
-        printJson({{"devices", json}});
+        printJson(options, {{"devices", json}});
         return Exit::Ok;
     }
     for (const Json& one : json) {

@@ -1,77 +1,86 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // eadm trace: the driver's tracepoints as they happen, in a trace instance of its own.
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
+#include <ctime>
+#include <exception>
+#include <functional>
 #include <map>
+#include <memory>
 
-#include <fcntl.h>
-#include <poll.h>
+#include <traceevent/event-parse.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "commands.h"
-#include "decode.h"
-#include "objects.h"
-#include "tracetext.h"
+#include "traceevent.h"
+#include "tracing.h"
 
 namespace eadm {
 
 namespace {
 
-namespace fs = std::filesystem;
+constexpr double kPause = 0.2; // seconds between two looks
 
-std::string findTracing() {
-    for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
-        std::error_code error;
-        if (fs::exists(fs::path(folder) / "instances", error))
-            return folder;
-    }
-    throw Error(geteuid() == 0 ? Exit::Failed : Exit::NoRights,
-                "the kernel's tracing is not accessible; run as root, with tracefs mounted");
+int64_t clockNanoseconds(clockid_t clock) {
+    timespec time{};
+    clock_gettime(clock, &time);
+    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
 // A private instance: others may trace as they like.
 class Instance {
 public:
-    explicit Instance(const std::string& tracing) : folder_(fmt::format("{}/instances/eadm-{}", tracing, getpid())) {
-        std::error_code error;
-        if (!fs::create_directory(folder_, error))
-            throw Error(Exit::NoRights, fmt::format("{}: {}", folder_, error.message()));
-        try {
-            if (!fs::exists(folder_ + "/events/erdma", error))
-                throw Error(Exit::NoDriver, "the driver is not loaded; load it with 'modprobe erdma'");
-            std::ofstream enable(folder_ + "/events/erdma/enable");
-            enable << "1" << std::flush;
-            if (!enable)
-                throw Error(Exit::Failed, "the tracepoints cannot be switched on");
-            fd_ = open((folder_ + "/trace_pipe").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-            if (fd_ < 0)
-                throw Error(Exit::Failed, fmt::format("{}/trace_pipe: {}", folder_, std::strerror(errno)));
-        } catch (...) {
-            remove();
-            throw;
+    Instance() {
+        tracing_trouble trouble = TRACING_FINE;
+        tracing_.reset(tracing_open("erdma", fmt::format("eadm-{}", getpid()).c_str(), &trouble));
+        const int error = errno;
+        switch (trouble) {
+        case TRACING_FINE:
+            break;
+        case TRACING_NO_ACCESS:
+            throw Error(geteuid() == 0 ? Exit::Failed : Exit::NoRights,
+                        "the kernel's tracing is not accessible; run as root, with tracefs mounted");
+        case TRACING_NO_EVENTS:
+            throw Error(Exit::NoDriver, "the driver is not loaded; load it with 'modprobe erdma'");
+        case TRACING_NO_INSTANCE:
+            throw Error(error == EACCES || error == EPERM ? Exit::NoRights : Exit::Failed,
+                        fmt::format("no trace instance can be made: {}", std::strerror(error)));
+        default:
+            throw Error(Exit::Failed, "the tracepoints cannot be switched on");
         }
     }
-    ~Instance() { remove(); }
-    Instance(const Instance&) = delete;
-    Instance& operator=(const Instance&) = delete;
-    int fd() const { return fd_; }
+
+    // Hands on what has happened since the last call, in order.
+    void read(const std::function<void(tep_event&, tep_record&)>& each) {
+        Reading reading{each, {}};
+        tracing_read(tracing_.get(), onRecord, &reading);
+        if (reading.trouble)
+            std::rethrow_exception(reading.trouble);
+    }
 
 private:
-    void remove() {
-        if (fd_ >= 0)
-            close(fd_);
-        fd_ = -1;
-        std::ofstream(folder_ + "/events/enable") << "0";
-        rmdir(folder_.c_str());
+    struct Reading {
+        const std::function<void(tep_event&, tep_record&)>& each;
+        std::exception_ptr trouble; // must not pass through the library
+    };
+
+    static int onRecord(tep_event* event, tep_record* record, int, void* context) {
+        auto& reading = *static_cast<Reading*>(context);
+        try {
+            if (event)
+                reading.each(*event, *record);
+        } catch (...) {
+            reading.trouble = std::current_exception();
+            return -1;
+        }
+        return 0;
     }
-    std::string folder_;
-    int fd_ = -1;
+
+    std::unique_ptr<tracing, void (*)(tracing*)> tracing_{nullptr, tracing_close};
 };
 
 } // namespace
@@ -87,33 +96,34 @@ Exit followTrace(const Options& options, double seconds) {
             chooseDevice(driver, options.device);
     }
     stopOnSignals();
+    Options lines = options;
+    lines.line = true;
 
-    const Instance instance(findTracing());
+    Instance instance;
+    const int64_t wall = clockNanoseconds(CLOCK_REALTIME) - clockNanoseconds(CLOCK_MONOTONIC);
     const auto begin = std::chrono::steady_clock::now();
-    std::string rest;
-    while (!stopped()) {
+    bool more = true;
+    while (more) {
         const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        if (seconds > 0 && passed >= seconds)
-            break;
-        pollfd poll{instance.fd(), POLLIN, 0};
-        if (::poll(&poll, 1, 200) <= 0)
-            continue;
-        std::array<char, 4096> buffer;
-        const ssize_t got = read(instance.fd(), buffer.data(), buffer.size());
-        if (got <= 0)
-            continue;
-        rest.append(buffer.data(), static_cast<size_t>(got));
-        for (size_t end; (end = rest.find('\n')) != std::string::npos; rest.erase(0, end + 1)) {
-            const auto event = parseTraceLine(std::string_view(rest).substr(0, end));
-            if (!event)
-                continue;
-            const auto name = names.find((*event)["device"].get<uint64_t>());
+        more = !stopped() && (seconds <= 0 || passed < seconds); // and once more, for what came before
+        instance.read([&](tep_event& event, tep_record& record) {
+            if (record.missed_events != 0)
+                std::fputs("eadm: more happened than could be recorded; some events are missing here\n", stderr);
+            Json json;
+            json["time"] = timeText(wall + static_cast<int64_t>(record.ts));
+            json.update(traceJson(event, record));
+            const auto name =
+                json["device"].is_number_unsigned() ? names.find(json["device"].get<uint64_t>()) : names.end();
             if (name == names.end() && !options.device.empty())
-                continue;
-            Json json = *event;
-            json["device"] = name == names.end() ? plain((*event)["device"]) : name->second;
-            print(options.json ? json.dump() + '\n' : traceText(json));
-        }
+                return;
+            json["device"] = name == names.end() ? plain(json["device"]) : name->second;
+            if (options.json)
+                printJson(lines, std::move(json));
+            else
+                print(traceText(json));
+        });
+        if (more)
+            sleepFor(seconds > 0 ? std::clamp(seconds - passed, 0.01, kPause) : kPause);
     }
     return Exit::Ok;
 }

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""eadm doctor on staged machines: faults that other files do not stage, busy machines that are well, partial views."""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import time
+
+import pytest
+
+from eadm_tools import (FINDINGS, NOBODY, OK, PARTIAL, USAGE, background, during, eadm, eadm_json, eadm_path, open_node,
+                        traffic, wait_for, well)  # noqa: F401  (fixtures are used by name)
+from erdmalab import workloads
+from erdmalab.common import LabError
+from support import program
+from trouble import COMMAND_SECONDS
+
+
+NEVER_IN_GUESTS = {"drops", "rate-limited"}
+
+
+def doctor(vm, *words, code=FINDINGS, user=()):
+    """What it finds, the worst of each id: id -> finding."""
+    said = eadm_json(vm, "doctor", *words, code=code, user=user)
+    found = {}
+    for one in said["findings"]:
+        found.setdefault(one["id"], one)
+    return found
+
+
+# ---- every rule ----
+
+def test_every_rule_is_staged():
+    """The manual knows every finding, and a test in guests stages it."""
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "tools", "eadm", "examination.cpp"), encoding="utf-8") as file:
+        ids = set(re.findall(r'^ +"([a-z-]+)"[,}]|\{"([a-z-]+)",$', file.read(), re.M))
+    ids = {one or other for one, other in ids}
+    assert len(ids) > 30
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "eadm.8"), encoding="utf-8") as file:
+        manual = file.read().replace("\\-", "-")
+    assert {one for one in ids if f"\n.B {one}\n" not in manual} == set()
+    tests = ""
+    for path in glob.glob(os.path.join(os.path.dirname(__file__), "test_eadm_*.py")):
+        with open(path, encoding="utf-8") as file:
+            tests += file.read()
+    staged = {one for one in ids if re.search(rf'^(?!NEVER_).*"{one}"', tests, re.M)}
+    print(f"only on made-up machines, since the model's adapter never drops: {sorted(NEVER_IN_GUESTS)}")
+    assert ids - staged == NEVER_IN_GUESTS
+
+
+# ---- the past is past ----
+
+def test_past_is_a_note(vm, well):
+    """A refused command, a failed registration, a lost interrupt: trouble while it happens, a note afterwards."""
+    vm.qom_set("faults", "cmd-fail=0/8:12")
+    try:
+        vm.run([program("rc_ops"), "--only", "immediates", vm.address], timeout=60 * vm.slow, check=False)
+    finally:
+        vm.qom_set("faults", "")
+    found = doctor(vm, code=OK)
+    for one in ("command-failed", "registration-failed"):
+        assert found[one]["severity"] == "note" and found[one]["figures"]["failed"] >= 1 and found[one]["figures"]["now"] == 0
+
+
+def test_interrupts_lost(vm, well):
+    with vm.faults("irq-lose=0*1"):
+        found = during(vm, lambda: vm.run([eadm_path(), "stat"], timeout=60 * vm.slow), seconds=6)
+    assert found["lost-interrupts"]["severity"] == "warning" and found["lost-interrupts"]["figures"]["now"] >= 1
+    found = doctor(vm, code=OK)
+    assert found["lost-interrupts"]["severity"] == "note" and found["lost-interrupts"]["figures"]["now"] == 0
+
+
+def test_command_without_answer(vm, well):
+    """It ends the adapter's use; the count says when."""
+    with vm.faults("db-lose=cmd*1"):
+        found = during(vm, lambda: vm.run([eadm_path(), "stat"], timeout=80 * vm.slow, check=False),
+                       seconds=(COMMAND_SECONDS + 6) * vm.slow)
+    assert found["command-timeout"]["severity"] == "fault" and found["device-broken"]["severity"] == "fault"
+    found = doctor(vm)
+    assert found["command-timeout"]["severity"] == "note" and found["device-broken"]["severity"] == "fault"
+    vm.unload_driver(timeout=60 * vm.slow)
+
+
+def test_strange_events(vm, well):
+    """Entries that nothing caused; a few of them are a note."""
+    with vm.faults("post=eq1:fffff*2"):
+        time.sleep(1)
+    found = doctor(vm, code=OK)
+    assert found["strange-events"]["severity"] == "note" and found["strange-events"]["figures"]["now"] == 0
+    found = during(vm, lambda: vm.qom_set("faults", "post=eq1:fffff*40"))
+    vm.qom_set("faults", "")
+    assert found["strange-events"]["severity"] == "warning" and found["strange-events"]["figures"]["now"] >= 10
+
+
+# ---- the machine ----
+
+def test_no_adapter(fresh_vm):
+    machine = fresh_vm()
+    machine.unplug("eri0")
+    found = doctor(machine)
+    assert set(found) == {"no-adapter"}
+
+
+def test_interface_is_gone(fresh_vm):
+    machine = fresh_vm()
+    nic = eadm_json(machine, "dev")["devices"][0]["netdev"]
+    where = machine.run(["readlink", "-f", f"/sys/class/net/{nic}/device"]).output.strip()
+    machine.run(f"echo {os.path.basename(where)} > {where}/driver/unbind")
+    assert "not-paired" in doctor(machine)
+
+
+# ---- addresses ----
+
+@pytest.fixture
+def cleared(pair):
+    """Two guests whose drivers have no past; the interfaces are as they were again afterwards."""
+    for guest in pair:
+        guest.unload_driver()
+        guest.load_driver()
+        guest.run(["chmod", "666", "/dev/erdma"])
+    nic = eadm_json(pair[0], "dev")["devices"][0]["netdev"]
+    yield (*pair, nic)
+    for guest in pair:
+        guest.run(f"ip link del br0; ip link set {nic} nomaster up address {guest.adapters[0].mac}; "
+                  f"ip addr replace {guest.address}/24 brd + dev {nic}; ip neigh flush all; nft flush ruleset", check=False)
+        guest.unload_driver()
+
+
+def test_address_on_a_bridge(cleared):
+    server, client, nic = cleared
+    server.run(f"ip link add br0 type bridge; ip link set {nic} master br0; ip addr flush dev {nic}; "
+               f"ip addr add {server.address}/24 dev br0; ip link set br0 up; sleep 2")
+    found = doctor(server)
+    assert set(found) == {"address-elsewhere"} and found["address-elsewhere"]["figures"]["master"] == "br0"
+    assert f"{server.address} is on br0" in found["address-elsewhere"]["text"]
+    # A request to a listener there is a correct one, and is not called otherwise.
+    job = server.popen(["rping", "-s", "-a", server.address, "-p", "7175", "-C", "1"])
+    workloads.wait_listener(server, 7175, job)
+    client.run(["rping", "-c", "-a", server.address, "-p", "7175", "-C", "1"], timeout=60 * client.slow, check=False)
+    job.kill()
+    found = doctor(server)
+    assert set(found) == {"address-elsewhere", "misrouted"} and found["misrouted"]["figures"]["count"] == 1
+
+
+def test_vlan_is_served(cleared):
+    """An address on a VLAN of the interface is as good as its own."""
+    server, _, nic = cleared
+    server.run(f"ip link add link {nic} name v7 type vlan id 7; ip addr flush dev {nic}; ip addr add 10.99.0.1/24 dev v7; "
+               "ip link set v7 up")
+    try:
+        assert doctor(server, code=OK) == {}
+    finally:
+        server.run("ip link del v7")
+
+
+def test_changed_mac(cleared):
+    server, _, nic = cleared
+    server.run(f"ip link set {nic} address 02:00:00:00:00:77")
+    found = doctor(server)
+    assert set(found) == {"mac-mismatch"} and found["mac-mismatch"]["figures"]["interface"] == "02:00:00:00:00:77"
+    assert f"ip link set {nic} address {server.adapters[0].mac}" in found["mac-mismatch"]["advice"]
+
+
+@contextlib.contextmanager
+def redirected(server, client, port=7999):
+    """A connection to a port that the server's kernel redirects."""
+    server.run(["nft", "add table ip t; add chain ip t pre { type nat hook prerouting priority -100; }; "
+                f"add rule ip t pre tcp dport {port} redirect to :7174"])
+    there = server.popen(["rping", "-s", "-a", server.address, "-C", "3"])
+    here = None
+    try:
+        workloads.wait_listener(server, 7174, there)
+        here = client.popen(["rping", "-c", "-a", server.address, "-p", str(port), "-C", "3"])
+        deadline = time.monotonic() + 30 * client.slow
+        while not any(qp["state"] == "RTS" for qp in json.loads(eadm(client, "info", "qp", "-j"))["qp"]):
+            assert time.monotonic() < deadline, here.text
+            time.sleep(0.2)
+        yield
+    finally:
+        for job in (here, there):
+            if job:
+                with contextlib.suppress(LabError):
+                    job.kill()
+        server.run(["nft", "flush ruleset"])
+
+
+def test_translated(cleared):
+    """A connection by way of NAT is set up and carries nothing: doctor says so at both ends."""
+    server, client, _ = cleared
+    with redirected(server, client):
+        found = doctor(server)
+        assert found["translated"]["severity"] == "fault" and ":7999" in found["translated"]["text"]
+        deadline = time.monotonic() + 40 * client.slow
+        while "one-way" not in (found := doctor(client, code=None)):
+            assert time.monotonic() < deadline, found
+        assert found["one-way"]["severity"] == "fault"
+
+
+# ---- partial views ----
+
+def test_partial_view(vm, well):
+    """Who sees only a part hears that, and never "healthy"."""
+    assert doctor(vm, code=OK, user=NOBODY) == {}
+    theirs = vm.popen([program("diag_objects"), "hold", "3"])
+    wait_for(vm, "ready", theirs)
+    try:
+        found = doctor(vm, code=PARTIAL, user=NOBODY)
+        assert set(found) == {"not-examined"} and found["not-examined"]["severity"] == "unknown"
+        assert found["not-examined"]["text"].startswith("3 of 3 queue pairs belong to others")
+        said = eadm_json(vm, "doctor", code=PARTIAL, user=NOBODY)
+        assert not said["healthy"] and not said["complete"]
+        text = eadm(vm, "doctor", code=PARTIAL, user=NOBODY)
+        assert "healthy" not in text and "3 of 3 queue pairs" in text
+        assert eadm(vm, "doctor") == "healthy\n"
+    finally:
+        theirs.kill()
+
+
+def test_another_network_namespace(vm, well):
+    found = doctor(vm, code=PARTIAL, user=["unshare", "-n"])
+    assert set(found) == {"not-examined"} and "network namespace" in found["not-examined"]["text"]
+
+
+def test_node_may_not_be_opened(vm, well):
+    vm.run(["chmod", "600", "/dev/erdma"])
+    found = doctor(vm, code=PARTIAL, user=NOBODY)
+    assert set(found) == {"not-examined"} and "may not be opened" in found["not-examined"]["text"]
+
+
+@pytest.mark.limit(600)
+def test_every_queue_pair_is_seen(vm, well):
+    """The one that waits is the three hundredth."""
+    many = vm.popen([program("diag_objects"), "hold", "300"])
+    wait_for(vm, "ready", many, limit=120)
+    job = vm.popen([program("diag_objects"), "starve", vm.address])
+    try:
+        wait_for(vm, "ready", job)
+        found = doctor(vm)
+        assert found["no-receive-buffers"]["figures"]["qp"] > 256
+    finally:
+        job.kill()
+        many.kill()
+
+
+# ---- busy, and well ----
+
+def test_busy_and_well(vm, well):
+    """Others' objects, heavy TCP beside RDMA, traffic of lo: nothing to say."""
+    theirs = vm.popen([program("diag_objects"), "hold", "40"])
+    wait_for(vm, "ready", theirs)
+    with traffic(vm), tcp_stream(vm, vm.address):
+        assert doctor(vm, code=OK) == {}
+    theirs.kill()
+    with tcp_stream(vm, "127.0.0.1"):
+        # One idle connection of the interface is not to blame for what lo carries.
+        idle = vm.popen(["/usr/bin/python3", "-c", IDLE, vm.address])
+        wait_for(vm, "ready", idle)
+        assert doctor(vm, code=OK) == {}
+        idle.kill()
+
+
+IDLE = ("import socket, sys, time\ns = socket.socket(); s.bind((sys.argv[1], 0)); s.listen()\n"
+        "c = socket.create_connection(s.getsockname()); d = s.accept()[0]\nprint('ready', flush=True); time.sleep(600)\n")
+
+
+@contextlib.contextmanager
+def tcp_stream(vm, address):
+    script = ("import socket, sys\n"
+              "s = socket.socket()\n"
+              "if sys.argv[1] == 'listen':\n"
+              "    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+              "    s.bind((sys.argv[2], 18997)); s.listen(1); c = s.accept()[0]; print('ready', flush=True)\n"
+              "    while c.recv(1 << 20): pass\n"
+              "else:\n"
+              "    s.connect((sys.argv[2], 18997))\n"
+              "    while True: s.sendall(bytes(1 << 20))\n")
+    python = ["nice", "-n", "19", "/usr/bin/python3", "-c", script]
+    with background(vm, [*python, "listen", address], [*python, "send", address]) as server:
+        wait_for(vm, "ready", server)
+        yield
+
+
+def test_tcp_is_named(vm, well):
+    with tcp_stream(vm, vm.address):
+        found = doctor(vm)
+    busiest = found["tcp-instead"]["figures"]["busiest"][0]
+    assert set(found) == {"tcp-instead"} and f"{vm.address}:18997" in (busiest["local"], busiest["remote"])
+
+
+# ---- thresholds, monitoring ----
+
+def test_thresholds(vm, well):
+    vm.run("echo 'tcp_instead = 1e12' > /tmp/eadm.conf; echo 'no_such = 1' > /tmp/bad.conf")
+    with tcp_stream(vm, vm.address):
+        assert doctor(vm, "--config", "/tmp/eadm.conf", code=OK) == {}
+    assert "no_such" in eadm(vm, "doctor", "--config", "/tmp/bad.conf", code=USAGE)
+    assert eadm_json(vm, "doctor", "-s", "0.5")["seconds"] == 0.5
+
+
+def test_check(vm, well):
+    """The exit codes of monitoring plugins, in every case, and one line."""
+    def check(code, *words, user=()):
+        result = vm.run([*user, eadm_path(), "doctor", "--check", *words], timeout=60 * vm.slow, check=False)
+        assert result.code == code, result.output + result.errors
+        assert words or re.fullmatch(r"ERDMA (OK|WARNING|CRITICAL|UNKNOWN) - [^\n|]+( \| (\w+=\d+ ?)+)?\n", result.output)
+        return result.output
+
+    assert check(0).startswith("ERDMA OK - 1 adapters, nothing wrong | faults=0 warnings=0 unknown=0 adapters=1")
+    vm.run("sysctl -qw net.ipv4.tcp_window_scaling=0")
+    assert "small-window" in check(1)
+    vm.run(f"sysctl -qw net.ipv4.tcp_window_scaling=1; ip link set {well} down")
+    assert "interface-down" in check(2)
+    vm.run(f"ip link set {well} up; ip addr replace {vm.address}/24 brd + dev {well}")
+    theirs = vm.popen([program("diag_objects"), "hold", "3"])
+    wait_for(vm, "ready", theirs)
+    assert "3 of 3 queue pairs" in check(3, user=NOBODY)
+    theirs.kill()
+    assert "no adapter 'mlx5_0'" in check(3, "-d", "mlx5_0")
+    check(3, "--nonsense")
+    check(3, "-j")
+    vm.unload_driver()
+    assert "driver-not-loaded" in check(2)
+
+
+# ---- limits, set-up, interrupts, and what fails ----
+
+@pytest.mark.limit(900)
+def test_limits(vm, well):
+    """Nine tenths of a kind of objects are in use, by the threshold of this test."""
+    limits = eadm_json(vm, "dev")["devices"][0]["limits"]
+    vm.run(f"echo 'limit_percent = {100 * 100 / limits['qp']:.6f}' > /tmp/eadm.conf")
+    job = vm.popen([program("diag_objects"), "hold", "110"])
+    wait_for(vm, "ready", job, limit=120)
+    try:
+        found = doctor(vm, "--config", "/tmp/eadm.conf")
+    finally:
+        job.kill()
+    assert found["limit-reached"]["figures"]["used"] >= 110
+
+
+def test_slow_setup(vm, well):
+    """A server that listens and never accepts."""
+    script = ("import socket, sys, time\ns = socket.socket(); s.bind((sys.argv[1], 18995)); s.listen()\n"
+              "print('ready', flush=True); time.sleep(600)\n")
+    mute = vm.popen(["/usr/bin/python3", "-c", script, vm.address])
+    wait_for(vm, "ready", mute)
+    client = vm.popen(["rping", "-c", "-a", vm.address, "-p", "18995", "-C", "1"])
+    vm.run("echo 'slow_setup = 1' > /tmp/eadm.conf")
+    try:
+        found = doctor(vm, "--config", "/tmp/eadm.conf", "-s", "3")
+    finally:
+        client.kill()
+        mute.kill()
+    assert found["slow-setup"]["figures"]["endpoints"][0]["state"] == "WAIT_REPLY"
+
+
+def test_connections_fail_while_it_watches(vm, well):
+    """Refused, and what does not speak RDMA."""
+    found = during(vm, lambda: vm.run(["rping", "-c", "-a", vm.address, "-p", "1", "-C", "1"], check=False))
+    assert found["connection-refused"]["severity"] == "warning"
+    server = vm.popen(["rping", "-s", "-a", vm.address, "-C", "1"])
+    workloads.wait_listener(vm, 7174, server)
+    plain = f"import socket; s = socket.create_connection(('{vm.address}', 7174)); s.sendall(b'GET / HTTP/1.0' * 9); s.recv(9)"
+    found = during(vm, lambda: vm.run(["/usr/bin/python3", "-c", plain], timeout=60 * vm.slow, check=False))
+    server.kill()
+    assert found["bad-requests"]["severity"] == "warning"
+
+
+def test_connections_that_fail(vm, well):
+    """A peer that rejects, one that does not answer, and queue pairs that fail: while it happens, and afterwards."""
+    def case(name, only):
+        return lambda: vm.run([program(name), "--only", only, vm.address], timeout=90 * vm.slow)
+
+    for name, only, one in (("cm_cases", "rejected", "connection-rejected"), ("cm_cases", "no-answer", "connection-timeout"),
+                            ("rc_errors", "send-bad-lkey", "qp-failed")):
+        found = during(vm, case(name, only), seconds=(14 if only == "no-answer" else 4) * vm.slow)
+        assert found[one]["severity"] in ("warning", "fault") and found[one]["figures"]["now"] >= 1
+        found = doctor(vm, code=OK)
+        assert found[one]["severity"] == "note" and found[one]["figures"]["now"] == 0
+    assert {"connection-rejected", "connection-timeout", "qp-failed"} <= set(found)
+
+
+def test_stalled(pair):
+    """The program at the other end hangs."""
+    server, client = pair
+    with traffic(server, client_vm=client, tool="ib_send_bw"):
+        server.run("pkill -STOP -x ib_send_bw")
+        try:
+            deadline = time.monotonic() + 60 * client.slow
+            while "stalled" not in (found := doctor(client, code=None)):
+                assert time.monotonic() < deadline, found
+        finally:
+            server.run("pkill -CONT -x ib_send_bw", check=False)
+    assert found["stalled"]["severity"] == "warning" and "ib_send_bw" in found["stalled"]["text"]
+
+
+def test_few_reads(vm, well):
+    """Many reads wait because few may be under way."""
+    with traffic(vm, tool="ib_read_bw", options=["-o", "2", "-s", "65536"]):
+        deadline = time.monotonic() + 60 * vm.slow
+        while "read-depth" not in (found := doctor(vm, code=None)):
+            assert time.monotonic() < deadline, found
+    assert found["read-depth"]["figures"]["ord"] == 2 < found["read-depth"]["figures"]["reads"]
+
+
+def test_interrupts_on_one_cpu(fresh_vm):
+    machine = fresh_vm(cpus=2)
+    machine.run(["chmod", "666", "/dev/erdma"])
+    vectors = [eq["irq"] for eq in eadm_json(machine, "info", "eq")["eq"] if eq["kind"] == "completion"]
+    assert len(vectors) >= 2
+    machine.run("".join(f"echo 0 > /proc/irq/{irq}/smp_affinity_list;" for irq in vectors))
+    found = doctor(machine)
+    assert found["interrupts-not-balanced"]["severity"] == "warning"
+
+
+def test_mtu_of_the_path(vm, well):
+    with traffic(vm):
+        vm.run(f"ip route add {vm.address}/32 dev {well} mtu 1000", check=False)
+        vm.run(f"ip route replace local {vm.address} dev {well} table local mtu lock 1000")
+        try:
+            found = doctor(vm)
+        finally:
+            vm.run(f"ip route replace local {vm.address} dev {well} table local proto kernel scope host src {vm.address}")
+    assert found["mtu-mismatch"]["figures"]["path"] == 1000

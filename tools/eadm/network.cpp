@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "network.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <tuple>
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <linux/inet_diag.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/sock_diag.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "netlink.h"
+#include "tcpinfo.h"
+
+namespace eadm {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMostUppers = 64; // that are looked at, one over the other included
+
+std::string addressText4(uint32_t address) {
+    std::array<char, INET_ADDRSTRLEN> text{};
+    inet_ntop(AF_INET, &address, text.data(), text.size());
+    return text.data();
+}
+
+std::set<uint32_t> addressesOf(const std::string& name) {
+    std::set<uint32_t> found;
+    ifaddrs* list = nullptr;
+    if (getifaddrs(&list) != 0)
+        return found;
+    for (const ifaddrs* one = list; one; one = one->ifa_next) {
+        // An address with a label has that for its interface's name: "eth0:1".
+        const std::string interface = one->ifa_name;
+        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET && interface.substr(0, interface.find(':')) == name) {
+            sockaddr_in address{};
+            std::memcpy(&address, one->ifa_addr, sizeof(address));
+            found.insert(address.sin_addr.s_addr);
+        }
+    }
+    freeifaddrs(list);
+    return found;
+}
+
+bool isVlan(const std::string& name) {
+    std::ifstream file("/sys/class/net/" + name + "/uevent");
+    std::string line;
+    while (std::getline(file, line))
+        if (line == "DEVTYPE=vlan")
+            return true;
+    return false;
+}
+
+// The interfaces directly over this one.
+std::vector<std::string> uppersOf(const std::string& name) {
+    std::vector<std::string> list;
+    std::error_code error;
+    for (fs::directory_iterator at("/sys/class/net/" + name, error), end; !error && at != end; at.increment(error)) {
+        const std::string file = at->path().filename();
+        if (file.starts_with("upper_"))
+            list.push_back(file.substr(6));
+    }
+    std::ranges::sort(list);
+    return list;
+}
+
+// The addresses of all that lies over an interface and is no VLAN of it.
+void collectUppers(const std::string& name, bool vlansServe, std::vector<Upper>& found, std::set<std::string>& seen) {
+    for (const std::string& upper : uppersOf(name)) {
+        if (seen.size() >= kMostUppers || !seen.insert(upper).second)
+            continue;
+        const bool served = vlansServe && isVlan(upper);
+        const auto addresses = addressesOf(upper);
+        if (!served && !addresses.empty()) {
+            found.push_back({upper, {}});
+            for (const uint32_t address : addresses)
+                found.back().addresses.push_back(addressText4(address));
+        }
+        collectUppers(upper, false, found, seen);
+    }
+}
+
+// An IPv4 address, also one in its IPv6-mapped form.
+std::optional<uint32_t> addressOf(uint8_t family, const __be32 (&words)[4]) {
+    if (family == AF_INET)
+        return words[0];
+    if (family == AF_INET6 && words[0] == 0 && words[1] == 0 && words[2] == htonl(0xFFFF))
+        return words[3];
+    return std::nullopt;
+}
+
+void addSocket(nlmsghdr* head, const std::set<uint32_t>& addresses, TcpTable& table) {
+    if (head->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg)))
+        return;
+    const auto* message = static_cast<const inet_diag_msg*>(NLMSG_DATA(head));
+    const auto own = addressOf(message->idiag_family, message->id.idiag_src);
+    const auto peer = addressOf(message->idiag_family, message->id.idiag_dst);
+    std::array<nlattr*, INET_DIAG_MAX + 1> attributes{};
+    if (!own || !peer || !addresses.contains(*own) ||
+        nlmsg_parse(head, sizeof(inet_diag_msg), attributes.data(), INET_DIAG_MAX, nullptr) < 0)
+        return;
+    TcpBytes bytes;
+    bytes.uid = message->idiag_uid;
+    if (const nlattr* attribute = attributes[INET_DIAG_INFO])
+        std::tie(bytes.sent, bytes.received) =
+            tcpBytes(nla_data(attribute), static_cast<size_t>(std::max(nla_len(attribute), 0)));
+    const uint64_t cookie = uint64_t{message->id.idiag_cookie[1]} << 32 | message->id.idiag_cookie[0];
+    table[{*own, *peer, ntohs(message->id.idiag_sport), ntohs(message->id.idiag_dport), cookie}] = bytes;
+}
+
+// (source, source port, destination, destination port) of a tuple of the connection tracking.
+std::optional<Tuple> trackedTuple(nlattr* attribute) {
+    std::array<nlattr*, CTA_TUPLE_MAX + 1> tuple{};
+    std::array<nlattr*, CTA_IP_MAX + 1> ip{};
+    std::array<nlattr*, CTA_PROTO_MAX + 1> proto{};
+    if (!attribute || nla_parse_nested(tuple.data(), CTA_TUPLE_MAX, attribute, nullptr) < 0 || !tuple[CTA_TUPLE_IP] ||
+        !tuple[CTA_TUPLE_PROTO] || nla_parse_nested(ip.data(), CTA_IP_MAX, tuple[CTA_TUPLE_IP], nullptr) < 0 ||
+        nla_parse_nested(proto.data(), CTA_PROTO_MAX, tuple[CTA_TUPLE_PROTO], nullptr) < 0 || !ip[CTA_IP_V4_SRC] ||
+        !ip[CTA_IP_V4_DST] || !proto[CTA_PROTO_NUM] || nla_get_u8(proto[CTA_PROTO_NUM]) != IPPROTO_TCP ||
+        !proto[CTA_PROTO_SRC_PORT] || !proto[CTA_PROTO_DST_PORT])
+        return std::nullopt;
+    return Tuple{nla_get_u32(ip[CTA_IP_V4_SRC]), ntohs(nla_get_u16(proto[CTA_PROTO_SRC_PORT])),
+                 nla_get_u32(ip[CTA_IP_V4_DST]), ntohs(nla_get_u16(proto[CTA_PROTO_DST_PORT]))};
+}
+
+std::string tupleText(const Tuple& tuple) {
+    return fmt::format("{}:{} -> {}:{}", addressText4(tuple[0]), tuple[1], addressText4(tuple[2]), tuple[3]);
+}
+
+Tuple turned(const Tuple& tuple) { return {tuple[2], tuple[3], tuple[0], tuple[1]}; }
+
+} // namespace
+
+Tuple tupleOf(const erdma_info_link& link) {
+    Tuple tuple{0, link.own_port, 0, link.peer_port};
+    std::memcpy(tuple.data(), link.own + 12, 4);
+    std::memcpy(&tuple[2], link.peer + 12, 4);
+    return tuple;
+}
+
+std::set<uint32_t> servedAddresses(const std::string& name) {
+    auto found = addressesOf(name);
+    for (const std::string& upper : uppersOf(name))
+        if (isVlan(upper))
+            found.merge(addressesOf(upper));
+    return found;
+}
+
+Interface lookAtInterface(const std::string& name) {
+    Interface nic;
+    const std::string folder = "/sys/class/net/" + name + "/";
+    std::error_code error;
+    nic.exists = !name.empty() && fs::exists(folder, error);
+    if (!nic.exists)
+        return nic;
+    uint64_t flags = 0;
+    const std::string text = firstLine(folder + "flags");
+    if (text.size() > 2)
+        std::from_chars(text.data() + 2, text.data() + text.size(), flags, 16);
+    nic.up = (flags & IFF_UP) != 0;
+    nic.carrier = firstLine(folder + "carrier") == "1";
+    const std::string mtu = firstLine(folder + "mtu");
+    std::from_chars(mtu.data(), mtu.data() + mtu.size(), nic.mtu);
+    nic.mac = firstLine(folder + "address");
+    nic.master = fs::read_symlink(folder + "master", error).filename();
+    nic.addresses = static_cast<uint32_t>(servedAddresses(name).size());
+    std::set<std::string> seen;
+    collectUppers(name, true, nic.uppers, seen);
+    return nic;
+}
+
+std::optional<TcpTable> tcpConnections(const std::set<uint32_t>& addresses) {
+    TcpTable table;
+    Netlink netlink(NETLINK_SOCK_DIAG);
+    // Sockets of either family carry IPv4.
+    for (const int family : {AF_INET, AF_INET6}) {
+        inet_diag_req_v2 request{};
+        request.sdiag_family = static_cast<uint8_t>(family);
+        request.sdiag_protocol = IPPROTO_TCP;
+        request.idiag_ext = 1 << (INET_DIAG_INFO - 1);
+        request.idiag_states = 1 << 1; // TCP_ESTABLISHED
+        const bool complete = netlink.dump(SOCK_DIAG_BY_FAMILY, &request, sizeof(request),
+                                           [&](nlmsghdr* head) { addSocket(head, addresses, table); });
+        if (!complete)
+            return std::nullopt;
+    }
+    return table;
+}
+
+std::vector<TcpFlow> tcpGrowth(const TcpTable& before, const TcpTable& now, double seconds) {
+    std::set<Tuple> here;
+    for (const auto& [end, bytes] : now)
+        here.insert({end.own, end.ownPort, end.peer, end.peerPort});
+    std::vector<TcpFlow> flows;
+    for (const auto& [end, bytes] : now) {
+        const auto old = before.find(end);
+        const TcpBytes base = old == before.end() ? TcpBytes{} : old->second;
+        uint64_t grown = bytes.sent - std::min(bytes.sent, base.sent);
+        // The other end counts what comes from there.
+        if (!here.contains({end.peer, end.peerPort, end.own, end.ownPort}))
+            grown += bytes.received - std::min(bytes.received, base.received);
+        if (grown != 0 && seconds > 0)
+            flows.push_back({fmt::format("{}:{}", addressText4(end.own), end.ownPort),
+                             fmt::format("{}:{}", addressText4(end.peer), end.peerPort), bytes.uid,
+                             static_cast<uint64_t>(static_cast<double>(grown) / seconds)});
+    }
+    std::ranges::stable_sort(flows,
+                             [](const TcpFlow& a, const TcpFlow& b) { return a.bytesPerSecond > b.bytesPerSecond; });
+    return flows;
+}
+
+std::optional<Translations> translations(const std::vector<erdma_info_link>& links) {
+    std::set<Tuple> wanted;
+    for (const auto& link : links)
+        wanted.insert(tupleOf(link));
+    Translations found;
+    if (wanted.empty())
+        return found;
+    std::error_code error;
+    // Asking would load the module that tracks, and begin to track.
+    if (!fs::exists("/proc/sys/net/netfilter/nf_conntrack_count", error))
+        return found;
+    nfgenmsg request{};
+    request.nfgen_family = AF_INET;
+    request.version = NFNETLINK_V0;
+    Netlink netlink(NETLINK_NETFILTER);
+    const int type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
+    const bool complete = netlink.dump(type, &request, sizeof(request), [&](nlmsghdr* head) {
+        std::array<nlattr*, CTA_MAX + 1> attributes{};
+        if (nlmsg_parse(head, sizeof(nfgenmsg), attributes.data(), CTA_MAX, nullptr) < 0)
+            return;
+        const uint32_t status = attributes[CTA_STATUS] ? ntohl(nla_get_u32(attributes[CTA_STATUS])) : 0;
+        const auto original = trackedTuple(attributes[CTA_TUPLE_ORIG]);
+        const auto reply = trackedTuple(attributes[CTA_TUPLE_REPLY]);
+        if ((status & (IPS_SRC_NAT | IPS_DST_NAT)) == 0 || !original || !reply)
+            return;
+        // The connecting end knows it by the original names, the accepting one by those of its replies.
+        for (const auto& name : {*original, *reply, turned(*original), turned(*reply)})
+            if (wanted.contains(name))
+                found.emplace(name, fmt::format("{}, answered by {}", tupleText(*original), tupleText(turned(*reply))));
+    });
+    return complete ? std::optional(std::move(found)) : std::nullopt;
+}
+
+uint32_t pathMtu(const erdma_info_link& link) {
+    sockaddr_in peer{};
+    peer.sin_family = AF_INET;
+    peer.sin_port = htons(link.peer_port);
+    std::memcpy(&peer.sin_addr, link.peer + 12, 4);
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int mtu = 0;
+    socklen_t size = sizeof(mtu);
+    if (fd < 0)
+        return 0;
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)) != 0 ||
+        getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &size) != 0)
+        mtu = 0;
+    close(fd);
+    return static_cast<uint32_t>(std::max(mtu, 0));
+}
+
+} // namespace eadm

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The rules about connections, queue pairs, and traffic that takes another way.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "examination.h"
+#include "objects.h"
+
+namespace eadm {
+
+namespace {
+
+bool starved(const WatchedQp& qp) {
+    const auto empty = [](const erdma_hw_qp& hw) { return hw.rq_pi == hw.rq_ci; };
+    return empty(qp.first.hw) && empty(qp.second.hw) && qp.first.hw.rq_pi == qp.second.hw.rq_pi;
+}
+
+uint16_t outstanding(const erdma_hw_qp& hw) { return static_cast<uint16_t>(hw.sq_pi - hw.sq_ci); }
+
+// The oldest work at the first look is the oldest still.
+bool noneCompleted(const WatchedQp& qp) {
+    return outstanding(qp.first.hw) != 0 && outstanding(qp.second.hw) != 0 && qp.second.hw.sq_ci == qp.first.hw.sq_ci;
+}
+
+constexpr size_t kMostNamed = 3; // of many
+
+} // namespace
+
+void Examination::connections() {
+    struct Cause {
+        Counter counter;
+        const char *id, *text, *advice;
+    };
+    static constexpr Cause causes[] = {
+        {Counter::cm_refused_cnt, "connection-refused", "{} connections went to ports where nobody listens",
+         "Start the server first, or correct the port."},
+        {Counter::cm_timeout_cnt, "connection-timeout", "{} connections got no answer in time",
+         "Look at security groups and firewalls, and whether the peer listens with RDMA and not with TCP."},
+        {Counter::cm_rejected_cnt, "connection-rejected", "{} connections were rejected by the peer",
+         "The program there says why."},
+        {Counter::cm_bad_requests_cnt, "bad-requests", "{} incoming connections did not speak RDMA",
+         "Ordinary TCP clients or port scanners connect to an RDMA port."},
+        {Counter::cm_misrouted_cnt, "misrouted",
+         "{} connections were given up because their packets leave by another interface than the adapter's",
+         "See 'ip route get PEER': address and route must be those of the adapter's interface or of a VLAN on it."}};
+    for (const Cause& cause : causes) {
+        const uint64_t all = counter(cause.counter), now = growth(cause.counter);
+        if (all != 0)
+            add(now != 0 ? Severity::Warning : Severity::Note, cause.id,
+                fmt::format("{}{}.", fmt::format(fmt::runtime(cause.text), all),
+                            now != 0 ? fmt::format(", {} just now", now) : ", none of them just now"),
+                cause.advice, {{"count", all}, {"now", now}});
+    }
+    Json stopped = Json::array();
+    std::string names;
+    for (const auto& qp : adapter_->failed) {
+        if (stopped.size() < kMostNamed)
+            names += fmt::format("{}{} of {} ({})", stopped.empty() ? ": " : ", ", qp.number, textOf(qp.owner.name),
+                                 qp.owner.pid);
+        stopped.push_back(qp.number);
+    }
+    const uint64_t fatal = counter(Counter::qp_fatal_events_cnt), fresh = growth(Counter::qp_fatal_events_cnt);
+    if (fatal != 0 || !stopped.empty())
+        add(!stopped.empty() ? Severity::Fault
+            : fresh != 0     ? Severity::Warning
+                             : Severity::Note,
+            "qp-failed",
+            fmt::format("The adapter stopped {} queue pairs with an error, {} just now; {} of them exist{}.", fatal,
+                        fresh, stopped.size(), names),
+            "The completions of their programs say why: wrong keys, lengths or rights, or a peer that vanished.",
+            {{"events", fatal}, {"now", fresh}, {"qps", stopped}});
+}
+
+void Examination::setUp() {
+    Json waiting = Json::array();
+    for (const auto& cep : adapter_->ceps)
+        if (cep.state >= 1 && cep.state <= 4 && static_cast<double>(cep.state_age_ms) > limits_.slow_setup * 1000)
+            waiting.push_back({{"cep", cep.number}, {"state", cepState(cep.state)}, {"ms", cep.state_age_ms}});
+    if (!waiting.empty())
+        add(Severity::Warning, "slow-setup",
+            fmt::format("{} connections are being set up for more than {} s.", waiting.size(), limits_.slow_setup),
+            "'eadm info cep' shows them: CONNECTING waits for the peer's network, GOT_REQUEST for the program here.",
+            {{"endpoints", waiting}});
+}
+
+// The other end, if it is on this adapter too.
+const WatchedQp* Examination::peerOf(const WatchedQp& qp) const {
+    const auto& link = qp.second.link;
+    for (const WatchedQp& other : adapter_->qps) {
+        const auto& back = other.second.link;
+        if (&other != &qp && std::ranges::equal(link.own, back.peer) && std::ranges::equal(link.peer, back.own) &&
+            link.own_port == back.peer_port && link.peer_port == back.own_port)
+            return &other;
+    }
+    return nullptr;
+}
+
+void Examination::queuePair(const WatchedQp& qp) {
+    const auto& now = qp.second;
+    const std::string name = fmt::format("queue pair {} of {} ({})", now.number, textOf(now.owner.name), now.owner.pid);
+    reads(qp, name);
+    path(qp, name);
+    // Of one that cannot work everything else is a consequence.
+    if (neverWorks(qp, name))
+        return;
+    const Json figures = {{"qp", now.number},
+                          {"outstanding_blocks", outstanding(now.hw)},
+                          {"receive_buffers", static_cast<uint16_t>(now.hw.rq_pi - now.hw.rq_ci)},
+                          {"retransmits", now.hw.retransmits}};
+    retransmissions(qp, name, figures);
+
+    const bool stuck = noneCompleted(qp) && now.hw.tx_packets == qp.first.hw.tx_packets;
+    const WatchedQp* peer = stuck ? peerOf(qp) : nullptr;
+    if (peer && starved(*peer))
+        addQp(Severity::Fault, "no-receive-buffers",
+              fmt::format("{} waits: its peer here, queue pair {} of {}, has posted no receive buffer.", name,
+                          peer->second.number, textOf(peer->second.owner.name)),
+              "The receiving program must post more receives, or answer sooner.", figures);
+    else if (stuck)
+        addQp(Severity::Warning, "stalled", fmt::format("{} has work that makes no progress.", name),
+              "The peer takes nothing: it may have no receive buffers, hang, or be cut off ('eadm doctor' there says "
+              "more).",
+              figures);
+}
+
+bool Examination::neverWorks(const WatchedQp& qp, const std::string& name) {
+    const auto& now = qp.second;
+    if (!qp.translation.empty()) {
+        addQp(Severity::Fault, "translated",
+              fmt::format("The connection of {} is translated here (NAT): {}. The adapter's packets go past the "
+                          "translation, so nothing arrives.",
+                          name, qp.translation),
+              "Connect to the address and port where the server listens itself; take RDMA ports out of the rules.",
+              {{"qp", now.number}, {"translation", qp.translation}});
+        return true;
+    }
+    if (now.state == 2 && outstanding(now.hw) != 0 && now.hw.rx_packets == 0 && qp.first.hw.rx_packets == 0 &&
+        now.hw.retransmits != 0 && static_cast<double>(now.age_ms) >= limits_.one_way * 1000) {
+        addQp(
+            Severity::Fault, "one-way",
+            fmt::format("{} sends and has never received anything, though its connection was set up.", name),
+            "What sets connections up takes the kernel's way, data the adapter's: look for NAT, a changed MAC address "
+            "('eadm doctor' at the peer), or a firewall that knows only TCP's connections.",
+            {{"qp", now.number}, {"tx_packets", now.hw.tx_packets}, {"retransmits", now.hw.retransmits}});
+        return true;
+    }
+    return false;
+}
+
+void Examination::retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures) {
+    const auto& hw = qp.second.hw;
+    const uint32_t grown = hw.retransmits - std::min(hw.retransmits, qp.first.hw.retransmits);
+    const double perSecond = qp.seconds > 0 ? grown / qp.seconds : 0;
+    const auto sent = static_cast<uint16_t>(hw.tx_packets - qp.first.hw.tx_packets);
+    Json more = figures;
+    more["now"] = grown;
+    more["seconds"] = qp.seconds;
+    // Each time-out sends a packet or two again; when there is nothing else, nothing gets through.
+    if (grown != 0 && noneCompleted(qp) && sent <= 2 * grown)
+        addQp(Severity::Fault, "retransmissions",
+              fmt::format("{} gets nothing through: it retransmitted {} times just now, {} times in all.", name, grown,
+                          hw.retransmits),
+              "The peer, or the network up to it, is gone, or drops what this connection sends.", more);
+    else if (grown != 0 && perSecond >= limits_.retransmissions_warning)
+        addQp(perSecond >= limits_.retransmissions_fault ? Severity::Fault : Severity::Warning, "retransmissions",
+              fmt::format("The network loses packets: {} retransmitted {} times just now, {} times in all.", name,
+                          grown, hw.retransmits),
+              "Look for loss on the path and for a peer that is overloaded.", more);
+    else if (hw.retransmits != 0) {
+        ++quietQps_;
+        quietRetransmits_ += hw.retransmits;
+    }
+}
+
+void Examination::reads(const WatchedQp& qp, const std::string& name) {
+    if (!qp.waiting) {
+        unreadable_ += outstanding(qp.second.hw) != 0 ? 1 : 0;
+        return;
+    }
+    const auto waiting =
+        std::ranges::count_if(*qp.waiting, [](const std::string& op) { return op.starts_with("READ"); });
+    if ((qp.second.known & ERDMA_KNOWN_DEPTH) != 0 && qp.second.ord != 0 && waiting >= 2 &&
+        static_cast<uint32_t>(waiting) > qp.second.ord)
+        addQp(Severity::Warning, "read-depth",
+              fmt::format("{} has {} reads waiting and may have {} under way.", name, waiting, qp.second.ord),
+              "Connect with a larger initiator_depth and responder_resources, on both ends.",
+              {{"qp", qp.second.number}, {"reads", waiting}, {"ord", qp.second.ord}});
+}
+
+void Examination::path(const WatchedQp& qp, const std::string& name) {
+    const uint32_t mtu = adapter_->interface.mtu;
+    if (qp.pathMtu != 0 && mtu != 0 && qp.pathMtu < mtu)
+        addQp(Severity::Warning, "mtu-mismatch",
+              fmt::format("The path of {} carries packets of {} bytes, the interface {}.", name, qp.pathMtu, mtu),
+              "Give both ends and the route between them the same MTU.",
+              {{"qp", qp.second.number}, {"path", qp.pathMtu}, {"interface", mtu}});
+}
+
+void Examination::otherWays() {
+    const uint64_t carried = growth(Counter::tx_bytes_cnt) + growth(Counter::rx_bytes_cnt);
+    for (const OtherRdma& other : adapter_->others)
+        add(other.sent != 0 ? Severity::Fault : Severity::Warning, "other-rdma-device",
+            other.sent != 0
+                ? fmt::format("Traffic uses the software device {} on {} instead of the adapter: {} packets just now.",
+                              other.name, other.netdev, other.sent)
+                : fmt::format("The software device {} is on the adapter's interface {}; programs may choose it.",
+                              other.name, other.netdev),
+            fmt::format("Remove it: 'rdma link delete {}'.", other.name),
+            {{"device", other.name}, {"packets_now", other.sent}});
+    uint64_t tcp = 0;
+    Json busiest = Json::array();
+    for (const TcpFlow& flow : adapter_->tcp) {
+        tcp += flow.bytesPerSecond;
+        if (busiest.size() < kMostNamed)
+            busiest.push_back({{"local", flow.local},
+                               {"remote", flow.remote},
+                               {"uid", flow.uid},
+                               {"bytes_per_second", flow.bytesPerSecond}});
+    }
+    if (adapter_->others.empty() && carried == 0 && tcp != 0 && static_cast<double>(tcp) >= limits_.tcp_instead)
+        add(Severity::Warning, "tcp-instead",
+            fmt::format("{} TCP connections of this interface carry {}B/s, most {} to {} of user {}, and RDMA nothing.",
+                        adapter_->tcp.size(), scaled(static_cast<double>(tcp)), adapter_->tcp.front().local,
+                        adapter_->tcp.front().remote, adapter_->tcp.front().uid),
+            "If they should use RDMA, see that the program found the device (its own log, or NCCL_DEBUG=INFO).",
+            {{"tcp_connections", adapter_->tcp.size()},
+             {"bytes_per_second", tcp},
+             {"busiest", busiest},
+             {"rdma_bytes_now", carried}});
+}
+
+} // namespace eadm
