@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ERDMA_BAR0_SIZE 0x100000u /* 1 MiB: registers, doorbells, extended doorbell pages */
+#define ERDMA_BAR0_SIZE 0x1000000u /* 16 MiB: registers, doorbells, extended doorbell pages */
 #define ERDMA_MAX_VECTORS 32u
 #define ERDMA_TIMER_OFF UINT64_MAX
 
@@ -47,7 +47,7 @@ struct erdma_config {
     uint32_t firmware_version;  /* (0x00000225) */
     bool atomic;                /* capability ATOMIC (true) */
     bool multilevel_mtt;        /* capability MTT_VA (true) */
-    bool extended_doorbells;    /* capability EXTEND_DB (false) */
+    bool extended_doorbells;    /* capability EXTEND_DB (true) */
     uint32_t pair_timeout_ms;   /* wait for the other end of a loopback connection, 1..600000 (15000) */
     uint32_t rnr_hold_ms;       /* wait for a receive buffer, 0 = forever, ..600000 (30000) */
     uint32_t ord;               /* own Reads and atomics outstanding per QP, more wait, 1..128 (128) */

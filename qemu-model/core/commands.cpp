@@ -21,6 +21,7 @@ constexpr uint32_t kFlagQuery = 1u << 30;
 constexpr uint32_t kFlagTrees = 1u << 29;
 constexpr uint32_t kFlagExtendedDoorbells = 1u << 27;
 constexpr uint32_t kDefaultMtu = 1500;
+constexpr uint32_t kKernelRingShift = 20; // 1 MiB
 constexpr uint32_t kNumberMask = 0xFFFFF; // QPN, CQN, MR index, PD
 
 constexpr uint32_t bits(uint32_t word, unsigned high, unsigned low) {
@@ -327,6 +328,12 @@ RingRequest qpRing(ConstBytes request, uint32_t cfg, size_t addressAt, size_t ta
     return ring;
 }
 
+// Kernels name one contiguous buffer and pretend that it is a page of this size, which is more than a ring of a process
+// is ever mapped with (4.7).
+bool isOfKernel(const RingRequest& ring) {
+    return !ring.table && ring.count == 1 && ring.pageShift == kKernelRingShift;
+}
+
 } // namespace
 
 CommandProcessor::Reply CommandProcessor::createQp(ConstBytes request) {
@@ -351,6 +358,7 @@ CommandProcessor::Reply CommandProcessor::createQp(ConstBytes request) {
 
     const RingRequest sq = qpRing(request, sqCfg, 24, 40, 64, uint64_t{kWqebbBytes} << qp.sqDepthLog);
     const RingRequest rq = qpRing(request, rqCfg, 32, 44, 88, uint64_t{kWqebbBytes} << qp.rqDepthLog);
+    qp.ofKernel = isOfKernel(sq) && isOfKernel(rq);
     // Inline page addresses 1 to 3 exist only in the long entry.
     const uint32_t inlineMost = request.size() >= kMaxCommandWqebbs * kWqebbBytes ? 4 : 1;
     if ((!sq.table && sq.count > inlineMost) || (!rq.table && rq.count > inlineMost))

@@ -92,12 +92,16 @@ void CompletionQueues::postRaw(CompletionQueue& cq, uint32_t header, const std::
     cq.postRaw(common_.host, header, words, true, [this, &cq] { events_.raise(cq); });
 }
 
-void CompletionQueues::doorbell(uint64_t value) {
+void CompletionQueues::doorbell(uint64_t value, uint32_t group) {
     if (common_.faults.losesDoorbell(Doorbell::Completion))
         return;
     const auto at = slots_.find(static_cast<uint32_t>(value >> 32) & 0xFFFFFF);
     if (at == slots_.end()) {
         common_.badDoorbell("CQ doorbell of an unknown completion queue");
+        return;
+    }
+    if (at->second.group != group) {
+        common_.badDoorbell("CQ doorbell of a completion queue that does not belong to the page");
         return;
     }
     ++common_.counters[Counter::CqDoorbells];

@@ -39,7 +39,8 @@ public:
     // A Write of the peer is complete.  It leaves no entry, but a program that sleeps on the CQ may wait for nothing
     // else: perftest's senders on iWARP devices wait in ibv_get_cq_event() for credits that the peer writes.
     void written(uint32_t cqn);
-    void doorbell(uint64_t value);
+    // On a page of this group (Slot).
+    void doorbell(uint64_t value, uint32_t group);
     void postRaw(CompletionQueue& cq, uint32_t header, const std::array<uint32_t, 7>& words);
 
     // Whose ring could not be written since the last call; their queue pairs are of no use any more.

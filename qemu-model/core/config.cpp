@@ -66,7 +66,7 @@ erdma_config defaultConfig() {
     config.firmware_version = 0x00000225;
     config.atomic = true;
     config.multilevel_mtt = true;
-    config.extended_doorbells = false;
+    config.extended_doorbells = true;
     config.pair_timeout_ms = 15000;
     config.rnr_hold_ms = 30000;
     config.ord = kMaxOrd;

@@ -28,13 +28,30 @@ bool isExtended(uint16_t page) { return page >= kExtDoorbells / kDoorbellPageByt
 
 } // namespace
 
+std::optional<Doorbells::Place> Doorbells::placeOf(uint64_t offset) const {
+    if (offset < kRqDoorbells)
+        return Place{Place::Kind::Send, 0};
+    if (offset < kCqDoorbells)
+        return Place{Place::Kind::Receive, 0};
+    if (offset < kExtDoorbells)
+        return Place{Place::Kind::Completion, 0};
+    const Page& page = extended_[(offset - kExtDoorbells) / kDoorbellPageBytes];
+    if (page.group == 0)
+        return std::nullopt;
+    return Place{page.sq ? Place::Kind::Send : Place::Kind::Either, page.group};
+}
+
 void Doorbells::store(uint64_t offset, uint64_t value, unsigned size) {
     if ((size != 4 && size != 8) || offset % size != 0) {
         adapter_.badDoorbell("doorbell store that is neither 4 nor 8 aligned bytes");
         return;
     }
-    const bool inSqSpace = offset >= kSqDoorbells && offset < kRqDoorbells;
-    if (inSqSpace && offset % kSlotBytes >= 8) {
+    const std::optional<Place> place = placeOf(offset);
+    if (!place) {
+        adapter_.badDoorbell("store to a doorbell page that is not allocated");
+        return;
+    }
+    if (place->kind == Place::Kind::Send && offset % kSlotBytes >= 8) {
         collect(offset, value, size); // without an open collection there is nothing to ring here
         return;
     }
@@ -55,41 +72,59 @@ void Doorbells::store(uint64_t offset, uint64_t value, unsigned size) {
         offset = whole;
         lowHalf_.erase(low);
     }
-    if (inSqSpace)
-        storeSq(offset, value);
-    else if (offset < kCqDoorbells) {
+    switch (place->kind) {
+    case Place::Kind::Send:
+        storeSq(offset, value, place->group);
+        break;
+    case Place::Kind::Receive:
         // The first 8 bytes of an RQE; a program may store all 32, the others mean nothing.
         if (offset % kRqSlotBytes == 0)
-            ringRq(qpnOf(value), producerOf(value));
-    } else if (offset < kExtDoorbells)
-        adapter_.cqs.doorbell(value);
-    else
-        storeExtended(offset, value);
+            ringRq(qpnOf(value), producerOf(value), place->group);
+        break;
+    case Place::Kind::Completion:
+        adapter_.cqs.doorbell(value, place->group);
+        break;
+    case Place::Kind::Either:
+        storeEither(offset % kDoorbellPageBytes, value, place->group);
+        break;
+    }
+}
+
+// Null: counted, nothing rings.
+QueuePair* Doorbells::owned(uint32_t qpn, uint32_t group) {
+    const QueuePairs::Slot* slot = qps_.slot(qpn);
+    if (slot && slot->group == group)
+        return slot->pair.get();
+    adapter_.badDoorbell(slot ? "doorbell of a queue pair that does not belong to the page"
+                              : "doorbell of an unknown queue pair");
+    return nullptr;
 }
 
 // ---- send queue slots ----
 
-void Doorbells::storeSq(uint64_t offset, uint64_t value) {
+void Doorbells::storeSq(uint64_t offset, uint64_t value, uint32_t group) {
+    QueuePair* qp = owned(qpnOf(value), group);
+    if (!qp)
+        return;
     if ((value & kDirectFlag) != 0 && adapter_.config.direct_wqe_groups >= kMinDirectGroups)
-        open(offset, value);
+        open(offset, value, *qp);
     else
-        ringSq(qpnOf(value), producerOf(value), nullptr);
+        ringSq(*qp, producerOf(value), nullptr);
 }
 
-void Doorbells::open(uint64_t slot, uint64_t header) {
-    const uint32_t qpn = qpnOf(header);
+void Doorbells::open(uint64_t slot, uint64_t header, QueuePair& qp) {
     if (const auto old = open_.find(slot); old != open_.end()) {
         const Collection unfinished = old->second;
         open_.erase(old);
         finishFromRing(unfinished);
     }
-    abandon(qpn);
-    if (wqebbsOf(header) > kMaxSqeWqebbs || !qps_.find(qpn)) {
-        ringSq(qpn, producerOf(header), nullptr); // the ring says what is wrong
+    abandon(qp.qpn());
+    if (wqebbsOf(header) > kMaxSqeWqebbs) {
+        ringSq(qp, producerOf(header), nullptr); // the ring says what is wrong
         return;
     }
     Collection fresh;
-    fresh.qpn = qpn;
+    fresh.qpn = qp.qpn();
     fresh.pi = producerOf(header);
     fresh.wqe.wqebbs = wqebbsOf(header);
     const uint32_t words = fresh.wqe.wqebbs * (kWqebbBytes / 4);
@@ -115,14 +150,16 @@ bool Doorbells::collect(uint64_t offset, uint64_t value, unsigned size) {
     if (collection.missing == 0) {
         const Collection complete = collection;
         open_.erase(at);
-        ringSq(complete.qpn, complete.pi, &complete.wqe);
+        if (QueuePair* qp = qps_.find(complete.qpn))
+            ringSq(*qp, complete.pi, &complete.wqe);
     }
     return true;
 }
 
 void Doorbells::finishFromRing(const Collection& collection) {
     ++adapter_.counters[Counter::DirectWqeFallbacks];
-    ringSq(collection.qpn, collection.pi, nullptr);
+    if (QueuePair* qp = qps_.find(collection.qpn))
+        ringSq(*qp, collection.pi, nullptr);
 }
 
 void Doorbells::abandon(uint32_t qpn) {
@@ -156,33 +193,26 @@ bool Doorbells::matchesRing(QueuePair& qp, uint16_t pi, const DirectWqe& direct)
            loadLe64(header, 0) == loadLe64(direct.bytes, 0);
 }
 
-void Doorbells::ringSq(uint32_t qpn, uint16_t pi, const DirectWqe* direct) {
+void Doorbells::ringSq(QueuePair& qp, uint16_t pi, const DirectWqe* direct) {
     if (adapter_.faults.losesDoorbell(Doorbell::Send))
         return;
-    abandon(qpn);
-    QueuePair* qp = qps_.find(qpn);
-    if (!qp) {
-        adapter_.badDoorbell("SQ doorbell of an unknown queue pair");
-        return;
-    }
+    abandon(qp.qpn());
     ++adapter_.counters[Counter::SqDoorbells];
     if (direct) {
-        const bool same = matchesRing(*qp, pi, *direct);
+        const bool same = matchesRing(qp, pi, *direct);
         ++adapter_.counters[same ? Counter::DirectWqes : Counter::DirectWqeFallbacks];
         if (!same)
             direct = nullptr;
     }
-    qp->sqDoorbell(pi, direct);
+    qp.sqDoorbell(pi, direct);
 }
 
-void Doorbells::ringRq(uint32_t qpn, uint16_t pi) {
+void Doorbells::ringRq(uint32_t qpn, uint16_t pi, uint32_t group) {
     if (adapter_.faults.losesDoorbell(Doorbell::Receive))
         return;
-    QueuePair* qp = qps_.find(qpn);
-    if (!qp) {
-        adapter_.badDoorbell("RQ doorbell of an unknown queue pair");
+    QueuePair* qp = owned(qpn, group);
+    if (!qp)
         return;
-    }
     ++adapter_.counters[Counter::RqDoorbells];
     qp->rqDoorbell(pi);
 }
@@ -229,39 +259,17 @@ uint32_t Doorbells::groupOf(uint16_t page) const { return isExtended(page) ? ext
 
 // Existing drivers give a process its CQ doorbells at the page named "RQ" and the reverse (4.21), so such a page does
 // not say what a store means.  The offset does, except where both readings fit; a CQ doorbell has the arm bit.
-void Doorbells::storeExtended(uint64_t offset, uint64_t value) {
-    const auto index = static_cast<size_t>((offset - kExtDoorbells) / kDoorbellPageBytes);
-    const uint64_t inside = offset % kDoorbellPageBytes;
-    if (!adapter_.config.extended_doorbells || index >= extended_.size() || extended_[index].group == 0) {
-        adapter_.badDoorbell("store to a doorbell page that is not allocated");
-        return;
-    }
-    const Page page = extended_[index];
+void Doorbells::storeEither(uint64_t inside, uint64_t value, uint32_t group) {
     const uint32_t qpn = qpnOf(value);
     const uint32_t cqn = cqnOf(value);
-    const auto ownsQp = [&] {
-        const QueuePairs::Slot* qp = qps_.slot(qpn);
-        return qp && qp->group == page.group;
-    };
-    const auto ownsCq = [&] {
-        const CompletionQueues::Slot* cq = adapter_.cqs.slot(cqn);
-        return cq && cq->group == page.group;
-    };
-    if (page.sq) {
-        if (inside % kSlotBytes != 0)
-            return;
-        if (ownsQp())
-            ringSq(qpn, producerOf(value), nullptr);
-        else
-            adapter_.badDoorbell("SQ doorbell of a queue pair that does not belong to the page");
-        return;
-    }
-    const bool asCq = inside == cqn % kCqSlotsPerPage * 8 && ownsCq();
-    const bool asRq = inside == qpn % kRqSlotsPerPage * kRqSlotBytes && ownsQp();
+    const QueuePairs::Slot* qp = qps_.slot(qpn);
+    const CompletionQueues::Slot* cq = adapter_.cqs.slot(cqn);
+    const bool asCq = inside == cqn % kCqSlotsPerPage * 8 && cq && cq->group == group;
+    const bool asRq = inside == qpn % kRqSlotsPerPage * kRqSlotBytes && qp && qp->group == group;
     if (asCq && (!asRq || (value & kArm) != 0))
-        adapter_.cqs.doorbell(value);
+        adapter_.cqs.doorbell(value, group);
     else if (asRq)
-        ringRq(qpn, producerOf(value));
+        ringRq(qpn, producerOf(value), group);
     else
         adapter_.badDoorbell("doorbell of a queue that does not belong to the page");
 }

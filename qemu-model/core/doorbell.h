@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "hw.h"
+#include "seam.h"
 
 namespace erdma {
 
@@ -26,8 +27,8 @@ inline constexpr uint64_t kSqDoorbells = 0x1000;
 inline constexpr uint64_t kRqDoorbells = 0x61000;
 inline constexpr uint64_t kCqDoorbells = 0x79000;
 inline constexpr uint64_t kExtDoorbells = 0x80000; // pages handed out by ALLOC_DB
-inline constexpr uint32_t kExtPages = 128;
 inline constexpr uint64_t kDoorbellPageBytes = 4096;
+inline constexpr uint32_t kExtPages = (ERDMA_BAR0_SIZE - kExtDoorbells) / kDoorbellPageBytes;
 
 // Page numbers count 4 KiB from the start of BAR0; 0: none.
 struct DoorbellPages {
@@ -41,7 +42,8 @@ public:
     Doorbells(Adapter& adapter, QueuePairs& qps) : adapter_(adapter), qps_(qps) {}
 
     // A store of `size` bytes (1..8) at BAR0 offset >= kSqDoorbells.  Only aligned 8-byte stores (or two 4-byte
-    // halves, low first) ring; anything else is counted as bad.
+    // halves, low first) ring, and only what belongs to the page: a queue pair or CQ that was made with pages of its own
+    // is rung there only, all others on the pages of everybody.  Anything else is counted as bad and does nothing.
     void store(uint64_t offset, uint64_t value, unsigned size);
     // DESTROY_QP: forgets a half collected direct WQE.
     void forget(uint32_t qpn);
@@ -59,6 +61,11 @@ private:
         uint32_t group = 0; // 0: free
         bool sq = false;
     };
+    struct Place { // what a page rings, and of whom
+        enum class Kind : uint8_t { Send, Receive, Completion, Either };
+        Kind kind;
+        uint32_t group;
+    };
     struct Collection { // one open direct WQE, by slot address
         uint32_t qpn = 0;
         uint16_t pi = 0;
@@ -69,13 +76,15 @@ private:
 
     // Before another SQ doorbell of the same QP is executed: a half collected direct WQE is done from the ring.
     void abandon(uint32_t qpn);
-    void ringSq(uint32_t qpn, uint16_t pi, const DirectWqe* direct);
-    void ringRq(uint32_t qpn, uint16_t pi);
+    std::optional<Place> placeOf(uint64_t offset) const;
+    QueuePair* owned(uint32_t qpn, uint32_t group);
+    void ringSq(QueuePair& qp, uint16_t pi, const DirectWqe* direct);
+    void ringRq(uint32_t qpn, uint16_t pi, uint32_t group);
     bool matchesRing(QueuePair& qp, uint16_t pi, const DirectWqe& direct);
-    void storeSq(uint64_t offset, uint64_t value);
-    void storeExtended(uint64_t offset, uint64_t value);
+    void storeSq(uint64_t offset, uint64_t value, uint32_t group);
+    void storeEither(uint64_t inside, uint64_t value, uint32_t group);
     bool collect(uint64_t offset, uint64_t value, unsigned size);
-    void open(uint64_t slot, uint64_t header);
+    void open(uint64_t slot, uint64_t header, QueuePair& qp);
     void finishFromRing(const Collection& collection);
 
     Adapter& adapter_;

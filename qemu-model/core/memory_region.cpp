@@ -129,6 +129,8 @@ const MrTable::Region* MrTable::find(uint32_t stag) const {
 MrFault MrTable::resolve(const MrAccess& request, const Region*& region) const {
     region = nullptr;
     if (request.stag == kLocalDmaKey) {
+        if (request.side == Side::User)
+            return MrFault::Stag;
         constexpr uint32_t granted = access::kLocalRead | access::kLocalWrite;
         if (request.side == Side::Remote || (request.need & ~granted) != 0)
             return MrFault::Rights;

@@ -24,8 +24,8 @@ inline constexpr uint32_t kMask = 0x3E;
 
 enum class MrFault : uint8_t { None, Stag, Bounds, Rights, Pd, Wrap, Dma };
 
-// Who accesses: Local may use the local DMA key (any PD), Remote never.
-enum class Side : uint8_t { Local, Remote };
+// Who accesses.  The local DMA key, which opens all memory whatever the PD, is for Kernel only.
+enum class Side : uint8_t { User, Kernel, Remote };
 
 struct MrAccess {
     uint32_t stag;

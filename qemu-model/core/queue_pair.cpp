@@ -201,35 +201,23 @@ Status QueuePair::reflush(uint16_t sqPi, uint16_t rqPi) {
     return Status::Ok;
 }
 
-void QueuePair::badDoorbell(const char* why) {
-    adapter_.guestError(why);
-    Ending ending;
-    ending.event = AsyncEvent::QpFatal;
-    ending.goodbye = Goodbye::Terminate;
-    ending.why = why;
-    end(ending);
-}
-
+// A producer index that cannot be is ignored: whoever stores it need not be the owner of the ring.
 void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
-    const bool fits = requester_.doorbell(pi, direct);
-    if (windingUp()) // flushed behind what finishes
+    if (!requester_.doorbell(pi, direct))
+        adapter_.badDoorbell("send queue doorbell beyond the ring");
+    else if (windingUp()) // flushed behind what finishes
         return;
-    if (stopped())
+    else if (stopped())
         flush(Ending{});
-    else if (!fits)
-        badDoorbell("send queue doorbell beyond the ring");
     else if (active())
         adapter_.scheduler.activate(*this);
 }
 
 void QueuePair::rqDoorbell(uint16_t pi) {
-    const bool fits = responder_.doorbell(pi);
-    if (windingUp())
-        return;
-    if (stopped())
+    if (!responder_.doorbell(pi))
+        adapter_.badDoorbell("receive queue doorbell beyond the ring");
+    else if (stopped() && !windingUp())
         flush(Ending{});
-    else if (!fits)
-        badDoorbell("receive queue doorbell beyond the ring");
 }
 
 bool QueuePair::run(unsigned budget) {

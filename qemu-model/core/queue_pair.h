@@ -30,6 +30,7 @@ struct QpConfig {
     uint32_t rqDepthLog = 0; // RQEs
     uint32_t sendCqn = 0;
     uint32_t recvCqn = 0;
+    bool ofKernel = false; // and not of a process, as its rings say
     RingView sq;
     RingView rq;
 };
@@ -50,6 +51,8 @@ public:
 
     uint32_t qpn() const { return config_.qpn; }
     const QpConfig& config() const { return config_; }
+    // On whose behalf it touches local memory.
+    Side owner() const { return config_.ofKernel ? Side::Kernel : Side::User; }
     QpState state() const { return state_; }
     Adapter& adapter() { return adapter_; }
     Scheduler::Turn& turn() { return turn_; }
@@ -134,7 +137,6 @@ private:
     void flush(const Ending& ending);
     void setState(QpState state, const char* why);
     void peerTerminated(const TerminateInfo& info);
-    void badDoorbell(const char* why);
 
     Adapter& adapter_;
     Scheduler::Turn turn_;

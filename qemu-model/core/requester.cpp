@@ -216,6 +216,12 @@ bool Requester::begin() {
     }
     switch (sqe_.kind) {
     case SqeKind::FastRegister:
+        if (qp_.owner() != Side::Kernel) { // the entry names bus addresses
+            failCurrent(Syndrome::SendFormat, "fast registration by a process");
+            return false;
+        }
+        executeLocal();
+        return false;
     case SqeKind::LocalInvalidate:
         executeLocal();
         return false;
@@ -256,7 +262,7 @@ std::optional<MrFault> Requester::checkSges() const {
         if (sge.length == 0)
             continue;
         const MrFault fault =
-            qp_.adapter().regions.check({sge.stag, qp_.config().pd, sge.addr, sge.length, need, Side::Local});
+            qp_.adapter().regions.check({sge.stag, qp_.config().pd, sge.addr, sge.length, need, qp_.owner()});
         if (fault != MrFault::None)
             return fault;
     }
@@ -392,7 +398,7 @@ MrFault Requester::gather(size_t length, ConstBytes& payload) {
         if (piece == 0)
             continue;
         const uint64_t addr = sge.addr + offset;
-        const MrFault fault = regions.read({sge.stag, qp_.config().pd, addr, piece, access::kLocalRead, Side::Local},
+        const MrFault fault = regions.read({sge.stag, qp_.config().pd, addr, piece, access::kLocalRead, qp_.owner()},
                                            buffer.subspan(done, piece));
         if (fault != MrFault::None)
             return fault;
@@ -518,7 +524,7 @@ Reception Requester::onReadResponse(const Segment& segment) {
     MrFault fault = MrFault::None;
     if (length != 0)
         fault = qp_.adapter().regions.write(
-            {entry->stag, qp_.config().pd, segment.to, length, access::kLocalWrite, Side::Local}, segment.payload);
+            {entry->stag, qp_.config().pd, segment.to, length, access::kLocalWrite, qp_.owner()}, segment.payload);
     if (fault == MrFault::None) {
         entry->received += static_cast<uint32_t>(length);
         if (!segment.last)
@@ -547,7 +553,7 @@ Reception Requester::onAtomicResponse(const Segment& segment) {
     std::array<std::byte, 8> value;
     storeLe64(value, 0, segment.atomicResponse.original);
     const MrFault fault = qp_.adapter().regions.write(
-        {entry->stag, qp_.config().pd, entry->to, value.size(), access::kLocalWrite, Side::Local}, value);
+        {entry->stag, qp_.config().pd, entry->to, value.size(), access::kLocalWrite, qp_.owner()}, value);
     if (fault != MrFault::None) {
         Reception reception = qp_.refuse(Refusal::Local, "sink of an atomic operation");
         reception.failure.own = Blame{entry->first, localSyndrome(fault)};

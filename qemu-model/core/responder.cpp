@@ -195,7 +195,7 @@ Reception Responder::placeSend(const Segment& segment) {
     }
     if (length != 0) {
         const MrFault fault = qp_.adapter().regions.write(
-            {rqeStag_, qp_.config().pd, rqeAddr_ + received_, length, access::kLocalWrite, Side::Local},
+            {rqeStag_, qp_.config().pd, rqeAddr_ + received_, length, access::kLocalWrite, qp_.owner()},
             segment.payload);
         if (fault != MrFault::None) {
             Reception reception = qp_.refuse(Refusal::Local, "receive buffer");

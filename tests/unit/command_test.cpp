@@ -245,11 +245,10 @@ TEST(Command, QueryDevice) {
     Ready m;
     const Reply reply = m.guest.command(0, 0);
     ASSERT_TRUE(reply.ok());
-    EXPECT_EQ(reply.resp0, uint64_t{20} << 40 | 0xE0000000 | 15 << 16 | 36);
+    EXPECT_EQ(reply.resp0, uint64_t{20} << 40 | 0xE8000000 | 15 << 16 | 36);
     EXPECT_EQ(reply.resp1, uint64_t{0x0FFFFF00} << 32 | 1u << 28 | 4u << 16);
     erdma_config config = testConfig();
-    config.atomic = config.multilevel_mtt = false;
-    config.extended_doorbells = true;
+    config.atomic = config.multilevel_mtt = config.extended_doorbells = false;
     config.max_cqe_log = 10;
     config.max_recv_wr_log = 9;
     config.max_mr_size_log = 30;
@@ -257,7 +256,7 @@ TEST(Command, QueryDevice) {
     config.default_cc = 4;
     Ready other(128, config);
     const Reply o = other.guest.command(0, 0);
-    EXPECT_EQ(o.resp0, uint64_t{10} << 40 | 0x48000000 | 9 << 16 | 30);
+    EXPECT_EQ(o.resp0, uint64_t{10} << 40 | 0x40000000 | 9 << 16 | 30);
     EXPECT_EQ(o.resp1, uint64_t{0x0FFFFF00} << 32 | 4u << 28 | 64u << 16);
 }
 
@@ -532,7 +531,7 @@ TEST(Command, RegisterTree) {
     ASSERT_EQ(m.guest.status(0, 8, request), 0u);
     std::array<std::byte, 16> data;
     data.fill(std::byte{0x3C});
-    EXPECT_EQ(m.device.regions().write({7 << 8, 1, 5 * 4096 + 8, 16, access::kLocalWrite, Side::Local}, data),
+    EXPECT_EQ(m.device.regions().write({7 << 8, 1, 5 * 4096 + 8, 16, access::kLocalWrite, Side::User}, data),
               MrFault::None);
     EXPECT_EQ(m.guest.memory().get64(bus + 8), 0x3C3C3C3C3C3C3C3Cu);
     erdma_config config = testConfig();
@@ -706,9 +705,7 @@ TEST(Command, ResetWhileBusy) {
 TEST(Command, RandomCommandsNeverHarm) {
     for (const uint32_t entryBytes : {64u, 128u}) {
         std::mt19937_64 random(entryBytes);
-        erdma_config config = testConfig();
-        config.extended_doorbells = true;
-        Ready m(entryBytes, config);
+        Ready m(entryBytes);
         m.host.memory->ramBytes = 1 << 30;
         const uint64_t scratch = m.guest.memory().allocate(1 << 20);
         for (int i = 0; i < 20000; ++i) {

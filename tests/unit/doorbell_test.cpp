@@ -51,7 +51,7 @@ TEST(Doorbell, UnknownQueuesAreDroppedAndCounted) {
     m.guest.write64(0x1000, Ready::value(99, 1));
     m.guest.write64(0x61000, Ready::value(99, 1));
     m.guest.write64(0x79000, Guest::armValue(99, 0, false));
-    m.guest.write64(0x80000, Ready::value(33, 1)); // no extended pages here
+    m.guest.write64(0x80000, Ready::value(33, 1)); // a page that nobody allocated
     EXPECT_EQ(m.count(Counter::BadDoorbells), 4u);
     EXPECT_EQ(m.sqPi(33), 0u);
 }
@@ -205,19 +205,13 @@ TEST(DirectWqe, DestroyedWhileOpen) {
 
 // ---- extended pages ----
 
-erdma_config extended() {
-    erdma_config config = testConfig();
-    config.extended_doorbells = true;
-    return config;
-}
-
 struct Process {
     uint16_t sq, rq, cq;
     static uint64_t base(uint16_t page) { return uint64_t{page} * 4096; }
 };
 
 struct Extended : Machine {
-    Extended() : Machine(128, extended()) {
+    Extended() {
         guest.bringUp();
         guest.createEq(1);
     }
@@ -243,7 +237,9 @@ struct Extended : Machine {
 };
 
 TEST(ExtendedDoorbells, CommandsNeedTheCapability) {
-    Machine m;
+    erdma_config config = testConfig();
+    config.extended_doorbells = false;
+    Machine m(128, config);
     m.guest.bringUp();
     EXPECT_EQ(m.guest.status(1, 5, Request().u32(8, 1u << 31 | 12)), 95u);
     EXPECT_EQ(m.guest.status(1, 8, Request().u32(8, 7)), 95u);
@@ -267,7 +263,7 @@ TEST(ExtendedDoorbells, PagesRunOutAndComeBack) {
     for (const Process& p : all) {
         for (const uint16_t page : {p.sq, p.rq, p.cq}) {
             EXPECT_GE(page, 0x80);
-            EXPECT_LT(page, 0x100);
+            EXPECT_LT(page, 0x1000);
             EXPECT_TRUE(pages.insert(page).second);
         }
     }
@@ -276,7 +272,7 @@ TEST(ExtendedDoorbells, PagesRunOutAndComeBack) {
     EXPECT_EQ(m.close(all[3]), 0u);
     EXPECT_EQ(m.close(all[3]), 2u);
     EXPECT_TRUE(m.open().has_value());
-    EXPECT_EQ(m.close({0x7F, 0x100, 0xFFFF}), 2u);
+    EXPECT_EQ(m.close({0x7F, 0x1000, 0xFFFF}), 2u);
 }
 
 TEST(ExtendedDoorbells, SwappedAndUnswappedPagesBothRing) {
@@ -328,10 +324,51 @@ TEST(ExtendedDoorbells, AProcessReachesOnlyItsOwnQueues) {
     EXPECT_EQ(m.count(Counter::SqDoorbells), 0u);
 }
 
+// The pages of everybody ring what was made without pages of its own, and nothing else.
+TEST(ExtendedDoorbells, ThePagesOfEverybodyRingNothingOfAProcess) {
+    Extended m;
+    const Process p = *m.open();
+    ASSERT_EQ(m.createCq(1, p.cq), 0u);
+    ASSERT_EQ(m.createQp(33, 1, p.sq, p.rq), 0u);
+    ASSERT_TRUE(m.guest.createCq(2).ok());
+    ASSERT_TRUE(m.guest.createQp(34, 2, 2).ok());
+    m.guest.write64(0x1080, Ready::value(33, 1));
+    m.guest.write64(0x1080, kDirect | Ready::value(33, 1));
+    m.guest.write64(0x61020, Ready::value(33, 1));
+    m.guest.write64(0x79008, Guest::armValue(1, 0, false));
+    EXPECT_EQ(m.count(Counter::BadDoorbells), 4u);
+    EXPECT_EQ(m.device.findQp(33)->snapshot().sqPi, 0u);
+    EXPECT_EQ(m.device.findQp(33)->snapshot().rqPi, 0u);
+    EXPECT_FALSE(m.device.findCq(1)->armed());
+    m.guest.write64(Process::base(p.sq) + 128, Ready::value(34, 1)); // and the kernel's queues no page of a process
+    m.guest.write64(Process::base(p.rq) + 34 * 32, Ready::value(34, 1));
+    m.guest.write64(Process::base(p.cq) + 2 * 8, Guest::armValue(2, 0, false));
+    EXPECT_EQ(m.count(Counter::BadDoorbells), 7u);
+    EXPECT_EQ(m.device.findQp(34)->snapshot().sqPi, 0u);
+    EXPECT_FALSE(m.device.findCq(2)->armed());
+    EXPECT_EQ(m.count(Counter::SqDoorbells) + m.count(Counter::RqDoorbells) + m.count(Counter::CqDoorbells), 0u);
+}
+
+TEST(ExtendedDoorbells, DirectWqes) {
+    Extended m;
+    const Process p = *m.open(), other = *m.open();
+    ASSERT_EQ(m.createCq(1, p.cq), 0u);
+    ASSERT_EQ(m.createQp(33, 1, p.sq, p.rq), 0u);
+    std::array<std::byte, 32> sqe{};
+    storeLe64(sqe, 0, kDirect | uint64_t{15} << 27 | Ready::value(33, 1));
+    m.host.memory->write(m.device.findQp(33)->config().sq.firstAddress(), sqe);
+    for (const Process& page : {other, p})
+        for (size_t i = 0; i < 4; ++i)
+            m.guest.write64(Process::base(page.sq) + 128 + i * 8, loadLe64(sqe, i * 8));
+    EXPECT_EQ(m.count(Counter::DirectWqes), 1u);
+    EXPECT_EQ(m.count(Counter::BadDoorbells), 1u);
+    EXPECT_EQ(m.device.findQp(33)->snapshot().sqPi, 1u);
+}
+
 TEST(ExtendedDoorbells, QueuesNeedAllocatedPages) {
     Extended m;
     const Process a = *m.open(), b = *m.open();
-    EXPECT_EQ(m.createCq(1, 0xF0), 22u);
+    EXPECT_EQ(m.createCq(1, 0xFF0), 22u);
     ASSERT_EQ(m.createCq(1, a.cq), 0u);
     EXPECT_EQ(m.createQp(1, 1, a.sq, b.rq), 22u);
     EXPECT_EQ(m.createQp(1, 1, 0, 0), 22u);

@@ -435,12 +435,13 @@ public:
     }
 
     // ---- queue pairs ----
-    // As a kernel creates them.
+    // As a kernel creates them, or one for a process, whose rings are one small page each.
     Reply createQp(uint32_t qpn, uint32_t sendCqn, uint32_t recvCqn, uint32_t sqLog = 6, uint32_t rqLog = 4,
-                   uint32_t pd = 1) {
+                   uint32_t pd = 1, bool ofProcess = false) {
         QpRings rings{newRing(1u << sqLog, 32), newRing(1u << rqLog, 32)};
-        const Reply reply =
-            command(0, 1, qpRequest(qpn, sendCqn, recvCqn, sqLog, rqLog, pd, rings.sq.address, rings.rq.address));
+        const Reply reply = command(
+            0, 1,
+            qpRequest(qpn, sendCqn, recvCqn, sqLog, rqLog, pd, rings.sq.address, rings.rq.address, ofProcess ? 0 : 8));
         if (reply.ok())
             qps_[qpn] = rings;
         return reply;

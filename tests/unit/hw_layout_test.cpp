@@ -571,13 +571,13 @@ TEST(HwLayout, MemoryRegions) {
     ASSERT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_REG_MR, readable), 0u);
     d.m.guest.memory().put64(0x400008, 4711);
     std::array<std::byte, 8> raw{};
-    EXPECT_EQ(regions.read({0x20000, 1, 0x2008, 8, access::kLocalRead, Side::Local}, raw), MrFault::None);
+    EXPECT_EQ(regions.read({0x20000, 1, 0x2008, 8, access::kLocalRead, Side::User}, raw), MrFault::None);
     EXPECT_EQ(loadLe64(raw, 0), 4711u);
 
     erdma_cmd_word destroy{};
     destroy.value = in32(ERDMA_MR0_INDEX, 0x200);
     EXPECT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_DEREG_MR, destroy), 0u);
-    EXPECT_EQ(regions.check({0x20000, 1, 0x2008, 8, access::kLocalRead, Side::Local}), MrFault::Stag);
+    EXPECT_EQ(regions.check({0x20000, 1, 0x2008, 8, access::kLocalRead, Side::User}), MrFault::Stag);
 }
 
 TEST(HwLayout, LongMemoryRegions) {
@@ -622,7 +622,7 @@ TEST(HwLayout, TablePages) {
     request.root = root;
     ASSERT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_REG_MR, request), 0u);
     std::array<std::byte, 8> raw{};
-    ASSERT_EQ(d.m.device.regions().read({9 << 8, 1, 600 * 4096 + 16, 8, access::kLocalRead, Side::Local}, raw),
+    ASSERT_EQ(d.m.device.regions().read({9 << 8, 1, 600 * 4096 + 16, 8, access::kLocalRead, Side::User}, raw),
               MrFault::None);
     EXPECT_EQ(loadLe64(raw, 0), 4711u);
 }

@@ -48,7 +48,7 @@ struct Table {
         return mr;
     }
     static MrAccess at(uint32_t stag, uint64_t addr, uint64_t length, uint32_t need = access::kLocalRead,
-                       uint32_t pd = kPd, Side side = Side::Local) {
+                       uint32_t pd = kPd, Side side = Side::Kernel) {
         return {stag, pd, addr, length, need, side};
     }
     // Writes through the region, looks with `where` (logical page to bus address), reads back.
@@ -339,6 +339,7 @@ TEST(MemoryRegion, LocalDmaKey) {
     EXPECT_EQ(back, data);
     EXPECT_EQ(t.regions.check(Table::at(kLocalDmaKey, bus, 1, access::kRemoteRead)), MrFault::Rights);
     EXPECT_EQ(t.regions.check(Table::at(kLocalDmaKey, bus, 1, access::kLocalRead, kPd, Side::Remote)), MrFault::Rights);
+    EXPECT_EQ(t.regions.check(Table::at(kLocalDmaKey, bus, 1, access::kLocalRead, kPd, Side::User)), MrFault::Stag);
     EXPECT_EQ(t.regions.check(Table::at(kLocalDmaKey, UINT64_MAX, 2)), MrFault::Wrap);
     EXPECT_EQ(t.regions.check(Table::at(kLocalDmaKey | 1, bus, 1)), MrFault::Stag);
     EXPECT_EQ(t.regions.read(Table::at(kLocalDmaKey, t.memory().ramBytes - 10, 5000), back), MrFault::Dma);
@@ -572,7 +573,7 @@ TEST(MemoryRegion, RandomRegistrationsAndAccesses) {
                              random() % 2 ? mr.start : random() % 200000,
                              random() % 4 ? data.size() : random(),
                              static_cast<uint32_t>(random() & random() & access::kMask),
-                             random() % 2 ? Side::Local : Side::Remote};
+                             random() % 2 ? (random() % 2 ? Side::Kernel : Side::User) : Side::Remote};
         if (random() % 2)
             t.regions.read(where, data);
         else

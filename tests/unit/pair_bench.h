@@ -155,6 +155,7 @@ struct BenchOptions {
     uint32_t rqLog = 4;
     uint32_t cqLog = 10;
     uint32_t bufferBytes = 1u << 20;
+    bool ofProcess = false; // queue pairs
     erdma_config config = testConfig();
 };
 
@@ -297,7 +298,9 @@ private:
         if (side.device->findCq(side.rcq) == nullptr) {
             EXPECT_TRUE(side.guest->createCq(side.rcq, options_.cqLog).ok());
         }
-        EXPECT_TRUE(side.guest->createQp(side.qpn, side.scq, side.rcq, options_.sqLog, options_.rqLog).ok());
+        EXPECT_TRUE(
+            side.guest->createQp(side.qpn, side.scq, side.rcq, options_.sqLog, options_.rqLog, 1, options_.ofProcess)
+                .ok());
         EXPECT_TRUE(side.guest->registerMr(10 + number, side.iova, side.bus, options_.bufferBytes).ok());
     }
 
