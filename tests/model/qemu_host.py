@@ -209,7 +209,7 @@ class Function:
     """The adapter's PCI function: configuration space through the legacy ports, BARs placed by hand."""
 
     REGISTERS = 0xE0000000
-    MSIX = 0xE0200000
+    MSIX = 0xE2000000
 
     def __init__(self, qemu, slot):
         self.qemu = qemu

@@ -46,7 +46,7 @@ class Configuration(Base):
             offset = 0x10 + 4 * bar
             self.function.set_config(offset, 0xFFFFFFFF)
             sizes.append(self.function.config(offset))
-        self.assertEqual(sizes, [0xFFF00004, 0xFFFFFFFF, 0xFFFFE004, 0xFFFFFFFF, 0, 0])
+        self.assertEqual(sizes, [0xFF000004, 0xFFFFFFFF, 0xFFFFE004, 0xFFFFFFFF, 0, 0])
 
     def test_capabilities(self):
         msix = self.function.capability(0x11)
