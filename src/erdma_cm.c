@@ -311,7 +311,7 @@ static int erdma_ep_bind_qpn(struct erdma_ep *ep, const struct iw_cm_conn_param 
 
 	if (!qp)
 		return -EINVAL;
-	ret = erdma_ep_bind_qp(ep, qp);
+	ret = erdma_qp_is_callers(qp) ? erdma_ep_bind_qp(ep, qp) : -EPERM;
 	if (ret)
 		erdma_qp_put(qp);
 	return ret;

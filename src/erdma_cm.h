@@ -37,7 +37,7 @@ void erdma_cm_qp_destroyed(struct erdma_qp *qp);
  *
  * Return: 0, and CONNECT_REPLY is raised within 20 s, or an error and nothing is raised: -EIO
  * device broken, -EAFNOSUPPORT not IPv4, -EINVAL private data, IRD, ORD or QP, -ENETUNREACH a route
- * that does not use the paired interface, or what the socket says.
+ * that does not use the paired interface, -EPERM another's QP, or what the socket says.
  */
 int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param);
 
@@ -50,7 +50,7 @@ int erdma_cm_connect(struct iw_cm_id *id, struct iw_cm_conn_param *param);
  *
  * Return: 0 after ESTABLISHED was raised, or an error, without events, and the connection is
  * closed: -ECONNRESET the peer is gone, -EIO device broken, -EINVAL private data, IRD, ORD or QP,
- * or what the device said.
+ * -EPERM another's QP, or what the device said.
  */
 int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param);
 

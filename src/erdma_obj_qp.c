@@ -3,8 +3,10 @@
  * Elastic RDMA Adapter driver: queue pairs as objects, and their states.
  */
 #include <linux/dma-mapping.h>
+#include <linux/fdtable.h>
 #include <linux/log2.h>
 #include <linux/overflow.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include <rdma/ib_umem.h>
@@ -39,6 +41,24 @@ static void erdma_qp_last_ref(struct kref *ref)
 void erdma_qp_put(struct erdma_qp *qp)
 {
 	kref_put(&qp->ref, erdma_qp_last_ref);
+}
+
+/* ---- whose it is ---- */
+
+static int erdma_is_ufile(const void *ufile, struct file *file, unsigned int fd)
+{
+	/* The pointer of a living uverbs file; no other file has it. */
+	return file->private_data == ufile;
+}
+
+bool erdma_qp_is_callers(const struct erdma_qp *qp)
+{
+	if (current->flags & PF_KTHREAD)
+		return !qp->ufile;
+	/* Looking through a process's files takes long if it has many. */
+	if (qp->maker == task_tgid(current))
+		return true;
+	return qp->ufile && iterate_fd(current->files, 0, erdma_is_ufile, qp->ufile);
 }
 
 /* ---- state machine ---- */
@@ -225,7 +245,8 @@ static void erdma_qp_set_depths(struct erdma_qp *qp, const struct ib_qp_cap *wan
 	};
 }
 
-int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct ib_qp_cap *wanted)
+int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct erdma_ucontext *uc,
+		  const struct ib_qp_cap *wanted)
 {
 	int err;
 
@@ -245,6 +266,9 @@ int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct ib
 				  XA_LIMIT(1, ad->dev.caps.max_qps - 1), &ad->next_qpn, GFP_KERNEL);
 	if (err < 0)
 		return err == -EBUSY ? -ENOMEM : err;
+	qp->ufile = uc ? uc->ib.ufile : NULL;
+	if (!(current->flags & PF_KTHREAD))
+		qp->maker = get_pid(task_tgid(current));
 	return 0;
 }
 
@@ -415,5 +439,6 @@ void erdma_qp_free(struct erdma_adapter *ad, struct erdma_qp *qp)
 		dma_free_coherent(dma, qp->rq_bytes, qp->rq, qp->rq_dma);
 
 	xa_erase_irq(&ad->qps, qp->ib.qp_num);
+	put_pid(qp->maker);
 	mutex_destroy(&qp->state_lock);
 }

@@ -42,6 +42,8 @@ struct erdma_qp {
 	u32 cookie;			/* from CREATE_QP */
 	struct kref ref;
 	struct completion gone;
+	const void *ufile;		/* the process's open file that it belongs to; NULL: kernel */
+	struct pid *maker;		/* thread group, referenced; NULL: a kernel thread */
 
 	struct mutex state_lock;	/* guards state, ep; one MODIFY_QP at a time */
 	enum erdma_hw_qp_state state;	/* ours; changes under state_lock, read anywhere */
@@ -104,6 +106,16 @@ static inline void erdma_index_move(u16 *index, u16 value)
 /* Referenced, or NULL.  Any context. */
 struct erdma_qp *erdma_qp_find(struct erdma_adapter *ad, u32 qpn);
 void erdma_qp_put(struct erdma_qp *qp);
+
+/**
+ * erdma_qp_is_callers() - May the caller connect this QP?
+ * @qp: the QP, referenced
+ *
+ * Whoever asks names a QP by its number, through a file that has nothing to do with the one that
+ * the QP belongs to.  A process's QP is for those who have that file open; one of the kernel is for
+ * kernel threads and for the process on whose behalf it was made.  Process context.
+ */
+bool erdma_qp_is_callers(const struct erdma_qp *qp);
 static inline void erdma_qp_get(struct erdma_qp *qp)
 {
 	kref_get(&qp->ref);
@@ -138,13 +150,15 @@ void erdma_qp_queue_reflush(struct erdma_qp *qp);
  * erdma_qp_init() - Begin a QP, whose CQs are set, and reserve its number.
  * @ad: the adapter
  * @qp: the QP, zeroed otherwise; qp->cap says what the rings really allow
+ * @uc: context of the process, or NULL for the kernel's
  * @wanted: what the rings must allow; within the device's limits
  *
  * The number finds nothing until erdma_qp_create().  May sleep.
  *
  * Return: 0 or -ENOMEM; if 0, erdma_qp_free() undoes this and the allocation of rings.
  */
-int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct ib_qp_cap *wanted);
+int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct erdma_ucontext *uc,
+		  const struct ib_qp_cap *wanted);
 /* Rings and records of a kernel QP, and the memory of what was posted.  0 or -ENOMEM. */
 int erdma_qp_alloc_rings(struct erdma_adapter *ad, struct erdma_qp *qp);
 

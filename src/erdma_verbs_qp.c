@@ -75,22 +75,22 @@ static int erdma_make_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struc
 	struct erdma_ucontext *uc = NULL;
 	int err;
 
+	if (udata)
+		uc = rdma_udata_to_drv_context(udata, struct erdma_ucontext, ib);
 	err = erdma_qp_check(ad, init);
 	if (err)
 		return err;
 	qp->scq = to_erdma_cq(init->send_cq);
 	qp->rcq = to_erdma_cq(init->recv_cq);
 	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
-	err = erdma_qp_init(ad, qp, &init->cap);
+	err = erdma_qp_init(ad, qp, uc, &init->cap);
 	if (err)
 		return err;
 
-	if (udata) {
-		uc = rdma_udata_to_drv_context(udata, struct erdma_ucontext, ib);
+	if (uc)
 		err = erdma_qp_pin_user(ad, qp, uc, udata);
-	} else {
+	else
 		err = erdma_qp_alloc_rings(ad, qp);
-	}
 	if (!err)
 		err = erdma_qp_create(ad, qp, uc);
 	if (err) {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What one process can do to another through numbers that it knows or guesses: QP numbers.
+ */
+#include "common.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- another process's queue pair ---- */
+
+/* A process with a queue pair of its own, which it keeps until it is told to look whether something happened to it. */
+struct victim {
+    pid_t pid;
+    uint32_t qpn;
+    int tell;
+};
+
+static void be_victim(int say, int hear) {
+    struct end end = {0};
+    struct ibv_qp_attr attr;
+    struct ibv_qp_init_attr init;
+    char word;
+    client_resolve(&end, 7);
+    end_open(&end, end.id, NULL);
+    EXPECT(write(say, &end.qp->qp_num, sizeof(end.qp->qp_num)) == sizeof(end.qp->qp_num));
+    EXPECT(read(hear, &word, 1) == 1);
+    VERB(ibv_query_qp(end.qp, &attr, IBV_QP_STATE, &init));
+    EXPECT_EQ("state of the victim's queue pair", IBV_QPS_INIT, attr.qp_state);
+    end_close(&end);
+    _exit(0);
+}
+
+static struct victim victim_start(void) {
+    struct victim victim;
+    int there[2], back[2];
+    CALL(pipe(there));
+    CALL(pipe(back));
+    victim.pid = fork();
+    EXPECT(victim.pid >= 0);
+    if (!victim.pid)
+        be_victim(back[1], there[0]);
+    close(there[0]);
+    close(back[1]);
+    victim.tell = there[1];
+    EXPECT(read(back[0], &victim.qpn, sizeof(victim.qpn)) == sizeof(victim.qpn));
+    close(back[0]);
+    return victim;
+}
+
+static void victim_end(struct victim *victim) {
+    int status = -1;
+    EXPECT(write(victim->tell, "e", 1) == 1);
+    close(victim->tell);
+    EXPECT(waitpid(victim->pid, &status, 0) == victim->pid);
+    EXPECT_EQ("exit of the victim", 0, status);
+}
+
+static void foreign_connect(void) {
+    struct victim victim = victim_start();
+    struct pair p = {0};
+    struct rdma_conn_param param = connection_defaults();
+    struct cm_event e;
+    listener_open(&p, 0, 4);
+    client_resolve(&p.client, listener_port(&p));
+    param.qp_num = victim.qpn;
+    EXPECT(rdma_connect(p.client.id, &param) != 0);
+    EXPECT_EQ("errno of connect", EPERM, errno);
+    EXPECT(!cm_event_wait(p.server.cm, &e, 500));
+    victim_end(&victim);
+    pair_close(&p);
+}
+
+static void foreign_accept(void) {
+    struct victim victim = victim_start();
+    struct pair p = {0};
+    struct rdma_conn_param param = connection_defaults();
+    listener_open(&p, 0, 4);
+    client_resolve(&p.client, listener_port(&p));
+    end_open(&p.client, p.client.id, NULL);
+    CALL(rdma_connect(p.client.id, &param));
+    struct cm_event e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
+    param.qp_num = victim.qpn;
+    EXPECT(rdma_accept(e.id, &param) != 0);
+    EXPECT_EQ("errno of accept", EPERM, errno);
+    CALL(rdma_destroy_id(e.id));
+    cm_event_expect(p.client.cm, RDMA_CM_EVENT_REJECTED, 5000);
+    victim_end(&victim);
+    pair_close(&p);
+}
+
+/* The open file counts, not the process: a child that inherited it may connect its parent's queue pair. */
+static void inherited_file(void) {
+    struct pair p = {0};
+    struct rdma_conn_param param = connection_defaults();
+    struct ibv_qp_attr attr;
+    struct ibv_qp_init_attr init;
+    struct end parent = {0};
+    int status = -1;
+    listener_open(&p, 0, 4);
+    client_resolve(&parent, listener_port(&p));
+    end_open(&parent, parent.id, NULL);
+    uint32_t qpn = parent.qp->qp_num;
+    uint16_t port = listener_port(&p);
+    pid_t pid = fork();
+    EXPECT(pid >= 0);
+    if (!pid) {
+        struct end child = {0};
+        client_resolve(&child, port);
+        param.qp_num = qpn;
+        CALL(rdma_connect(child.id, &param));
+        cm_event_expect(child.cm, RDMA_CM_EVENT_CONNECT_RESPONSE, 5000);
+        _exit(0);
+    }
+    struct cm_event e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
+    end_open(&p.server, e.id, NULL);
+    CALL(rdma_accept(e.id, &param));
+    cm_event_expect(p.server.cm, RDMA_CM_EVENT_ESTABLISHED, 5000);
+    EXPECT(waitpid(pid, &status, 0) == pid);
+    EXPECT_EQ("exit of the child", 0, status);
+    VERB(ibv_query_qp(parent.qp, &attr, IBV_QP_STATE, &init));
+    EXPECT(attr.qp_state == IBV_QPS_RTS || attr.qp_state == IBV_QPS_ERR);
+    end_close(&parent);
+    pair_close(&p);
+}
+
+static const struct test_case cases[] = {
+    {"foreign-connect", foreign_connect, 0},
+    {"foreign-accept", foreign_accept, 0},
+    {"inherited-file", inherited_file, 0},
+};
+
+int main(int argc, char **argv) { return run_cases(argc, argv, cases, ARRAY_LEN(cases)); }
