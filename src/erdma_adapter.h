@@ -62,7 +62,6 @@ struct erdma_adapter {
 	u32 next_qpn, next_cqn;		/* cyclic allocation */
 	struct ida pdns;
 	struct ida mr_ids;
-	u32 next_mr;
 	struct erdma_tracker tracker;
 
 	/* direct-WQE doorbell pages (adapter.md 6.3); erdma_obj_ctx.c */

@@ -187,7 +187,6 @@ void erdma_objects_init(struct erdma_adapter *ad)
 	xa_init_flags(&ad->cqs, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_IRQ);
 	ad->next_qpn = 1;
 	ad->next_cqn = 1;
-	ad->next_mr = 1;
 	ida_init(&ad->pdns);
 	ida_init(&ad->mr_ids);
 	erdma_tracker_init(&ad->tracker);

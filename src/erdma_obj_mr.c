@@ -2,6 +2,7 @@
 /*
  * Elastic RDMA Adapter driver: memory regions as objects.
  */
+#include <linux/random.h>
 #include <linux/slab.h>
 
 #include <rdma/ib_umem.h>
@@ -44,21 +45,21 @@ int erdma_mr_check_access(const struct erdma_adapter *ad, int access)
 	return 0;
 }
 
-/* The next free index, so that a stale STag keeps failing for as long as possible. */
+/*
+ * A free index from a random place on.  With a random key, an STag of one region says nothing about
+ * that of another, and a stale one hits nothing.
+ */
 static int erdma_mr_alloc_index(struct erdma_adapter *ad, u32 *index)
 {
 	u32 last = ad->dev.caps.max_mrs - 1;
-	u32 from = READ_ONCE(ad->next_mr);
+	u32 from = 1 + get_random_u32() % last;
 	int got;
 
-	if (from < 1 || from > last)
-		from = 1;
 	got = ida_alloc_range(&ad->mr_ids, from, last, GFP_KERNEL);
 	if (got == -ENOSPC && from > 1)
 		got = ida_alloc_range(&ad->mr_ids, 1, last, GFP_KERNEL);
 	if (got < 0)
 		return got == -ENOSPC ? -ENOMEM : got;
-	WRITE_ONCE(ad->next_mr, got + 1);
 	*index = got;
 	return 0;
 }
@@ -76,7 +77,7 @@ struct erdma_mr *erdma_mr_alloc(struct erdma_adapter *ad, u8 type)
 		return ERR_PTR(err);
 	}
 	mr->type = type;
-	mr->ib.lkey = mr->index << 8;
+	mr->ib.lkey = mr->index << 8 | (get_random_u32() & 0xff);
 	mr->ib.rkey = mr->ib.lkey;
 	return mr;
 }
@@ -97,6 +98,7 @@ int erdma_mr_create(struct erdma_adapter *ad, struct erdma_mr *mr, u32 pdn, int 
 	struct erdma_cmd_reg_mr request = {
 		.cfg0 = cpu_to_le32((mr->type == ERDMA_MR_NORMAL ? ERDMA_MR0_VALID : 0) |
 				    FIELD_PREP(ERDMA_MR0_VERSION, tree) |
+				    FIELD_PREP(ERDMA_MR0_KEY, mr->ib.lkey & 0xff) |
 				    FIELD_PREP(ERDMA_MR0_INDEX, mr->index)),
 		.cfg1 = cpu_to_le32(FIELD_PREP(ERDMA_MR1_PD, pdn) |
 				    FIELD_PREP(ERDMA_MR1_TYPE, mr->type) |

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What one process can do to another through numbers that it knows or guesses: QP numbers.
+ * What one process can do to another through numbers that it knows or guesses: QP numbers, STags.
  */
 #include "common.h"
 
@@ -128,10 +128,59 @@ static void inherited_file(void) {
     pair_close(&p);
 }
 
+/* ---- STags ---- */
+
+/* Neither the key nor the index of a region can be told from those of another. */
+static void keys_not_guessed(void) {
+    enum { COUNT = 64 };
+    struct pair p = {0};
+    struct ibv_mr *mrs[COUNT];
+    bool seen[256] = {false};
+    unsigned int keys = 0, neighbours = 0;
+    unsigned char *memory = get_memory(4096);
+    pair_open(&p, NULL);
+    for (int i = 0; i < COUNT; i++) {
+        mrs[i] = region(p.server.pd, memory, 4096, ACCESS_ALL);
+        EXPECT_EQ("rkey", mrs[i]->lkey, mrs[i]->rkey);
+        keys += !seen[mrs[i]->rkey & 0xff];
+        seen[mrs[i]->rkey & 0xff] = true;
+        neighbours += i && mrs[i]->rkey >> 8 == (mrs[i - 1]->rkey >> 8) + 1;
+    }
+    note("%u different keys, %u neighbours of %d", keys, neighbours, COUNT);
+    /* 57 are to be expected, and fewer than 30 come once in more than 10^15. */
+    EXPECT(keys >= 30);
+    EXPECT(neighbours <= 4);
+    note("every one works");
+    for (int i = 0; i < COUNT; i++) {
+        VERB(post(&p.client, &(struct work){.opcode = IBV_WR_RDMA_WRITE,
+                                            .wr_id = 1,
+                                            .at = p.client.buf,
+                                            .bytes = 64,
+                                            .lkey = p.client.mr->lkey,
+                                            .remote = (uintptr_t)memory,
+                                            .rkey = mrs[i]->rkey}));
+        wc_good(p.client.scq, 1);
+    }
+    note("another key of the same region does not");
+    VERB(post(&p.client, &(struct work){.opcode = IBV_WR_RDMA_WRITE,
+                                        .wr_id = 2,
+                                        .at = p.client.buf,
+                                        .bytes = 64,
+                                        .lkey = p.client.mr->lkey,
+                                        .remote = (uintptr_t)memory,
+                                        .rkey = mrs[0]->rkey ^ 1}));
+    struct ibv_wc wc = wc_next(p.client.scq, 5000);
+    EXPECT(wc.status != IBV_WC_SUCCESS);
+    for (int i = 0; i < COUNT; i++)
+        VERB(ibv_dereg_mr(mrs[i]));
+    pair_close(&p);
+}
+
 static const struct test_case cases[] = {
     {"foreign-connect", foreign_connect, 0},
     {"foreign-accept", foreign_accept, 0},
     {"inherited-file", inherited_file, 0},
+    {"keys-not-guessed", keys_not_guessed, 0},
 };
 
 int main(int argc, char **argv) { return run_cases(argc, argv, cases, ARRAY_LEN(cases)); }
