@@ -293,8 +293,14 @@ int erdma_qp_alloc_rings(struct erdma_adapter *ad, struct erdma_qp *qp)
 	return qp->sent && qp->rq_wrids ? 0 : -ENOMEM;
 }
 
+/*
+ * The device knows by the page size which rings are the kernel's (4.7): the local DMA key, which is
+ * all of memory, serves those only.
+ */
+static_assert(ERDMA_QP_MAX_PAGE < ERDMA_QP_KERNEL_PAGE);
+
 static const struct erdma_pgtable_rules erdma_ring_table_rules = {
-	.page_sizes = GENMASK_ULL(19, 12),	/* 4 KiB .. 512 KiB */
+	.page_sizes = GENMASK_ULL(12 + ERDMA_QP_MAX_PAGE, 12),	/* 4 KiB .. 512 KiB */
 	.max_inline = 4,
 	.max_count = 2047,
 };
