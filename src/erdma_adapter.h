@@ -71,6 +71,7 @@ struct erdma_adapter {
 	DECLARE_BITMAP(db_page_map, ERDMA_DB_MAX_EXCLUSIVE);
 	DECLARE_BITMAP(db_entry_map, ERDMA_DB_MAX_ENTRIES);
 	atomic_t num_contexts;
+	bool shared_doorbells;		/* everybody may have pages that ring others' queues, too */
 
 	/* connections; erdma_cm*.c */
 	struct erdma_cm *cm;

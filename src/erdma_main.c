@@ -32,6 +32,10 @@ static unsigned int erdma_max_reads = ERDMA_MAX_ORD;
 module_param_named(max_reads, erdma_max_reads, uint, 0444);
 MODULE_PARM_DESC(max_reads, "RDMA reads and atomics outstanding per queue pair and direction that consumers may ask for, 1 to 128 (default 128)");
 
+static bool erdma_shared_doorbells;
+module_param_named(shared_doorbells, erdma_shared_doorbells, bool, 0444);
+MODULE_PARM_DESC(shared_doorbells, "on an adapter without extended doorbells, let processes without CAP_SYS_RAWIO have queues; each can then disturb those of all others and of the kernel (default no)");
+
 /* ---- failure of the device ---- */
 
 static void erdma_died(struct erdma_dev *dev)
@@ -322,6 +326,7 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (err)
 		goto stop;
 	ad->dev.caps.max_reads = erdma_max_reads;
+	ad->shared_doorbells = erdma_shared_doorbells;
 	if (erdma_cc_default <= ERDMA_MAX_CC)
 		ad->dev.default_cc = erdma_cc_default;
 	err = erdma_conf_device(&ad->dev);

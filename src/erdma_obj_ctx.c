@@ -3,6 +3,7 @@
  * Elastic RDMA Adapter driver: doorbell pages of contexts (adapter.md 6.3, 4.21) and pinned
  * doorbell records.
  */
+#include <linux/capability.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -12,6 +13,12 @@
 #include "erdma_obj_ctx.h"
 
 /* ---- doorbell pages ---- */
+
+bool erdma_db_permitted(const struct erdma_adapter *ad)
+{
+	return (ad->dev.caps.flags & ERDMA_CAP_EXTEND_DB) || ad->shared_doorbells ||
+	       capable(CAP_SYS_RAWIO);
+}
 
 /*
  * How many exclusive pages and divided slots the credit groups of the device make (adapter.md 6.3).

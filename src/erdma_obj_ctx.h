@@ -15,7 +15,7 @@ struct erdma_ucontext {
 	u32 db_type;			/* ERDMA_SDB_* */
 	u32 db_index;			/* exclusive page or slot number */
 	u16 ext_sq_page, ext_rq_page, ext_cq_page; /* from ALLOC_DB; 0: none */
-	struct rdma_user_mmap_entry *sq_mmap, *rq_mmap, *cq_mmap;
+	struct rdma_user_mmap_entry *sq_mmap, *rq_mmap, *cq_mmap; /* NULL: may not ring */
 	struct mutex lock;		/* guards dbrec_pages */
 	struct list_head dbrec_pages;
 };
@@ -49,6 +49,21 @@ static inline struct erdma_pd *to_erdma_pd(struct ib_pd *ib)
 {
 	return container_of(ib, struct erdma_pd, ib);
 }
+
+/* May the context have queues?  See erdma_db_permitted(). */
+static inline bool erdma_can_ring(const struct erdma_ucontext *uc)
+{
+	return uc->sq_mmap;
+}
+
+/**
+ * erdma_db_permitted() - May the calling process have doorbell pages?
+ * @ad: the adapter
+ *
+ * Without extended doorbells, the pages for RQs and CQs, and the SQ's when the others are taken, are
+ * the same for all processes and for the kernel: who has them rings everybody's queues.
+ */
+bool erdma_db_permitted(const struct erdma_adapter *ad);
 
 /* Divides the send doorbell space as the device's credit groups say; before the first context. */
 void erdma_db_init(struct erdma_adapter *ad);

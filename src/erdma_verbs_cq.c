@@ -267,6 +267,8 @@ static int erdma_cq_pin_user(struct erdma_adapter *ad, struct erdma_cq *cq,
 	struct erdma_abi_queue_req req;
 	int err;
 
+	if (!erdma_can_ring(uc))
+		return -EPERM;
 	if (udata->inlen < sizeof(req) || udata->outlen < sizeof(resp))
 		return -EINVAL;
 	err = ib_copy_from_udata(&req, udata, sizeof(req));

@@ -76,6 +76,13 @@ static int erdma_make_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata
 		return -ENOSPC;
 	}
 
+	/* Without doorbells, it has no queues, and rdma-core does not open it. */
+	if (!erdma_db_permitted(ad)) {
+		err = ib_copy_to_udata(udata, &resp, sizeof(resp));
+		if (err)
+			goto unwind;
+		return 0;
+	}
 	err = erdma_db_alloc(ad, uc, &at);
 	if (err)
 		goto unwind;
@@ -139,7 +146,7 @@ int erdma_mmap(struct ib_ucontext *ibctx, struct vm_area_struct *vma)
 	struct erdma_db_mapping *mapping;
 	int err;
 
-	if (vma->vm_flags & VM_EXEC)
+	if ((vma->vm_flags & VM_EXEC) || !erdma_can_ring(to_erdma_ucontext(ibctx)))
 		return -EPERM;
 	entry = rdma_user_mmap_entry_get(ibctx, vma);
 	if (!entry)

@@ -60,6 +60,8 @@ static int erdma_qp_pin_user(struct erdma_adapter *ad, struct erdma_qp *qp,
 	struct erdma_abi_queue_req req;
 	int err;
 
+	if (!erdma_can_ring(uc))
+		return -EPERM;
 	if (udata->inlen < sizeof(req))
 		return -EINVAL;
 	err = ib_copy_from_udata(&req, udata, sizeof(req));
