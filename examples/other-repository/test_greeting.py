@@ -53,6 +53,6 @@ def test_memory_cannot_be_registered(vm, greeting):
 
 
 def test_three_guests(vms, greeting):
-    group = vms(3, capture=True, adapter={"segment-bytes": 512})
+    group = vms(3, capture=True, adapter={"ord": 4})
     assert greet(group[2], group[0], greeting) == ANSWER
     assert os.path.getsize(group[2].capture()) > 1000
