@@ -7,6 +7,7 @@
 #include "common.h"
 #include "completion_queues.h"
 #include "events.h"
+#include "fabric.h"
 #include "memory_region.h"
 #include "page_table.h"
 #include "paired_nic.h"
@@ -14,12 +15,10 @@
 
 namespace erdma {
 
-class Fabric;
-
 struct Adapter : Common {
     Adapter(const erdma_config& settings, Host& machine, Fabric& shared)
-        : Common(settings, machine), fabric(shared),
-          regions(machine, 2048u * settings.qblock, settings.max_mr_size_log, settings.multilevel_mtt) {}
+        : Common(settings, machine, shared.entrance), fabric(shared),
+          regions(host, 2048u * settings.qblock, settings.max_mr_size_log, settings.multilevel_mtt) {}
 
     Fabric& fabric;
     MrTable regions;

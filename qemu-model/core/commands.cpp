@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "byteorder.h"
 
@@ -90,6 +91,7 @@ void CommandProcessor::close() {
     consumer_ = producer_ = 0;
     cq_.reset();
     late_.clear();
+    unfinished_.reset();
     adapter_.retransmitLimit = Adapter::kDefaultRetransmitLimit;
     delayedAck_ = 0;
     setMtu(kDefaultMtu);
@@ -125,14 +127,28 @@ void CommandProcessor::cqDoorbell(uint64_t value) {
 bool CommandProcessor::fetch(uint32_t first, uint32_t end, Bytes out) {
     for (uint32_t i = first; i < end; ++i) {
         const uint64_t slot = (consumer_ + i) & (queue_.depth - 1);
-        if (!adapter_.host.read(queue_.address + slot * kWqebbBytes, out.subspan(size_t{i} * kWqebbBytes, kWqebbBytes)))
+        const auto at = behind(queue_.address, slot * kWqebbBytes, kWqebbBytes);
+        if (!at || !adapter_.host.read(*at, out.subspan(size_t{i} * kWqebbBytes, kWqebbBytes)))
             return false;
     }
     return true;
 }
 
+// False: not yet.
+bool CommandProcessor::finishLast() {
+    if (!unfinished_)
+        return true;
+    const QueuePair* qp = qps_.find(unfinished_->qpn);
+    if (qp && qp->busy())
+        return false;
+    const LateAnswer answer = std::exchange(unfinished_, std::nullopt)->answer;
+    complete(answer.sqIndex, answer.opcode, answer.reply);
+    return true;
+}
+
 void CommandProcessor::process() {
-    for (unsigned i = 0; i < kCommandsPerEntry && pending(); ++i) {
+    for (unsigned i = 0; i < kCommandsPerEntry && finishLast() && pending() && !adapter_.budget.spent(); ++i) {
+        adapter_.budget.charge(16);
         const auto left = static_cast<uint16_t>(producer_ - consumer_);
         std::array<std::byte, kMaxCommandWqebbs * kWqebbBytes> entry{};
         if (!fetch(0, 1, entry)) {
@@ -169,6 +185,7 @@ void CommandProcessor::execute(ConstBytes entry) {
     uint32_t injected = 0;
     const FaultPlan::CommandFate fate = adapter_.faults.onCommand(sub, opcode, injected);
     Reply reply;
+    waitFor_ = 0;
     if (fate == FaultPlan::CommandFate::Fail)
         reply.status = static_cast<Status>(injected);
     else if (fate != FaultPlan::CommandFate::Drop) {
@@ -182,8 +199,16 @@ void CommandProcessor::execute(ConstBytes entry) {
     // Nobody waits for more answers than that; a guest that asks for more does not make the list longer.
     if (fate == FaultPlan::CommandFate::Delay && late_.size() < kCommandsPerEntry)
         late_.emplace(adapter_.host.nowNs() + injected * kNsPerMs, LateAnswer{index, opcode, reply});
+    else if (waitFor_ != 0 && fate == FaultPlan::CommandFate::None)
+        unfinished_ = Unfinished{waitFor_, {index, opcode, reply}};
     else if (fate != FaultPlan::CommandFate::Drop)
         complete(index, opcode, reply);
+}
+
+// The answer comes when the queue pair is done with what the command ended (9.5).
+void CommandProcessor::waitFor(uint32_t qpn) {
+    const QueuePair* qp = qps_.find(qpn);
+    waitFor_ = qp && qp->busy() ? qpn : 0;
 }
 
 void CommandProcessor::onTimer(uint64_t nowNs) {
@@ -292,6 +317,7 @@ CommandProcessor::Reply CommandProcessor::createCq(ConstBytes request) {
     if (const Status status = adapter_.rings.load(adapter_.host, table, ring); status != Status::Ok)
         return status;
     adapter_.rings.take(ring);
+    adapter_.budget.charge(ring.pageCount() / 16);
     slot.record = loadLe64(request, 24);
     slot.queue = std::make_unique<CompletionQueue>(cqn, std::move(ring), depthLog, eqn);
     adapter_.cqs.add(std::move(slot));
@@ -411,12 +437,18 @@ CommandProcessor::Reply CommandProcessor::modifyQp(ConstBytes request) {
         to.sendStart = loadLe32(request, 28);
         to.recvStart = loadLe32(request, 32);
     }
-    return qps_.modify(change);
+    const Status status = qps_.modify(change);
+    waitFor(change.qpn);
+    return status;
 }
 
 CommandProcessor::Reply CommandProcessor::reflush(ConstBytes request) {
     QueuePair* qp = qps_.find(loadLe32(request, 8));
-    return qp ? qp->reflush(loadLe16(request, 12), loadLe16(request, 16)) : Status::NotFound;
+    if (!qp)
+        return Status::NotFound;
+    const Status status = qp->reflush(loadLe16(request, 12), loadLe16(request, 16));
+    waitFor(qp->qpn());
+    return status;
 }
 
 // ---- memory regions ----

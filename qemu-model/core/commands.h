@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "adapter.h"
@@ -33,8 +34,8 @@ public:
 
     void doorbell(uint64_t value);
     void cqDoorbell(uint64_t value);
-    bool pending() const { return consumer_ != producer_; }
-    void process(); // a bounded number of commands
+    bool pending() const { return consumer_ != producer_ || unfinished_.has_value(); }
+    void process(); // as many commands as the budget allows
     CompletionQueue& completionQueue() { return *cq_; }
 
     // Answers that a fault holds back.
@@ -54,10 +55,16 @@ private:
         uint8_t opcode;
         Reply reply;
     };
+    struct Unfinished { // the queue pair still does what the command asked for
+        uint32_t qpn;
+        LateAnswer answer;
+    };
     static std::span<const Row> table();
     static const Row* find(uint8_t sub, uint8_t opcode);
     bool fetch(uint32_t first, uint32_t end, Bytes out);
     void execute(ConstBytes entry);
+    bool finishLast();
+    void waitFor(uint32_t qpn);
     void complete(uint16_t sqIndex, uint8_t opcode, const Reply& reply);
     void setMtu(uint32_t mtu);
 
@@ -98,6 +105,8 @@ private:
     uint16_t producer_ = 0;
     std::unique_ptr<CompletionQueue> cq_;
     std::multimap<uint64_t, LateAnswer> late_; // by deadline
+    std::optional<Unfinished> unfinished_;     // no other command starts meanwhile
+    uint32_t waitFor_ = 0;                     // QPN, of the command that is being executed; 0: none
     uint8_t delayedAck_ = 0;
 };
 

@@ -5,22 +5,24 @@
 #include <string>
 
 #include "counters.h"
-#include "entry.h"
+#include "effects.h"
 #include "fault.h"
 #include "host.h"
 
 namespace erdma {
 
 struct Common {
-    Common(const erdma_config& settings, Host& machine) : config(settings), host(machine) {}
+    Common(const erdma_config& settings, Host& machine, Entrance& entrance)
+        : config(settings), effects(machine, entrance, counters), host(effects), budget(entrance.budget) {}
     Common(const Common&) = delete;
     Common& operator=(const Common&) = delete;
 
     const erdma_config config;
-    Host& host;
     Counters counters;
+    Effects effects;
+    Host& host; // by way of `effects`
+    Budget& budget;
     FaultPlan faults;
-    Entrance entrance;
     bool running = false; // INIT done, not reset since
 
     uint32_t maxQps() const { return 1024u * config.qblock; } // QPNs are below this, never 0 (4.2)

@@ -33,8 +33,12 @@ bool CompletionQueue::postRaw(Host& host, uint32_t header, const std::array<uint
     const uint64_t slot = producer_ & ((uint64_t{1} << depthLog_) - 1);
     const ConstBytes bytes(raw);
     // A reader takes the entry as soon as the header has the right owner bit: everything else first.
-    if (!ring_.write(host, slot * kEntryBytes + 4, bytes.subspan(4)) ||
-        !ring_.write(host, slot * kEntryBytes, bytes.first(4))) {
+    bool written = ring_.write(host, slot * kEntryBytes + 4, bytes.subspan(4));
+    if (written) {
+        host.barrier();
+        written = ring_.write(host, slot * kEntryBytes, bytes.first(4));
+    }
+    if (!written) {
         broken_ = true;
         return false;
     }

@@ -51,6 +51,7 @@ void CompletionQueues::clear() {
 void CompletionQueues::complete(uint32_t cqn, const Completion& completion) {
     if (!common_.running)
         return;
+    common_.budget.charge(2);
     CompletionQueue* cq = find(cqn);
     if (!cq) {
         // One report for the usual case, a burst of flushes into a CQ that was destroyed too early.
@@ -68,8 +69,7 @@ void CompletionQueues::complete(uint32_t cqn, const Completion& completion) {
             common_.guestError("ring of CQ " + std::to_string(cqn) + " is unwritable");
             events_.raise(AsyncEvent::Cq, cqn, 0);
             broken_.push_back(cqn);
-            if (!common_.entrance.taken())
-                common_.host.schedule();
+            common_.host.schedule();
         }
         return;
     }
@@ -119,7 +119,8 @@ void CompletionQueues::doorbell(uint64_t value, uint32_t group) {
 }
 
 void CompletionQueues::onTimer(uint64_t nowNs) {
-    while (!reminders_.empty() && reminders_.begin()->first <= nowNs) {
+    while (!reminders_.empty() && reminders_.begin()->first <= nowNs && !common_.budget.spent()) {
+        common_.budget.charge(2);
         const uint32_t cqn = reminders_.begin()->second;
         reminders_.erase(reminders_.begin());
         Slot& slot = slots_.at(cqn);

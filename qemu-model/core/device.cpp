@@ -9,7 +9,7 @@ namespace erdma {
 namespace {
 
 // A unit is one work request or one 64 KiB segment.  The inline share is done inside the doorbell store, which is
-// cheaper than waking the main loop; what is left lets the vCPU go on.
+// cheaper than waking the main loop; what is left lets the vCPU go on.  Neither goes beyond the entry's Budget.
 constexpr unsigned kInlineBudget = 32;
 constexpr unsigned kRunBudget = 256;
 
@@ -20,7 +20,12 @@ Device::Device(const erdma_config& config, Host& host, Fabric& fabric) : adapter
     adapter_.scheduler.add(commands_);
 }
 
-Device::~Device() { Device::stop(); }
+Device::~Device() {
+    if (entrance().running())
+        Device::stop();
+    else
+        Device::reset();
+}
 
 void Device::attachNic(std::unique_ptr<PairedNic> nic) {
     adapter_.nic = std::move(nic);
@@ -40,9 +45,9 @@ uint64_t Device::mmioRead(uint64_t offset, unsigned size) {
 }
 
 void Device::mmioWrite(uint64_t offset, uint64_t value, unsigned size) {
-    if (adapter_.faults.dead() || adapter_.entrance.taken())
+    if (adapter_.faults.dead() || entrance().running())
         return;
-    const Entry entry(adapter_.entrance, *this, kInlineBudget);
+    const Entry entry(entrance(), *this, kInlineBudget);
     if (offset < kSqDoorbells)
         registers_.write(offset, value, size);
     else if (offset < ERDMA_BAR0_SIZE && adapter_.running)
@@ -51,40 +56,53 @@ void Device::mmioWrite(uint64_t offset, uint64_t value, unsigned size) {
         adapter_.badDoorbell("doorbell before INIT or behind BAR0");
 }
 
-void Device::reset(bool fromRegister) {
+void Device::reset() {
+    if (entrance().running()) {
+        adapter_.effects.afterRun([this] { reset(); });
+        return;
+    }
+    const Entry entry(entrance(), *this, kInlineBudget);
+    resetNow(false);
+}
+
+void Device::resetNow(bool byRegister) {
     stop();
-    registers_.clear(fromRegister);
+    registers_.clear(byRegister);
     ++adapter_.counters[Counter::Resets];
 }
 
 void Device::run() {
-    if (adapter_.entrance.taken())
+    if (entrance().running()) {
+        adapter_.host.schedule();
         return;
-    const Entry entry(adapter_.entrance, *this, kRunBudget);
+    }
+    const Entry entry(entrance(), *this, kRunBudget);
     if (adapter_.running)
         commands_.process();
 }
 
 void Device::timer() {
-    if (adapter_.entrance.taken())
+    if (entrance().running()) {
+        adapter_.effects.afterRun([this] { timer(); });
         return;
-    const Entry entry(adapter_.entrance, *this, kInlineBudget);
+    }
+    const Entry entry(entrance(), *this, kInlineBudget);
     adapter_.scheduler.onTimer();
 }
 
 bool Device::frame(erdma_side side, ConstBytes frame, const erdma_offload& offload) {
     if (!adapter_.nic)
         return false;
-    if (adapter_.entrance.taken()) // the host sends it again from outside, or the network lost it
+    if (entrance().running()) // the network lost it
         return true;
-    const Entry entry(adapter_.entrance, *this, kInlineBudget);
+    const Entry entry(entrance(), *this, kInlineBudget);
     return adapter_.nic->frame(side, frame, offload);
 }
 
 void Device::framesEnd() {
-    if (!adapter_.nic || adapter_.entrance.taken())
+    if (!adapter_.nic || entrance().running())
         return;
-    const Entry entry(adapter_.entrance, *this, kInlineBudget);
+    const Entry entry(entrance(), *this, kInlineBudget);
     adapter_.nic->endOfFrames();
 }
 
@@ -96,7 +114,7 @@ bool Device::setFaults(FaultPlan plan) {
     adapter_.faults = std::move(plan);
     if (adapter_.faults.injections().empty())
         return true;
-    const Entry entry(adapter_.entrance, *this, kInlineBudget);
+    const Entry entry(entrance(), *this, kInlineBudget);
     for (const FaultPlan::Injection& injection : adapter_.faults.injections())
         inject(injection);
     return true;
@@ -114,7 +132,7 @@ EventQueue* Device::eventQueue(const FaultPlan::Injection& injection) {
 
 bool Device::canInject(const FaultPlan::Injection& injection) {
     using Queue = FaultPlan::Injection::Queue;
-    if (!adapter_.running || adapter_.entrance.taken())
+    if (!adapter_.running || entrance().running())
         return false;
     if (injection.queue == Queue::Completion)
         return findCq(injection.number) != nullptr;
@@ -148,24 +166,29 @@ void Device::stop() {
     adapter_.cqs.clear();
     adapter_.regions.clear();
     adapter_.rings.clear();
+    adapter_.effects.dropInterrupts();
     adapter_.scheduler.armTimer();
     for (const Counter gauge : {Counter::QpsNow, Counter::CqsNow, Counter::EqsNow, Counter::MrsNow})
         adapter_.counters[gauge] = 0;
 }
 
-void Device::publish(unsigned budget) {
-    PairedNic* nic = adapter_.nic.get();
+void Device::stopBroken() {
     qps_.stopThoseOf(adapter_.cqs.takeBroken());
+    qps_.stopSome();
+}
+
+void Device::finish(unsigned budget) {
+    PairedNic* nic = adapter_.nic.get();
+    stopBroken();
     if (nic)
         nic->runPending();
     adapter_.scheduler.run(budget);
-    qps_.stopThoseOf(adapter_.cqs.takeBroken());
+    stopBroken();
     if (nic)
         nic->runPending();
     adapter_.scheduler.armTimer();
-    if (adapter_.scheduler.anyRunnable() || commands_.pending() || adapter_.cqs.anyBroken() ||
-        (nic && nic->anyPending()))
-        adapter_.host.schedule();
+    adapter_.effects.wantTurn(adapter_.scheduler.anyRunnable() || commands_.pending() || adapter_.cqs.anyBroken() ||
+                              qps_.anyToStop() || (nic && nic->anyPending()));
 }
 
 } // namespace erdma

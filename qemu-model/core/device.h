@@ -8,6 +8,7 @@
 #include "adapter.h"
 #include "commands.h"
 #include "doorbell.h"
+#include "entry.h"
 #include "queue_pairs.h"
 #include "registers.h"
 
@@ -15,7 +16,7 @@ namespace erdma {
 
 // Single-threaded; every entry point is called by the host, one at a time (entry.h).  Work is bounded per entry: what is
 // left over is done after Host::schedule().
-class Device final : private Effects, private RegisterFile::Control {
+class Device final : private Work, private RegisterFile::Control {
 public:
     Device(const erdma_config& config, Host& host, Fabric& fabric);
     ~Device() override;
@@ -25,7 +26,8 @@ public:
     // ---- host entry points (capi.h) ----
     uint64_t mmioRead(uint64_t offset, unsigned size);
     void mmioWrite(uint64_t offset, uint64_t value, unsigned size);
-    void reset(bool fromRegister);
+    // Function-level, bus or system reset.  From inside a run (entry.h): when that is over.
+    void reset();
     void run();
     void timer();
     bool wantsFrame(erdma_side side, ConstBytes head, size_t frameBytes) const {
@@ -48,8 +50,11 @@ public:
     QueuePair* findQp(uint32_t qpn) { return qps_.find(qpn); }
 
 private:
-    void publish(unsigned budget) override;
-    void resetByRegister() override { reset(true); }
+    Entrance& entrance() { return adapter_.fabric.entrance; }
+    void finish(unsigned budget) override;
+    void stopBroken();
+    void resetByRegister() override { resetNow(true); }
+    void resetNow(bool byRegister);
     void stop() override;
     EventQueue* eventQueue(const FaultPlan::Injection& injection);
     bool canInject(const FaultPlan::Injection& injection);

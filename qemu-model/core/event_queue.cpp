@@ -39,10 +39,15 @@ bool EventQueue::emit(Host& host, Counters& counters, Words words) {
     for (size_t i = 0; i < words.size(); ++i)
         storeLe32(raw, i * 4, words[i]);
 
-    const uint64_t at = ring_ + uint64_t{producer_ & (depth_ - 1)} * kEntryBytes;
+    const auto at = behind(ring_, uint64_t{producer_ & (depth_ - 1)} * kEntryBytes, kEntryBytes);
     const ConstBytes bytes(raw);
     // The owner word makes the entry valid, so it goes last.
-    if (!host.write(at + 4, bytes.subspan(4)) || !host.write(at, bytes.first(4))) {
+    bool written = at && host.write(*at + 4, bytes.subspan(4));
+    if (written) {
+        host.barrier();
+        written = host.write(*at, bytes.first(4));
+    }
+    if (!written) {
         ++counters[Counter::DmaErrors];
         return false;
     }
@@ -94,7 +99,8 @@ bool EventQueue::doorbell(Host& host, Counters& counters, uint64_t value) {
     if (!isOpen() || ((producer_ - ci) & 0xFFFF) > depth_)
         return false;
     consumer_ = ci;
-    while (!held_.empty() && used() < depth_) {
+    // With what is left the host rings again: there is something in its queue.
+    for (size_t left = kMostAtOnce; left != 0 && !held_.empty() && used() < depth_; --left) {
         const Held next = held_.front();
         held_.pop_front();
         if (next.ofCq)

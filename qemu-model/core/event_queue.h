@@ -46,6 +46,7 @@ public:
     static constexpr uint32_t kMaxDepthLog = 15; // CI has 16 bits; a full ring must differ from an empty one
     static constexpr uint32_t kEntryBytes = 16;
     static constexpr size_t kMaxHeld = 65536;
+    static constexpr size_t kMostAtOnce = 4096; // of what was held, for one doorbell
 
 private:
     struct Held {

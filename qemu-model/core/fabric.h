@@ -26,7 +26,7 @@ public:
     virtual void forget(QueuePair& qp) = 0;
     virtual size_t connections() const = 0;
 
-    Entrance entrance; // of the process
+    Entrance entrance;
 
     // Where payload is gathered on its way to the peer; valid until the next call.
     Bytes scratch() {

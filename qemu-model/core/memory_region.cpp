@@ -176,13 +176,15 @@ bool MrTable::pageAddresses(const Region& region, uint64_t first, std::span<uint
         for (unsigned below = region.level - 1u; below > 0; --below) {
             const uint64_t slot = (first >> (perTableLog * below)) & perTableMask;
             std::array<std::byte, kEntryBytes> raw;
-            if (!host_.read(table + slot * kEntryBytes, raw))
+            const auto at = behind(table, slot * kEntryBytes, raw.size());
+            if (!at || !host_.read(*at, raw))
                 return false;
             table = loadLe64(raw, 0);
         }
         const uint64_t slot = first & perTableMask;
         const auto take = static_cast<size_t>(std::min<uint64_t>(out.size(), perTableMask - slot + 1));
-        if (!host_.read(table + slot * kEntryBytes, std::as_writable_bytes(out.first(take))))
+        const auto at = behind(table, slot * kEntryBytes, take * kEntryBytes);
+        if (!at || !host_.read(*at, std::as_writable_bytes(out.first(take))))
             return false;
         for (uint64_t& address : out.first(take))
             address = toOrder(address, std::endian::little);
@@ -222,7 +224,8 @@ template <typename Span, typename Copy> MrFault MrTable::transfer(const MrAccess
                 ++run;
             const auto bytes =
                 static_cast<size_t>(std::min<uint64_t>(span.size(), (uint64_t{run} << region->pageShift) - inside));
-            if (!copy(batch[i] + inside, span.first(bytes)))
+            const auto at = behind(batch[i], inside, bytes);
+            if (!at || !copy(*at, span.first(bytes)))
                 return MrFault::Dma;
             span = span.subspan(bytes);
             inside = 0;
@@ -256,7 +259,10 @@ MrFault MrTable::atomic(const MrAccess& request, erdma_atomic_op op, uint64_t op
         uint64_t address = 0;
         if (!pageAddresses(*region, position >> region->pageShift, std::span(&address, 1)))
             return MrFault::Dma;
-        bus = address + (position & (pageBytes - 1));
+        const auto at = behind(address, position & (pageBytes - 1), sizeof(uint64_t));
+        if (!at)
+            return MrFault::Dma;
+        bus = *at;
     }
     if (bus % sizeof(uint64_t) != 0) // a page address that is not aligned
         return MrFault::Dma;

@@ -20,7 +20,8 @@ template <typename Span, typename Copy> bool RingView::eachPiece(uint64_t offset
         if (page >= pages_.size())
             return false;
         const auto piece = static_cast<size_t>(std::min<uint64_t>(span.size(), pageBytes_ - inside));
-        if (!copy(pages_[static_cast<size_t>(page)] + inside, span.first(piece)))
+        const auto at = behind(pages_[static_cast<size_t>(page)], inside, piece);
+        if (!at || !copy(*at, span.first(piece)))
             return false;
         span = span.subspan(piece);
         position += piece;
@@ -49,7 +50,8 @@ Status loadRing(Host& host, const RingRequest& request, uint64_t maxPages, RingV
 
     std::vector<uint64_t> pages(static_cast<size_t>(used));
     if (request.table) {
-        if (!host.read(request.address + first * 8, std::as_writable_bytes(std::span(pages))))
+        const auto at = behind(request.address, first * 8, used * 8);
+        if (!at || !host.read(*at, std::as_writable_bytes(std::span(pages))))
             return Status::Fault;
         for (uint64_t& page : pages)
             page = toOrder(page, std::endian::little);

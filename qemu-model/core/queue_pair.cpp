@@ -2,6 +2,7 @@
 #include "queue_pair.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "adapter.h"
 #include "fabric.h"
@@ -126,38 +127,61 @@ Status QueuePair::stop(QpState target) {
             setState(QpState::Error, "command");
         return Status::Ok;
     }
+    if (target == QpState::Closing) {
+        if (!drain_) {
+            drain_ = Drain{requester_.bytes() + responder_.bytes(), kDrainUnits};
+            goOnDraining();
+        }
+        return Status::Ok;
+    }
     Ending ending;
     ending.state = target;
     ending.why = "command";
-    if (target == QpState::Closing) {
-        drain();
-        if (stopped()) // the rest of the work failed
-            return Status::Ok;
-        if (active() && transport_->confirmsLater()) {
-            windUp();
-            return Status::Ok;
-        }
-        ending.goodbye = Goodbye::Graceful;
-    } else if (target == QpState::Terminate) {
+    if (target == QpState::Terminate)
         ending.goodbye = Goodbye::Terminate;
-    }
     end(ending);
     return Status::Ok;
 }
 
-// 7.11: the FIN of the kernel's socket must not overtake what this end accepted.
-void QueuePair::drain() {
-    const auto moved = [this] { return requester_.bytes() + responder_.bytes(); };
-    const uint64_t start = moved();
-    unsigned left = kDrainUnits;
-    while (active() && left != 0 && moved() - start < kDrainBytes) {
-        unsigned done = work(std::min(left, 64u));
+// 7.11: the FIN of the kernel's socket must not overtake what this end accepted.  False: the budget is spent.
+bool QueuePair::drain() {
+    unsigned idle = 0;
+    while (active() && drain_->left != 0 && requester_.bytes() + responder_.bytes() - drain_->start < kDrainBytes) {
+        if (adapter_.budget.spent())
+            return false;
+        unsigned done = work(std::min(drain_->left, 64u));
+        if (!drain_) // ended over it
+            return true;
         if (active())
             done += transport_->runPeer(64);
-        if (done == 0)
-            return;
-        left -= std::min(left, done);
+        if (!drain_)
+            return true;
+        if (done == 0 && ++idle > 1) // the peer may have taken up what it held
+            return !adapter_.budget.spent();
+        if (done != 0)
+            idle = 0;
+        drain_->left -= std::min(drain_->left, done);
     }
+    return true;
+}
+
+void QueuePair::goOnDraining() {
+    if (!drain()) {
+        adapter_.scheduler.activate(*this);
+        return;
+    }
+    drain_.reset();
+    if (stopped()) // the rest of the work failed
+        return;
+    if (active() && transport_->confirmsLater()) {
+        windUp();
+        return;
+    }
+    Ending ending;
+    ending.state = QpState::Closing;
+    ending.goodbye = Goodbye::Graceful;
+    ending.why = "command";
+    end(ending);
 }
 
 // What was sent finishes as if nothing had happened, nothing new starts; the rest is flushed behind it (7.2).
@@ -197,7 +221,7 @@ Status QueuePair::reflush(uint16_t sqPi, uint16_t rqPi) {
     requester_.doorbell(sqPi, nullptr);
     responder_.doorbell(rqPi);
     if (!windingUp())
-        flush(Ending{});
+        flush();
     return Status::Ok;
 }
 
@@ -208,7 +232,7 @@ void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
     else if (windingUp()) // flushed behind what finishes
         return;
     else if (stopped())
-        flush(Ending{});
+        flush();
     else if (active())
         adapter_.scheduler.activate(*this);
 }
@@ -217,10 +241,20 @@ void QueuePair::rqDoorbell(uint16_t pi) {
     if (!responder_.doorbell(pi))
         adapter_.badDoorbell("receive queue doorbell beyond the ring");
     else if (stopped() && !windingUp())
-        flush(Ending{});
+        flush();
 }
 
 bool QueuePair::run(unsigned budget) {
+    if (flushing_) {
+        flush();
+        return flushing_;
+    }
+    takeUp();
+    if (drain_) {
+        goOnDraining();
+        if (busy())
+            return true;
+    }
     work(budget);
     finishWindUp();
     if (!active())
@@ -234,7 +268,7 @@ bool QueuePair::run(unsigned budget) {
 unsigned QueuePair::work(unsigned budget) {
     SqWindow window;
     unsigned done = 0;
-    while (done < budget && active()) {
+    while (done < budget && active() && !adapter_.budget.spent()) {
         bool moved = false;
         if (requester_.midMessage()) {
             moved = requester_.step(window);
@@ -254,9 +288,16 @@ unsigned QueuePair::work(unsigned budget) {
     return done;
 }
 
+// The peer may say again what it was not let say for want of budget.
+void QueuePair::takeUp() {
+    if (std::exchange(heldForBudget_, false) && active())
+        transport_->readyToReceive();
+}
+
 unsigned QueuePair::serve(unsigned budget) {
+    takeUp();
     unsigned done = 0;
-    while (done < budget && active() && !requester_.midMessage() && responder_.step())
+    while (done < budget && active() && !adapter_.budget.spent() && !requester_.midMessage() && responder_.step())
         ++done;
     return done;
 }
@@ -311,6 +352,12 @@ Placement QueuePair::inbound(const Segment& segment) {
         return inboundWhileWindingUp(segment);
     if (responder_.refusing())
         return Placement{Placement::Kind::Hold, {}, {}};
+    if (adapter_.budget.spent()) {
+        heldForBudget_ = true;
+        adapter_.scheduler.activate(*this);
+        return Placement{Placement::Kind::Hold, {}, {}};
+    }
+    adapter_.budget.chargeOctets(segment.payload.size());
 
     const Reception reception = segment.op == SegmentOp::ReadResponse     ? requester_.onReadResponse(segment)
                                 : segment.op == SegmentOp::AtomicResponse ? requester_.onAtomicResponse(segment)
@@ -446,11 +493,15 @@ void QueuePair::end(const Ending& ending) {
         return;
     const bool silent = windingUp(); // the user is done with it
     const std::unique_ptr<Transport> transport = std::move(transport_);
+    drain_.reset();
+    heldForBudget_ = false;
     setState(ending.state, ending.why);
     adapter_.fabric.forget(*this);
-    flush(ending);
+    requester_.blame(ending.culprit);
+    responder_.end(ending.halfReceived);
     if (ending.event && !silent)
-        adapter_.events.raise(*ending.event, qpn(), ending.detail);
+        lastWord_ = Event{*ending.event, ending.detail};
+    flush();
     if (ending.event || ending.culprit)
         adapter_.host.trace(ERDMA_TRACE_ERROR, qpn(),
                             ending.culprit ? static_cast<uint64_t>(ending.culprit->syndrome) : 0, ending.detail,
@@ -467,16 +518,24 @@ void QueuePair::end(const Ending& ending) {
     transport->close(ending.goodbye == Goodbye::Graceful);
 }
 
-// Send queue first, then receive queue, in ring order (wire.md 5.7).
-void QueuePair::flush(const Ending& ending) {
-    if (!adapter_.running) { // being reset: no guest memory may be touched any more
-        responder_.discard();
+// Send queue first, then receive queue, in ring order; then the event (wire.md 5.7, 7.1).  What the budget does not allow
+// goes on in later turns.
+void QueuePair::flush() {
+    flushing_ = false;
+    responder_.discard();
+    if (!adapter_.running) // being reset: no guest memory may be touched any more
+        return;
+    bool readable = true;
+    const bool sent = requester_.flush(readable);
+    if (!readable && !lastWord_)
+        lastWord_ = Event{AsyncEvent::QpFatal, 0};
+    if (!sent || !responder_.flush()) {
+        flushing_ = true;
+        adapter_.scheduler.activate(*this);
         return;
     }
-    const bool readable = requester_.flush(ending.culprit);
-    responder_.flush(ending.halfReceived);
-    if (!readable && !ending.event)
-        adapter_.events.raise(AsyncEvent::QpFatal, qpn(), 0);
+    if (const auto word = std::exchange(lastWord_, std::nullopt))
+        adapter_.events.raise(word->type, qpn(), word->detail);
 }
 
 QueuePair::Snapshot QueuePair::snapshot() const {

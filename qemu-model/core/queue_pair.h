@@ -58,11 +58,13 @@ public:
     Scheduler::Turn& turn() { return turn_; }
     const Handover& handover() const { return handover_; }
 
-    // MODIFY_QP.  Completes within the call (bounded work); repeated stops succeed (9.2, wire.md 7.1).
+    // MODIFY_QP.  Repeated stops succeed (9.2, wire.md 7.1).  While busy() what the command started goes on.
     // Invalid: a transition that does not exist, or a tuple that cannot be connected.
     Status modify(const QpModify& request);
     // REFLUSH (4.10).  Invalid on a queue pair that is not stopped; indices already flushed are fine.
     Status reflush(uint16_t sqPi, uint16_t rqPi);
+    // It delivers or flushes what a command ended; the command is complete when that is done.
+    bool busy() const { return flushing_ || drain_.has_value(); }
 
     // Doorbells record and put the QP on the run queue; stopped queue pairs flush at once (9.5).
     void sqDoorbell(uint16_t pi, const DirectWqe* direct);
@@ -127,14 +129,16 @@ private:
     Status connect(const QpModify& request);
     Status reachPeer();
     Status stop(QpState target);
-    void drain();
+    bool drain();
+    void goOnDraining();
     void windUp();
     void finishWindUp();
     void abandonAnswers();
     Placement inboundWhileWindingUp(const Segment& segment);
     unsigned work(unsigned budget);
+    void takeUp();
     void end(const Ending& ending);
-    void flush(const Ending& ending);
+    void flush();
     void setState(QpState state, const char* why);
     void peerTerminated(const TerminateInfo& info);
 
@@ -151,6 +155,19 @@ private:
     uint64_t abandonAt_ = 0, lingerUntil_ = 0; // windingUp() only
     uint32_t packetsIn_ = 0;
     uint32_t drops_ = 0;
+    bool heldForBudget_ = false; // a segment of the peer was not taken
+
+    struct Drain {
+        uint64_t start; // octets moved before
+        unsigned left;  // units
+    };
+    std::optional<Drain> drain_;
+    struct Event {
+        AsyncEvent type;
+        uint32_t detail;
+    };
+    std::optional<Event> lastWord_; // behind the flush
+    bool flushing_ = false;
 };
 
 } // namespace erdma

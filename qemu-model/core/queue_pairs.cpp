@@ -45,17 +45,23 @@ Status QueuePairs::destroy(uint32_t qpn) {
 void QueuePairs::stopThoseOf(const std::vector<uint32_t>& cqns) {
     if (cqns.empty())
         return;
-    std::vector<QueuePair*> victims;
     for (const auto& [qpn, slot] : slots_) {
         const QpConfig& config = slot.pair->config();
         if (std::ranges::any_of(cqns, [&](uint32_t cqn) { return cqn == config.sendCqn || cqn == config.recvCqn; }))
-            victims.push_back(slot.pair.get());
+            doomed_.push_back(qpn);
     }
-    for (QueuePair* qp : victims)
-        qp->modify({.qpn = qp->qpn(), .state = QpState::Error});
+}
+
+void QueuePairs::stopSome() {
+    for (; !doomed_.empty() && !adapter_.budget.spent(); doomed_.pop_back()) {
+        adapter_.budget.charge(16);
+        if (QueuePair* qp = find(doomed_.back()))
+            qp->modify({.qpn = qp->qpn(), .state = QpState::Error});
+    }
 }
 
 void QueuePairs::clear() {
+    doomed_.clear();
     adapter_.scheduler.clear();
     while (!slots_.empty()) {
         // Out of the map first: the destructor may look queue pairs up.

@@ -29,13 +29,16 @@ public:
     void add(QpConfig config, Slot slot);
     Status modify(const QpModify& request);
     Status destroy(uint32_t qpn);
-    // Those that complete into one of these CQs are of no use any more (wire.md 5.7).
+    // Those that complete into one of these CQs are of no use any more (wire.md 5.7).  They are stopped by stopSome().
     void stopThoseOf(const std::vector<uint32_t>& cqns);
+    void stopSome(); // as many as the budget allows
+    bool anyToStop() const { return !doomed_.empty(); }
     void clear();
 
 private:
     Adapter& adapter_;
     std::unordered_map<uint32_t, Slot> slots_;
+    std::vector<uint32_t> doomed_; // QPNs, of those perhaps gone again
 };
 
 } // namespace erdma

@@ -105,6 +105,7 @@ bool Requester::takeDirect(SqeHeader ring) {
 // Takes the next SQE out of the ring.  False: the queue pair ended.
 bool Requester::fetch(SqWindow& window) {
     const auto available = static_cast<uint16_t>(pi_ - next_);
+    qp_.adapter().budget.charge(2);
     sqe_.first = next_;
     if (!load(next_, window, sqe_.raw.data())) {
         qp_.requesterFailed(std::nullopt, "send queue unreadable");
@@ -286,6 +287,7 @@ Requester::Sent Requester::deliver(const Segment& segment) {
         Counters& counters = qp_.adapter().counters;
         ++counters[Counter::TxPackets];
         counters[Counter::TxBytes] += segment.payload.size();
+        qp_.adapter().budget.chargeOctets(segment.payload.size());
         ++packets_;
         bytes_ += segment.payload.size();
         return Sent::Yes;
@@ -599,12 +601,15 @@ std::optional<uint16_t> Requester::culprit(const TerminateInfo& info) const {
     return std::nullopt;
 }
 
-bool Requester::flush(std::optional<Blame> culprit) {
+bool Requester::flush(bool& readable) {
+    const Budget& budget = qp_.adapter().budget;
     const auto one = [&](uint16_t index, Op op) {
-        const bool guilty = culprit && culprit->index == index;
-        report(index, op, guilty ? culprit->syndrome : Syndrome::Flushed, 0);
+        const bool guilty = culprit_ && culprit_->index == index;
+        report(index, op, guilty ? culprit_->syndrome : Syndrome::Flushed, 0);
     };
     for (; !inFlight_.empty(); inFlight_.pop()) {
+        if (budget.spent())
+            return false;
         one(inFlight_.front().first, inFlight_.front().op);
         retired_ = inFlight_.front().after;
     }
@@ -617,8 +622,9 @@ bool Requester::flush(std::optional<Blame> culprit) {
     direct_.reset();
 
     SqWindow window;
-    bool readable = true;
     while (next_ != pi_) {
+        if (budget.spent())
+            return false;
         std::array<std::byte, kWqebbBytes> block;
         if (!load(next_, window, block.data())) {
             readable = false;
@@ -628,9 +634,11 @@ bool Requester::flush(std::optional<Blame> culprit) {
         const SqeHeader header(loadLe64(block, 0));
         one(next_, header.echo());
         next_ = static_cast<uint16_t>(next_ + std::min<uint32_t>(header.wqebbs(), static_cast<uint16_t>(pi_ - next_)));
+        retired_ = next_;
     }
     retired_ = next_;
-    return readable;
+    culprit_.reset();
+    return true;
 }
 
 } // namespace erdma

@@ -64,9 +64,11 @@ public:
     std::optional<uint16_t> culprit(const TerminateInfo& info) const;
     std::optional<uint16_t> oldest() const;
     bool incomplete() const { return retired_ != pi_; }
-    // Completes everything up to PI with Flushed, except the culprit.  False: the ring could not be read; the rest
-    // is dropped.
-    bool flush(std::optional<Blame> culprit);
+    // The queue pair has ended.  This work request is reported with a syndrome of its own.
+    void blame(const std::optional<Blame>& culprit) { culprit_ = culprit; }
+    // Completes everything up to PI with Flushed, except the culprit.  False: call again, the budget is spent.  Not
+    // `readable`: the ring could not be read; the rest is dropped.
+    [[nodiscard]] bool flush(bool& readable);
 
     uint16_t producer() const { return pi_; }
     uint16_t consumer() const { return retired_; }
@@ -135,6 +137,7 @@ private:
     Fifo<InFlight> inFlight_;    // bounded by the ring depth
     uint64_t oldestWaiting_ = 0; // no entry before this sequence number is in stage Waiting
     uint32_t outstanding_ = 0;
+    std::optional<Blame> culprit_;
     uint32_t nextSend_ = 1;
     uint32_t nextRequest_ = 1;
     uint32_t nextAtomicResponse_ = 1;

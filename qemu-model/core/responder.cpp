@@ -336,6 +336,7 @@ bool Responder::accepted(const Segment& segment) {
         Counters& counters = qp_.adapter().counters;
         ++counters[Counter::TxPackets];
         counters[Counter::TxBytes] += segment.payload.size();
+        qp_.adapter().budget.chargeOctets(segment.payload.size());
         ++packets_;
         bytes_ += segment.payload.size();
         return true;
@@ -423,8 +424,7 @@ void Responder::discard() {
     holdDeadline_ = 0;
 }
 
-void Responder::flush(Syndrome halfReceived) {
-    discard();
+bool Responder::flush() {
     const auto one = [&](uint16_t index, Syndrome syndrome) {
         ++completions_;
         Completion completion{};
@@ -436,10 +436,13 @@ void Responder::flush(Syndrome halfReceived) {
         qp_.adapter().cqs.complete(qp_.config().recvCqn, completion);
     };
     if (rqeInUse_)
-        one(rqeIndex_, halfReceived);
+        one(rqeIndex_, halfReceived_);
     rqeInUse_ = inSend_ = false;
-    while (ci_ != pi_)
-        one(ci_++, Syndrome::Flushed);
+    for (; ci_ != pi_; one(ci_++, Syndrome::Flushed)) {
+        if (qp_.adapter().budget.spent())
+            return false;
+    }
+    return true;
 }
 
 } // namespace erdma

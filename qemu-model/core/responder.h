@@ -57,8 +57,13 @@ public:
     uint64_t holdDeadline() const { return holdDeadline_; }
     void holdExpired();
 
-    // Completes the RQE in use with `halfReceived`, all posted ones with Flushed.
-    void flush(Syndrome halfReceived);
+    // The queue pair has ended: nothing is owed any more.  The RQE in use is reported with this syndrome.
+    void end(Syndrome halfReceived) {
+        discard();
+        halfReceived_ = halfReceived;
+    }
+    // Completes the RQE in use, and all posted ones with Flushed.  False: call again, the budget is spent.
+    [[nodiscard]] bool flush();
     // Forgets what is owed and stops waiting, without touching guest memory.
     void discard();
 
@@ -104,6 +109,7 @@ private:
     // The RQE in use.  A message keeps it from its first segment to its last.
     bool rqeInUse_ = false;
     bool inSend_ = false;
+    Syndrome halfReceived_ = Syndrome::Flushed;
     uint16_t rqeIndex_ = 0;
     uint64_t rqeAddr_ = 0;
     uint32_t rqeLength_ = 0;

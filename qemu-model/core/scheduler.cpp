@@ -18,12 +18,11 @@ void Scheduler::activate(QueuePair& qp) {
         return;
     qp.turn().queued = true;
     runnable_.push_back(&qp);
-    if (!common_.entrance.taken())
-        common_.host.schedule();
+    common_.host.schedule();
 }
 
 void Scheduler::run(unsigned budget) {
-    while (budget > 0 && !runnable_.empty()) {
+    while (budget > 0 && !runnable_.empty() && !common_.budget.spent()) {
         QueuePair& qp = *runnable_.front();
         runnable_.pop_front();
         qp.turn().queued = false;
@@ -49,8 +48,7 @@ void Scheduler::wakeAt(uint64_t deadlineNs, QueuePair& qp) {
     dropTimer(qp);
     qp.turn().wakeAt = deadlineNs;
     timers_.emplace(deadlineNs, &qp);
-    if (!common_.entrance.taken())
-        armTimer();
+    armTimer();
 }
 
 void Scheduler::forget(QueuePair& qp) {
@@ -70,7 +68,8 @@ void Scheduler::onTimer() {
     const uint64_t now = common_.host.nowNs();
     // None is destroyed from inside onTimer(): that takes a command.
     std::vector<QueuePair*> due;
-    while (!timers_.empty() && timers_.begin()->first <= now) {
+    while (!timers_.empty() && timers_.begin()->first <= now && !common_.budget.spent()) {
+        common_.budget.charge(16);
         due.push_back(timers_.begin()->second);
         timers_.erase(timers_.begin());
         due.back()->turn().wakeAt = ERDMA_TIMER_OFF;

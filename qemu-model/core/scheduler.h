@@ -32,8 +32,8 @@ public:
         uint64_t wakeAt = ERDMA_TIMER_OFF;
     };
 
-    // Puts the queue pair on the run queue (idempotent) and makes sure that it runs: the entry that is on the stack sees
-    // to it when it ends; otherwise (another adapter of the process is at work) the host is asked for an entry.
+    // Puts the queue pair on the run queue (idempotent) and makes sure that it runs: an entry of this adapter sees to it
+    // when it ends; otherwise (another adapter of the process is at work) the host is asked for an entry.
     void activate(QueuePair& qp);
     // Wake-up of the device no later than the given time; QueuePair::onTimer() of all that asked is then called.
     // One deadline for each: the earliest asked for since its last onTimer(), which asks again for later ones.
@@ -48,7 +48,7 @@ public:
     bool anyRunnable() const { return !runnable_.empty(); }
     // A unit is one work request or one segment.
     void run(unsigned budget);
-    // The host's timer has fired.
+    // The host's timer has fired.  What is due and does not fit into the budget stays due.
     void onTimer();
     void armTimer();
 

@@ -234,6 +234,10 @@ void Iwarp::runPending() {
         std::vector<Connection*> turn;
         turn.swap(pending_);
         for (Connection* connection : turn) {
+            if (adapter_.budget.spent()) {
+                pending_.push_back(connection);
+                continue;
+            }
             connection->isPending = false;
             if (connection->wantsTurn())
                 connection->takeTurn();
@@ -258,7 +262,8 @@ void Iwarp::onTimer(uint64_t nowNs) {
     tracker_.onTimer(nowNs);
     countTracker();
     std::vector<Connection*> due;
-    while (!timers_.empty() && timers_.begin()->first <= nowNs) {
+    while (!timers_.empty() && timers_.begin()->first <= nowNs && !adapter_.budget.spent()) {
+        adapter_.budget.charge(64);
         Connection* connection = timers_.begin()->second;
         timers_.erase(timers_.begin());
         connection->scheduledAt = kNever;

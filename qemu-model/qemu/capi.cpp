@@ -29,8 +29,6 @@ Fabric &processFabric()
     return fabric;
 }
 
-// An interrupt message may be aimed at a doorbell or register, of this adapter or another: such a store arrives while
-// a queue pair is at work and is dropped (entry.h).
 Entrance &entrance()
 {
     return processFabric().entrance;
@@ -50,56 +48,74 @@ public:
 
     bool read(uint64_t addr, Bytes out) override
     {
-        return !runsOver(addr, out.size()) && ops_.dma_read(opaque_, addr, out.data(), out.size());
+        return !gone_ && !runsOver(addr, out.size()) && ops_.dma_read(opaque_, addr, out.data(), out.size());
     }
     bool write(uint64_t addr, ConstBytes in) override
     {
-        return !runsOver(addr, in.size()) && ops_.dma_write(opaque_, addr, in.data(), in.size());
+        return !gone_ && !runsOver(addr, in.size()) && ops_.dma_write(opaque_, addr, in.data(), in.size());
     }
     std::optional<uint64_t> atomic64(uint64_t addr, erdma_atomic_op op, uint64_t operand, uint64_t compare) override
     {
         uint64_t old = 0;
-        if (!ops_.dma_atomic64(opaque_, addr, op, operand, compare, &old))
+        if (gone_ || !ops_.dma_atomic64(opaque_, addr, op, operand, compare, &old))
             return std::nullopt;
         return old;
     }
+    void barrier() override
+    {
+        if (!gone_)
+            ops_.dma_barrier(opaque_);
+    }
     void raise(unsigned vector) override
     {
-        ops_.raise_vector(opaque_, vector);
+        if (!gone_)
+            ops_.raise_vector(opaque_, vector);
     }
     uint64_t nowNs() override
     {
-        return ops_.now_ns(opaque_);
+        if (!gone_)
+            now_ = ops_.now_ns(opaque_);
+        return now_;
     }
     void armTimer(uint64_t deadlineNs) override
     {
-        ops_.arm_timer(opaque_, deadlineNs);
+        if (!gone_)
+            ops_.arm_timer(opaque_, deadlineNs);
     }
     void schedule() override
     {
-        ops_.schedule(opaque_);
+        if (!gone_)
+            ops_.schedule(opaque_);
     }
     void trace(erdma_trace_kind kind, uint64_t a, uint64_t b, uint64_t c, const char *text) override
     {
-        if (!ops_.trace)
+        if (gone_ || !ops_.trace)
             return;
         const uint64_t args[3] = {a, b, c};
         ops_.trace(opaque_, kind, args, text ? text : "");
     }
     void guestError(const char *text) override
     {
-        if (ops_.guest_error)
+        if (!gone_ && ops_.guest_error)
             ops_.guest_error(opaque_, text);
     }
     void sendFrame(erdma_side side, ConstBytes frame, const erdma_offload &offload) override
     {
-        if (ops_.send_frame)
+        if (!gone_ && ops_.send_frame)
             ops_.send_frame(opaque_, side, frame.data(), frame.size(), &offload);
+    }
+
+    // From now on nothing is called any more, and no memory can be reached.
+    void leave()
+    {
+        gone_ = true;
     }
 
 private:
     erdma_host_ops ops_;
     void *opaque_;
+    bool gone_ = false;
+    uint64_t now_ = 0;
 };
 
 char *copyForCaller(const std::string &text)
@@ -151,8 +167,18 @@ struct erdma_dev *erdma_dev_create(const struct erdma_config *config, const stru
 
 void erdma_dev_destroy(struct erdma_dev *dev)
 {
-    const erdma::Entrance::Mark mark(erdma::entrance());
-    const std::unique_ptr<erdma_dev> owned(dev);
+    std::shared_ptr<erdma_dev> owned(dev);
+    erdma::Entrance &entrance = erdma::entrance();
+
+    if (!entrance.busy())
+        return;
+    // From inside a call of the model, perhaps of this very device: what is on the stack still uses the objects.
+    if (!entrance.running()) {
+        dev->device.reset();
+        dev->device.adapter().effects.publishNow();
+    }
+    dev->host.leave();
+    entrance.keep(std::move(owned));
 }
 
 uint64_t erdma_dev_mmio_read(struct erdma_dev *dev, uint64_t offset, unsigned size)
@@ -162,33 +188,22 @@ uint64_t erdma_dev_mmio_read(struct erdma_dev *dev, uint64_t offset, unsigned si
 
 void erdma_dev_mmio_write(struct erdma_dev *dev, uint64_t offset, uint64_t value, unsigned size)
 {
-    if (erdma::entrance().taken())
-        return;
-    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.mmioWrite(offset, value, size);
 }
 
 void erdma_dev_reset(struct erdma_dev *dev)
 {
-    const erdma::Entrance::Mark mark(erdma::entrance());
-    dev->device.reset(false);
+    dev->device.reset();
 }
 
 void erdma_dev_run(struct erdma_dev *dev)
 {
-    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.run();
 }
 
 void erdma_dev_timer(struct erdma_dev *dev)
 {
-    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.timer();
-}
-
-bool erdma_busy(void)
-{
-    return erdma::entrance().taken();
 }
 
 bool erdma_dev_wants_frame(struct erdma_dev *dev, enum erdma_side side, const void *head, size_t head_len,
@@ -200,17 +215,11 @@ bool erdma_dev_wants_frame(struct erdma_dev *dev, enum erdma_side side, const vo
 bool erdma_dev_frame(struct erdma_dev *dev, enum erdma_side side, const void *frame, size_t len,
                      const struct erdma_offload *offload)
 {
-    if (erdma::entrance().taken()) // as in Device::frame()
-        return true;
-    const erdma::Entrance::Mark mark(erdma::entrance());
     return dev->device.frame(side, {static_cast<const std::byte *>(frame), len}, *offload);
 }
 
 void erdma_dev_frames_end(struct erdma_dev *dev)
 {
-    if (erdma::entrance().taken())
-        return;
-    const erdma::Entrance::Mark mark(erdma::entrance());
     dev->device.framesEnd();
 }
 

@@ -7,6 +7,11 @@
  * from one thread in a test; the model itself is single-threaded and takes no
  * lock.  No function blocks.  The model never calls a host callback after
  * erdma_dev_destroy() returned.
+ *
+ * raise_vector and send_frame are called at the end of a call, when the model has done its work: both go wherever the
+ * guest aimed them, and what comes back may call any function here, erdma_dev_destroy() of the same device included.
+ * From inside the other callbacks only an IOMMU can lead back here (it reports a fault by a message); stores and frames
+ * are then dropped, and a reset or destruction is completed when the work is done.
  */
 #ifndef ERDMA_MODEL_CAPI_H
 #define ERDMA_MODEL_CAPI_H
@@ -28,6 +33,11 @@ struct erdma_host_ops {
     /* Little-endian u64 at a naturally aligned address, atomic towards guest CPUs. */
     bool (*dma_atomic64)(void *opaque, uint64_t addr, enum erdma_atomic_op op, uint64_t operand, uint64_t compare,
                          uint64_t *old);
+    /*
+     * What was written with dma_write before is seen by the guest's processors before what is written after: an entry is
+     * complete when its owner bit shows.
+     */
+    void (*dma_barrier)(void *opaque);
     /* MSI-X message of this vector; the host latches it while masked. */
     void (*raise_vector)(void *opaque, unsigned vector);
     /* Monotonic guest-visible clock, nanoseconds. */
@@ -40,9 +50,8 @@ struct erdma_host_ops {
     /* Something the guest should not have done; rate limited by the model. */
     void (*guest_error)(void *opaque, const char *text);
     /*
-     * An Ethernet frame of the model, its own or one that it held, continues to `side`.  Consumed before return.  Frames
-     * that reach the filter from inside this call are the host's to queue or drop: the model takes none.  May be NULL
-     * when erdma_dev_frame() is never called.
+     * An Ethernet frame of the model, its own or one that it held, continues to `side`.  Consumed before return.  May be
+     * NULL when erdma_dev_frame() is never called.
      */
     void (*send_frame)(void *opaque, enum erdma_side side, const void *frame, size_t len,
                        const struct erdma_offload *offload);
@@ -70,11 +79,6 @@ void erdma_dev_timer(struct erdma_dev *dev);
 
 /* ---- the paired NIC ---- */
 
-/*
- * A function of an adapter of this process that may send frames is on the stack: what is offered to any of them now is
- * lost.
- */
-bool erdma_busy(void);
 /* Ethernet, VLAN tags, IPv4 and TCP header, key of an MPA request, with room for some options. */
 #define ERDMA_FRAME_HEAD 128
 /*

@@ -23,7 +23,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(EniFilter, ERDMA_ENI_FILTER)
 #define FRAME_MAX (14 + 2 * 4 + 65535)
 #define FRAME_MIN 60
 
-/* Frames that came while the model was at work; more are lost, as on any overrun interface. */
+/* Frames that came while the machine was stopped; more are lost, as on any overrun interface. */
 #define WAITING_MAX_FRAMES 1024
 #define WAITING_MAX_OCTETS (16 * MiB)
 
@@ -98,45 +98,49 @@ static const void *in_one_piece(EniFilter *f, enum erdma_side side, size_t heade
     return f->frame;
 }
 
+/* Whether the model must see the frame. */
+static bool wanted(EniFilter *f, enum erdma_side side, size_t header, const struct iovec *iov, int iovcnt)
+{
+    struct erdma_dev *dev = model_of(f);
+    uint8_t head[ERDMA_FRAME_HEAD];
+    size_t head_length = iov_to_buf(iov, iovcnt, header, head, sizeof(head));
+
+    return dev && erdma_dev_wants_frame(dev, side, head, head_length, iov_size(iov, iovcnt) - header);
+}
+
 /* Shows a frame to the model.  true: the model took it. */
 static bool offer(EniFilter *f, enum erdma_side side, size_t header, const struct iovec *iov, int iovcnt)
 {
     struct erdma_dev *dev = model_of(f);
     size_t length = iov_size(iov, iovcnt) - header;
-    uint8_t head[ERDMA_FRAME_HEAD];
-    size_t head_length = iov_to_buf(iov, iovcnt, header, head, sizeof(head));
+    Object *device = OBJECT(f->user.device);
     struct erdma_offload offload;
-    bool guard;
     bool taken;
 
-    if (!dev || !erdma_dev_wants_frame(dev, side, head, head_length, length)) {
-        return false;
-    }
-    if (!runstate_is_running()) {
-        /* The guest's memory stands still.  The peer's TCP sends again. */
-        return true;
-    }
     read_offload(iov, iovcnt, header, &offload);
-    guard = erdma_compat_guard_enter(f->user.device);
+    /* What the model does in return may unplug the device, and the filter with it. */
+    object_ref(device);
+    object_ref(OBJECT(f));
     taken = erdma_dev_frame(dev, side, in_one_piece(f, side, header, length, iov, iovcnt), length, &offload);
-    erdma_compat_guard_leave(f->user.device, guard);
-    if (!f->shown) {
+    if (!f->shown && model_of(f)) {
         f->shown = true;
         qemu_bh_schedule(f->bh);
     }
     trace_erdma_frame(f->user.id, side, length, taken ? "taken" : "seen");
+    object_unref(OBJECT(f));
+    object_unref(device);
     return taken;
 }
 
-static void drop_waiting(EniFilter *f, struct waiting_frame *frame)
+/* The first one; it is the caller's now. */
+static void take_waiting(EniFilter *f, struct waiting_frame *frame)
 {
     QSIMPLEQ_REMOVE_HEAD(&f->waiting, next);
     f->waiting_frames--;
     f->waiting_octets -= frame->length;
-    g_free(frame);
 }
 
-static void wait_for_model(EniFilter *f, enum erdma_side side, unsigned flags, size_t header, const struct iovec *iov,
+static void wait_for_machine(EniFilter *f, enum erdma_side side, unsigned flags, size_t header, const struct iovec *iov,
                            int iovcnt)
 {
     size_t length = iov_size(iov, iovcnt);
@@ -155,7 +159,6 @@ static void wait_for_model(EniFilter *f, enum erdma_side side, unsigned flags, s
     QSIMPLEQ_INSERT_TAIL(&f->waiting, frame, next);
     f->waiting_frames++;
     f->waiting_octets += length;
-    qemu_bh_schedule(f->bh);
 }
 
 /* Onwards, past this filter. */
@@ -179,8 +182,11 @@ static ssize_t eni_filter_receive(NetFilterState *nf, NetClientState *sender, un
     if (!model_of(f) || total <= header || total - header > FRAME_MAX) {
         return 0;
     }
-    if (erdma_busy() || !QSIMPLEQ_EMPTY(&f->waiting)) {
-        wait_for_model(f, side, flags, header, iov, iovcnt);
+    if (!wanted(f, side, header, iov, iovcnt)) {
+        return 0;
+    }
+    if (!runstate_is_running() || !QSIMPLEQ_EMPTY(&f->waiting)) {
+        wait_for_machine(f, side, flags, header, iov, iovcnt);
         return (ssize_t)total;
     }
     return offer(f, side, header, iov, iovcnt) ? (ssize_t)total : 0;
@@ -189,24 +195,38 @@ static ssize_t eni_filter_receive(NetFilterState *nf, NetClientState *sender, un
 static void catch_up(void *opaque)
 {
     EniFilter *f = opaque;
-    unsigned left = f->waiting_frames; /* what comes meanwhile waits for the next turn */
+    Object *device = OBJECT(f->user.device);
+    struct waiting_frame *frame;
 
-    while (left--) {
-        struct waiting_frame *frame = QSIMPLEQ_FIRST(&f->waiting);
+    if (!runstate_is_running()) {
+        return; /* erdma_eni_resume() makes up for it */
+    }
+    object_ref(device);
+    object_ref(OBJECT(f));
+    frame = QSIMPLEQ_FIRST(&f->waiting);
+    if (frame) {
         struct iovec iov = {.iov_base = frame->data, .iov_len = frame->length};
 
-        if (!offer(f, frame->side, frame->header, &iov, 1)) {
+        /* One in each turn: the model's work is bounded for a call. */
+        take_waiting(f, frame);
+        if (!wanted(f, frame->side, frame->header, &iov, 1) || !offer(f, frame->side, frame->header, &iov, 1)) {
             pass_on(f, frame->side, frame->flags, &iov, 1);
         }
-        drop_waiting(f, frame);
+        g_free(frame);
     }
-    if (!QSIMPLEQ_EMPTY(&f->waiting)) {
+    if (model_of(f) && !QSIMPLEQ_EMPTY(&f->waiting)) {
         qemu_bh_schedule(f->bh);
-    }
-    if (f->shown && model_of(f)) {
+    } else if (f->shown && model_of(f)) {
         f->shown = false;
         erdma_dev_frames_end(model_of(f));
     }
+    object_unref(OBJECT(f));
+    object_unref(device);
+}
+
+void erdma_eni_resume(EniFilter *f)
+{
+    qemu_bh_schedule(f->bh);
 }
 
 void erdma_eni_send(EniFilter *f, enum erdma_side side, const void *frame, size_t len,
@@ -260,7 +280,7 @@ bool erdma_eni_attach(Object *owner, const char *netdev, const struct erdma_eni_
     f = ERDMA_ENI_FILTER(object);
     f->user = *user;
     f->of_hub = erdma_compat_is_netdev(NETFILTER(f)->netdev, "hubport");
-    f->bh = erdma_compat_bh_new(catch_up, f, user->device);
+    f->bh = qemu_bh_new(catch_up, f);
     f->place = place;
     *place = f;
     return true;
@@ -270,12 +290,15 @@ void erdma_eni_detach(EniFilter *f)
 {
     struct waiting_frame *frame;
 
+    *f->place = NULL;
+    f->place = NULL;
     /* The adapter is gone: what waits for it is ordinary traffic now. */
     while ((frame = QSIMPLEQ_FIRST(&f->waiting))) {
         struct iovec iov = {.iov_base = frame->data, .iov_len = frame->length};
 
+        take_waiting(f, frame);
         pass_on(f, frame->side, frame->flags, &iov, 1);
-        drop_waiting(f, frame);
+        g_free(frame);
     }
     object_unparent(OBJECT(f));
 }
@@ -289,8 +312,11 @@ static void eni_filter_cleanup(NetFilterState *nf)
 {
     EniFilter *f = ERDMA_ENI_FILTER(nf);
 
-    while (!QSIMPLEQ_EMPTY(&f->waiting)) {
-        drop_waiting(f, QSIMPLEQ_FIRST(&f->waiting));
+    struct waiting_frame *frame;
+
+    while ((frame = QSIMPLEQ_FIRST(&f->waiting))) {
+        take_waiting(f, frame);
+        g_free(frame);
     }
     if (f->bh) {
         qemu_bh_delete(f->bh);

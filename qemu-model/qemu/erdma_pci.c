@@ -41,6 +41,8 @@ struct ErdmaState {
     MemoryRegion msix;
     QEMUBH *bh;
     QEMUTimer *timer;
+    VMChangeStateEntry *run_state;
+    bool timer_waits; /* it fired while the machine was stopped */
     Error *migration_blocker;
     bool msix_ready;
     QLIST_ENTRY(ErdmaState) next;
@@ -158,13 +160,22 @@ static bool host_dma_atomic64(void *opaque, uint64_t addr, enum erdma_atomic_op 
     return true;
 }
 
+static void host_dma_barrier(void *opaque)
+{
+    (void)opaque;
+    smp_wmb();
+}
+
 static void host_raise_vector(void *opaque, unsigned vector)
 {
     ErdmaState *s = opaque;
 
     /* A masked vector is latched in the pending bits by QEMU and sent when it is unmasked. */
     if (s->msix_ready && vector < s->config.vectors && msix_enabled(&s->parent_obj)) {
+        /* The message goes where the guest aimed it, to a slot that unplugs this device for one. */
+        object_ref(OBJECT(s));
         msix_notify(&s->parent_obj, vector);
+        object_unref(OBJECT(s));
     }
 }
 
@@ -235,6 +246,7 @@ static const struct erdma_host_ops host_ops = {
     .dma_read = host_dma_read,
     .dma_write = host_dma_write,
     .dma_atomic64 = host_dma_atomic64,
+    .dma_barrier = host_dma_barrier,
     .raise_vector = host_raise_vector,
     .now_ns = host_now_ns,
     .arm_timer = host_arm_timer,
@@ -244,24 +256,57 @@ static const struct erdma_host_ops host_ops = {
     .guest_error = host_guest_error,
 };
 
+/*
+ * The model calls nothing of QEMU that may come back while it runs (capi.h),
+ * but what it asks for at the end of a call may unplug this very device.
+ *
+ * While the machine is stopped its memory stands still: turns, timers and
+ * frames wait until it goes on.
+ */
 static void run_model(void *opaque)
 {
     ErdmaState *s = opaque;
 
-    if (s->dev) {
-        erdma_dev_run(s->dev);
+    if (!s->dev || !runstate_is_running()) {
+        return; /* run_state_changed() makes up for it */
     }
+    object_ref(OBJECT(s));
+    erdma_dev_run(s->dev);
+    object_unref(OBJECT(s));
 }
 
 static void timer_fired(void *opaque)
 {
     ErdmaState *s = opaque;
-    bool guard = erdma_compat_guard_enter(DEVICE(s));
 
-    if (s->dev) {
-        erdma_dev_timer(s->dev);
+    if (!s->dev) {
+        return;
     }
-    erdma_compat_guard_leave(DEVICE(s), guard);
+    if (!runstate_is_running()) {
+        s->timer_waits = true;
+        return;
+    }
+    object_ref(OBJECT(s));
+    erdma_dev_timer(s->dev);
+    object_unref(OBJECT(s));
+}
+
+static void run_state_changed(void *opaque, bool running, RunState state)
+{
+    ErdmaState *s = opaque;
+
+    (void)state;
+    if (!running) {
+        return;
+    }
+    qemu_bh_schedule(s->bh);
+    if (s->timer_waits) {
+        s->timer_waits = false;
+        timer_mod_ns(s->timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
+    }
+    if (s->filter) {
+        erdma_eni_resume(s->filter);
+    }
 }
 
 /* Registers */
@@ -278,7 +323,9 @@ static void registers_write(void *opaque, hwaddr offset, uint64_t value, unsigne
     ErdmaState *s = opaque;
 
     if (s->dev) {
+        object_ref(OBJECT(s));
         erdma_dev_mmio_write(s->dev, offset, value, size);
+        object_unref(OBJECT(s));
     }
 }
 
@@ -613,6 +660,10 @@ static void tear_down(ErdmaState *s)
     if (s->filter) {
         erdma_eni_detach(s->filter);
     }
+    if (s->run_state) {
+        qemu_del_vm_change_state_handler(s->run_state);
+        s->run_state = NULL;
+    }
     if (s->timer) {
         timer_free(s->timer);
         s->timer = NULL;
@@ -631,8 +682,9 @@ static void erdma_realize(PCIDevice *pci, Error **errp)
 {
     ErdmaState *s = ERDMA(pci);
 
-    s->bh = erdma_compat_bh_new(run_model, s, DEVICE(s));
+    s->bh = qemu_bh_new(run_model, s);
     s->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, timer_fired, s);
+    s->run_state = qemu_add_vm_change_state_handler(run_state_changed, s);
     if (!claim_eni(s, errp) || !create_model(s, errp) || !join_wire(s, errp) || !add_bars(s, errp) ||
         !add_pcie_capability(s, errp) || !block_migration(s, errp)) {
         tear_down(s);
@@ -656,7 +708,9 @@ static void erdma_reset(DeviceState *device)
 
     trace_erdma_reset(adapter_name(s));
     if (s->dev) {
+        object_ref(OBJECT(s));
         erdma_dev_reset(s->dev);
+        object_unref(OBJECT(s));
     }
 }
 

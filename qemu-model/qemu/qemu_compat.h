@@ -143,27 +143,4 @@ static inline void erdma_compat_unblock_migration(Error **blocker)
 #endif
 }
 
-/*
- * While a device's reentrancy guard is taken, QEMU rejects accesses to its
- * registers: nothing that the model does from a bottom half or a timer (an
- * MSI-X message that the guest pointed at our own BAR, say) calls it again.
- */
-static inline QEMUBH *erdma_compat_bh_new(QEMUBHFunc *callback, void *opaque, DeviceState *dev)
-{
-    return qemu_bh_new_guarded(callback, opaque, &dev->mem_reentrancy_guard);
-}
-
-static inline bool erdma_compat_guard_enter(DeviceState *dev)
-{
-    bool was = dev->mem_reentrancy_guard.engaged_in_io;
-
-    dev->mem_reentrancy_guard.engaged_in_io = true;
-    return was;
-}
-
-static inline void erdma_compat_guard_leave(DeviceState *dev, bool was)
-{
-    dev->mem_reentrancy_guard.engaged_in_io = was;
-}
-
 #endif

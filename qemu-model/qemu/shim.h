@@ -51,6 +51,9 @@ bool erdma_eni_attach(Object *owner, const char *netdev, const struct erdma_eni_
                       Error **errp);
 void erdma_eni_detach(EniFilter *filter);
 
+/* The machine goes on: the frames that came while it was stopped are shown to the model. */
+void erdma_eni_resume(EniFilter *filter);
+
 /* A frame of the model (capi.h, send_frame).  Lost when the filter is off or the link down. */
 void erdma_eni_send(EniFilter *filter, enum erdma_side side, const void *frame, size_t len,
                     const struct erdma_offload *offload);

@@ -21,6 +21,7 @@ import time
 MODEL_DIR = os.environ.get("ERDMA_MODEL_DIR", "build/qemu-model")
 WRAPPER = os.path.join(MODEL_DIR, "erdma-qemu")
 MODEL = os.path.join(MODEL_DIR, "erdma-model.so")
+MMCFG = 0xB0000000
 LIMIT = 60  # seconds; generous, the machine may be busy
 
 BASE = ["-machine", "q35", "-display", "none", "-nodefaults"]
@@ -205,15 +206,22 @@ class Qemu:
         return bytes.fromhex(stream.readline().split()[1][2:])
 
 
+def enable_memory_mapped(qemu):
+    """Configuration spaces in memory: PCIEXBAR of the q35 host bridge."""
+    bridge = Function(qemu, 0)
+    bridge.set_config(0x64, 0)
+    bridge.set_config(0x60, MMCFG | 1)
+
+
 class Function:
     """The adapter's PCI function: configuration space through the legacy ports, BARs placed by hand."""
 
     REGISTERS = 0xE0000000
     MSIX = 0xE2000000
 
-    def __init__(self, qemu, slot):
+    def __init__(self, qemu, slot, bus=0):
         self.qemu = qemu
-        self.base = 0x80000000 | slot << 11
+        self.base = 0x80000000 | bus << 16 | slot << 11
 
     def config(self, offset, size=4):
         self.qemu.qtest(f"outl 0xcf8 {self.base | offset & ~3:#x}")
@@ -250,6 +258,10 @@ class Function:
         self.qemu.write32(entry + 4, 0)
         self.qemu.write32(entry + 8, data)
         self.qemu.write32(entry + 12, int(masked))
+
+    def memory_mapped(self, offset):
+        """Where the configuration space lies in memory, once enable_memory_mapped() was called."""
+        return MMCFG + ((self.base & 0x7FFFFFFF) >> 8 << 12) + offset
 
     def pending(self, vector):
         return bool(self.qemu.read32(self.MSIX + 0x1000 + vector // 32 * 4) >> vector % 32 & 1)

@@ -128,15 +128,17 @@ class Frames(Base):
         self.start(link="both:duplicate=0.0001%")
         self.check()
 
-    def test_stopped_machine_takes_no_frame_of_its_adapter(self):
+    def test_frames_wait_while_the_machine_is_stopped(self):
         self.start(link="both:delay=1ms")
         self.qemu.command("stop")
-        self.wire.send(frame(True, 1))
+        for number in range(20):
+            self.wire.send(frame(True, number))
         time.sleep(0.5)
+        self.assertEqual(self.counter("link_delayed"), 0)
         self.qemu.command("cont")
-        self.wire.send(frame(True, 2))
-        self.assertEqual(self.nic.receive(), frame(True, 2))
-        self.assertEqual(self.counter("link_delayed"), 1)
+        for number in range(20):
+            self.assertEqual(self.nic.receive(), frame(True, number))
+        self.assertEqual(self.counter("link_delayed"), 20)
 
 
 class Link(Base):

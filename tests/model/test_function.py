@@ -8,6 +8,7 @@ import unittest
 import qemu_host as host
 
 SLOT = 0x10
+NIC = 0x11
 DEPTH = 512  # WQEBBs of the command queue
 
 # Guest memory: rings, records, and where interrupt messages are written to
@@ -18,9 +19,12 @@ MESSAGE = 0x160000
 
 class Base(unittest.TestCase):
     options = []
+    running = False
 
     def setUp(self):
-        self.qemu = host.Qemu([*host.nic(), *host.adapter(addr=hex(SLOT)), *self.options])
+        nic = host.nic()
+        nic[-1] += f",addr={NIC:#x}"
+        self.qemu = host.Qemu([*nic, *host.adapter(addr=hex(SLOT)), *self.options], running=self.running)
         self.addCleanup(self.qemu.close)
         self.function = host.Function(self.qemu, SLOT)
 
@@ -88,13 +92,13 @@ class Configuration(Base):
 class Driver(Base):
     """Just enough of a driver for the command queue."""
 
-    def bring_up(self, eq=EQ):
+    def bring_up(self, eq=EQ, sq=SQ, cq=CQ, aeq=AEQ):
         qemu, function = self.qemu, self.function
         for address, length in ((SQ, DEPTH * 32), (CQ, DEPTH * 32), (EQ, 0x1000), (AEQ, 0x10000), (RECORDS, 64),
                                 (MESSAGE, 0x100)):
             qemu.zero(address, length)
-        for offset, value in ((0x44, 0), (0x40, AEQ), (0x48, 4096), (0x24, 0), (0x20, SQ), (0x30, DEPTH),
-                              (0x2C, 0), (0x28, CQ), (0x3C, 0), (0x38, eq), (0x34, 128)):
+        for offset, value in ((0x44, 0), (0x40, aeq), (0x48, 4096), (0x24, 0), (0x20, sq), (0x30, DEPTH),
+                              (0x2C, 0), (0x28, cq), (0x3C, 0), (0x38, eq), (0x34, 128)):
             function.set_reg(offset, value)
         for number, offset in enumerate((0x60, 0x68, 0x70, 0x78)):
             function.set_reg64(offset, RECORDS + 8 * number)
@@ -103,13 +107,19 @@ class Driver(Base):
         self.producer = 0
         self.consumer = 0
 
-    def post(self, sub_module=0, opcode=0, cookie=7):
+    def put(self, sub_module=0, opcode=0, cookie=7, fields=b""):
         """Puts a command of 128 bytes into the ring."""
         after = self.producer + 4
         header = 3 << 52 | cookie << 32 | sub_module << 24 | opcode << 16 | after & 0xFFFF
-        self.qemu.write(SQ + self.producer % DEPTH * 32, struct.pack("<Q", header) + bytes(120))
+        self.qemu.write(SQ + self.producer % DEPTH * 32, struct.pack("<Q", header) + fields.ljust(120, b"\0"))
         self.producer = after
-        self.function.set_reg64(0x200, after & 0xFFFF)
+
+    def ring(self):
+        self.function.set_reg64(0x200, self.producer & 0xFFFF)
+
+    def post(self, *command, **details):
+        self.put(*command, **details)
+        self.ring()
 
     def completion(self):
         raw = self.qemu.read(CQ + self.consumer % DEPTH * 32, 32)
@@ -165,6 +175,50 @@ class CommandQueue(Driver):
         self.post()
         time.sleep(0.2)
         self.assertEqual(self.function.reg(0x14) & 2, 2, "no RESET was written")
+
+    def test_rings_in_devices(self):
+        """Own registers, MSI-X table, another device's registers, configuration spaces: an error each, nothing is called."""
+        host.enable_memory_mapped(self.qemu)
+        function = self.function
+        function.enable()
+        nic = host.Function(self.qemu, NIC)
+        nic.set_config(0x20, 0xE4000000)
+        nic.set_config(0x24, 0)
+        nic.set_config(4, 6, 2)
+        places = (function.REGISTERS, function.REGISTERS + 0x1000, function.MSIX, 0xE4000000,
+                  function.memory_mapped(0), 0xFEC00000)
+        for place in places:
+            for ring in ("sq", "cq", "eq", "aeq"):
+                with self.subTest(f"{ring} at {place:#x}"):
+                    before = self.qemu.get("counter-dma_errors")
+                    self.bring_up(**{ring: place})
+                    self.arm()
+                    self.post()
+                    if ring != "aeq":
+                        self.assertGreater(self.qemu.get("counter-dma_errors"), before)
+                    self.assertEqual(function.reg(0x14), 2)
+                    self.assertEqual(function.reg(0x00), 0x01000000)
+                    function.set_reg(0x10, 1)
+        self.bring_up()
+        for place in places:
+            # GET_STATS: an answer into memory.
+            self.post(1, 4, fields=struct.pack("<IIQI", 0, 0, place, 256))
+            self.assertEqual(self.complete()[0], 14)
+        self.post()
+        self.assertEqual(self.complete()[0], 0)
+
+    def test_bus_mastering_goes_and_comes(self):
+        self.function.enable()
+        self.bring_up()
+        self.post()
+        self.assertEqual(self.complete()[0], 0)
+        self.function.set_config(4, 2, 2)
+        self.post()
+        self.assertIsNone(self.completion()[1])
+        self.assertGreater(self.qemu.get("counter-dma_errors"), 0)
+        self.function.set_config(4, 6, 2)
+        self.post()
+        self.assertEqual(self.complete()[0], 0)
 
     def reset_ways(self):
         express = self.function.capability(0x10)
@@ -257,12 +311,90 @@ class Interrupts(Driver):
         self.assertEqual(self.message(), 0)
 
     def test_message_into_the_adapters_own_registers(self):
-        """A guest may point a message at DEV_CTRL; the adapter does not reset itself from inside."""
+        """A guest may point a message at DEV_CTRL; QEMU refuses it while the access that caused it is not over."""
         self.prepare(masked=False)
         self.function.set_vector(0, self.function.REGISTERS + 0x10, 1, False)
         self.event(1)
         time.sleep(0.2)
         self.assertEqual(self.function.reg(0x14), 2)
+
+    def test_message_that_resets_the_function(self):
+        """Aimed at the function-level reset in the configuration space: all commands are done, then it is reset."""
+        host.enable_memory_mapped(self.qemu)
+        for _ in range(3):
+            self.prepare(masked=False)
+            express = self.function.capability(0x10)
+            control = self.function.config(express + 8, 2)
+            self.function.set_vector(0, self.function.memory_mapped(express + 8), control | 1 << 15, False)
+            self.arm()
+            self.put()
+            self.put()
+            self.ring()
+            self.eventually(lambda: self.function.config(4, 2) & 6 == 0, "configuration space is reset")
+            self.assertEqual(self.complete()[0], 0)
+            self.assertEqual(self.complete()[0], 0)
+            self.function.enable()
+            self.assertEqual(self.function.reg(0x14), 0)
+        self.bring_up()
+        self.post()
+        self.assertEqual(self.complete()[0], 0)
+
+
+class Slot(Interrupts):
+    """Behind a root port whose slot can be switched off."""
+
+    WINDOW = 0xE2F0E000  # both BARs
+
+    def setUp(self):
+        self.qemu = host.Qemu(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+                               "-device", f"pcie-root-port,id=port,chassis=1,slot=1,addr={SLOT:#x}",
+                               *host.nic(), *host.adapter(bus="port")])
+        self.addCleanup(self.qemu.close)
+        self.port = host.Function(self.qemu, SLOT)
+        self.port.set_config(0x18, 0x00010100)
+        self.port.set_config(0x20, self.WINDOW)
+        self.port.set_config(4, 7, 2)
+        self.function = host.Function(self.qemu, 0, bus=1)
+
+    def test_message_that_unplugs_the_adapter(self):
+        """Power off by a message: the adapter finishes, and leaves when nothing of it is on the stack."""
+        host.enable_memory_mapped(self.qemu)
+        self.prepare(masked=False)
+        slot_control = self.port.capability(0x10) + 0x18
+        self.function.set_vector(0, self.port.memory_mapped(slot_control), 0x0700, False)
+        self.arm()
+        self.put()
+        self.put()
+        self.ring()
+        self.qemu.wait_event("DEVICE_DELETED")
+        self.assertEqual(self.complete()[0], 0)
+        self.assertEqual(self.complete()[0], 0)
+        self.assertEqual(self.function.config(0), 0xFFFFFFFF)
+        self.assertEqual(self.qemu.command("query-status")["running"], False)
+
+
+class Stopped(Driver):
+    """What an access leaves to later turns waits while the machine is stopped."""
+
+    running = True
+
+    def test_nothing_before_cont(self):
+        self.function.enable()
+        self.bring_up()
+        # More than one turn does: half as many blocks in each command.
+        for number in range(200):
+            self.qemu.write(SQ + number * 64, struct.pack("<Q", 1 << 52 | (number * 2 + 2) & 0xFFFF) + bytes(56))
+        self.producer = 400
+        self.qemu.command("stop")
+        self.ring()
+        time.sleep(0.5)
+        done = sum(self.qemu.read(CQ + number * 32, 1)[0] >> 7 for number in range(200))
+        self.assertLess(done, 200)
+        time.sleep(0.5)
+        self.assertEqual(sum(self.qemu.read(CQ + number * 32, 1)[0] >> 7 for number in range(200)), done)
+        self.qemu.command("cont")
+        for _ in range(200):
+            self.assertEqual(self.complete()[0], 0)
 
 
 class Trace(Driver):

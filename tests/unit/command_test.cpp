@@ -233,10 +233,11 @@ TEST(Command, HeaderOfACompletionIsWrittenLast) {
     Ready m;
     m.host.keepWrites = true;
     ASSERT_EQ(m.guest.status(1, 2), 0u);
-    ASSERT_EQ(m.host.writes.size(), 2u);
-    EXPECT_EQ(m.host.writes[0].addr, m.host.writes[1].addr + 4);
+    ASSERT_EQ(m.host.writes.size(), 3u);
+    EXPECT_EQ(m.host.writes[0].addr, m.host.writes[2].addr + 4);
     EXPECT_EQ(m.host.writes[0].length, 28u);
-    EXPECT_EQ(m.host.writes[1].length, 4u);
+    EXPECT_EQ(m.host.writes[1].addr, FakeHost::kBarrier);
+    EXPECT_EQ(m.host.writes[2].length, 4u);
 }
 
 // ---- capabilities ----

@@ -82,9 +82,9 @@ TEST(EventQueue, OwnerWordIsWrittenLast) {
     Queue q;
     q.host.keepWrites = true;
     q.post(1);
-    ASSERT_EQ(q.host.writes.size(), 2u);
+    ASSERT_EQ(q.host.writes.size(), 3u);
     EXPECT_EQ(q.host.writes[0].addr, kRing + 4);
-    EXPECT_EQ(q.host.writes[1].addr, kRing);
+    EXPECT_EQ(q.host.writes[2].addr, kRing);
     EXPECT_EQ(q.host.writes[1].length, 4u);
 }
 

@@ -142,7 +142,8 @@ public:
     bool scheduled = false;
     uint64_t reads = 0;
     bool keepWrites = false;
-    std::vector<Access> writes; // while keepWrites
+    static constexpr uint64_t kBarrier = UINT64_MAX; // among the writes
+    std::vector<Access> writes;                      // while keepWrites
     uint64_t writeCount = 0;
     std::vector<std::string> errors;
     std::array<uint64_t, 5> traces{};
@@ -150,10 +151,14 @@ public:
 
     bool read(uint64_t addr, Bytes out) override {
         ++reads;
+        if (onAccess)
+            onAccess();
         return memory->read(addr, out);
     }
     bool write(uint64_t addr, ConstBytes in) override {
         ++writeCount;
+        if (onAccess)
+            onAccess();
         if (keepWrites)
             writes.push_back({addr, in.size()});
         return memory->write(addr, in);
@@ -168,7 +173,15 @@ public:
             memory->put64(addr, operand);
         return old;
     }
-    void raise(unsigned vector) override { interrupts.push_back(vector); }
+    void barrier() override {
+        if (keepWrites)
+            writes.push_back({kBarrier, 0});
+    }
+    void raise(unsigned vector) override {
+        interrupts.push_back(vector);
+        if (onInterrupt)
+            onInterrupt(vector);
+    }
     uint64_t nowNs() override { return clock; }
     void armTimer(uint64_t deadlineNs) override { timerAt = deadlineNs; }
     void schedule() override { scheduled = true; }
@@ -182,6 +195,8 @@ public:
             onFrame(side, frame, offload);
     }
     std::function<void(erdma_side side, ConstBytes frame, const erdma_offload& offload)> onFrame;
+    std::function<void(unsigned vector)> onInterrupt;
+    std::function<void()> onAccess; // before each
 
     size_t interruptsOf(unsigned vector) const {
         return static_cast<size_t>(std::count(interrupts.begin(), interrupts.end(), vector));

@@ -223,7 +223,7 @@ TEST(Fault, SlowCommandsAreAnsweredLater) {
 
     ASSERT_EQ(setFaults(m.device, "cmd-slow=1/any:30"), std::nullopt);
     EXPECT_EQ(m.guest.status(1, 2), UINT32_MAX);
-    m.device.reset(true);
+    m.guest.write32(0x10, 1);
     EXPECT_EQ(m.host.timerAt, ERDMA_TIMER_OFF) << "a reset device answers nothing any more";
 }
 

@@ -354,7 +354,7 @@ TEST(WireNic, DestroyedQueuePair) {
 TEST(WireNic, DeviceReset) {
     NicBench t;
     t.runFor(100 * kMs);
-    t.a.device->reset(true);
+    t.a.guest->write32(0x10, 1);
     EXPECT_EQ(t.iwarps[0]->owned(), 0u);
     ASSERT_TRUE(t.run([&] { return t.b.state() == QpState::Error; }, 1000 * kMs));
     EXPECT_TRUE(t.run([&] { return t.kernelA.reset && t.kernelB.reset; }, 2000 * kMs));
