@@ -141,7 +141,7 @@ static void take_waiting(EniFilter *f, struct waiting_frame *frame)
 }
 
 static void wait_for_machine(EniFilter *f, enum erdma_side side, unsigned flags, size_t header, const struct iovec *iov,
-                           int iovcnt)
+                             int iovcnt)
 {
     size_t length = iov_size(iov, iovcnt);
     struct waiting_frame *frame;

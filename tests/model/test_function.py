@@ -347,8 +347,8 @@ class Slot(Interrupts):
 
     def setUp(self):
         self.qemu = host.Qemu(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
-                               "-device", f"pcie-root-port,id=port,chassis=1,slot=1,addr={SLOT:#x}",
-                               *host.nic(), *host.adapter(bus="port")])
+                               "-device", f"pcie-root-port,id=rp1,chassis=1,slot=1,addr={SLOT:#x}",
+                               *host.nic(), *host.adapter(bus="rp1")])
         self.addCleanup(self.qemu.close)
         self.port = host.Function(self.qemu, SLOT)
         self.port.set_config(0x18, 0x00010100)

@@ -35,7 +35,8 @@ TEST(Dma, RegionsDoNotWrap) {
     EXPECT_EQ(m.device.regions().atomic(atomic, ERDMA_ATOMIC_ADD, 1, 0, old), MrFault::Dma);
     // Its table, one entry before the end.
     ASSERT_EQ(m.guest.status(0, 8, Guest::mrRequest(6, 0, 0x3E, 1, 0, 8 * 4096, 12, 1, 8).u64(32, UINT64_MAX - 7)), 0u);
-    EXPECT_EQ(m.device.regions().write({6 << 8, 1, 0x1000, 8, access::kLocalWrite, erdma::Side::User}, raw), MrFault::Dma);
+    EXPECT_EQ(m.device.regions().write({6 << 8, 1, 0x1000, 8, access::kLocalWrite, erdma::Side::User}, raw),
+              MrFault::Dma);
     EXPECT_EQ(m.host.memory->get64(0), Everywhere::kSecret);
 }
 
