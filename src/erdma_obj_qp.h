@@ -42,6 +42,7 @@ struct erdma_qp {
 	u32 cookie;			/* from CREATE_QP */
 	struct kref ref;
 	struct completion gone;
+	atomic_t handed_out;		/* references of erdma_iw_get_qp() that await their owner */
 	const void *ufile;		/* the process's open file that it belongs to; NULL: kernel */
 	struct pid *maker;		/* thread group, referenced; NULL: a kernel thread */
 

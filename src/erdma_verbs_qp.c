@@ -10,9 +10,13 @@
 
 /* ---- references, for the iw_cm ---- */
 
+/* The iw_cm does this right after erdma_iw_get_qp(), whose reference it then takes over. */
 void erdma_iw_add_ref(struct ib_qp *ibqp)
 {
-	erdma_qp_get(to_erdma_qp(ibqp));
+	struct erdma_qp *qp = to_erdma_qp(ibqp);
+
+	if (atomic_dec_if_positive(&qp->handed_out) < 0)
+		erdma_qp_get(qp);
 }
 
 void erdma_iw_rem_ref(struct ib_qp *ibqp)
@@ -20,14 +24,14 @@ void erdma_iw_rem_ref(struct ib_qp *ibqp)
 	erdma_qp_put(to_erdma_qp(ibqp));
 }
 
-/* The iw_cm takes its own reference right after this, with the QP held by its caller. */
+/* Nothing else holds the QP until the iw_cm's reference: its owner may destroy it meanwhile. */
 struct ib_qp *erdma_iw_get_qp(struct ib_device *ib, int qpn)
 {
 	struct erdma_qp *qp = erdma_qp_find(to_erdma(ib), qpn);
 
 	if (!qp)
 		return NULL;
-	erdma_qp_put(qp);
+	atomic_inc(&qp->handed_out);
 	return &qp->ib;
 }
 
