@@ -166,6 +166,16 @@ static void erdma_ep_close(struct erdma_ep *ep)
 		erdma_ep_put(gone);
 }
 
+/*
+ * Tells that a connect attempt failed.  The iw_cm copies private data, for which there may be no
+ * memory; without any, it takes the event, and without the event its consumer would wait for ever.
+ */
+static void erdma_ep_raise_failure(struct erdma_ep *ep, int status, const u8 *pd, u32 pd_len)
+{
+	if (!pd_len || erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REPLY, status, pd, pd_len))
+		erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, status, NULL, 0);
+}
+
 /* A connect attempt is over.  The QP is free again before the consumer hears of it. */
 static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd, u32 pd_len)
 {
@@ -179,7 +189,7 @@ static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd,
 		erdma_count(&ad->dev, cm_timeout_cnt);
 	erdma_ep_put_socket(ep);
 	erdma_ep_unbind_qp(ep);
-	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, status, pd, pd_len);
+	erdma_ep_raise_failure(ep, status, pd, pd_len);
 	erdma_ep_close(ep);
 }
 
@@ -277,8 +287,13 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	}
 	erdma_ep_stop_timer(ep);
 	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
-	erdma_ep_raise(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx),
-		       ep->rx.f.pd_len);
+	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx),
+				ep->rx.f.pd_len);
+	if (ret) {
+		/* The consumer cannot have the reply, so it has no connection. */
+		erdma_ep_stop_qp(ep, ERDMA_QP_ERROR);
+		erdma_ep_fail_connect(ep, ret, NULL, 0);
+	}
 }
 
 static void erdma_ep_on_connect_timeout(struct erdma_ep *ep)
