@@ -18,8 +18,9 @@
  *   10. erdma_cq.lock           spin irq  completion ring of a kernel CQ
  *   11. erdma_tracker.lock      spin      which objects there are; process context
  *   12. innermost              spin      sk_callback_lock, erdma_cm.qp_lock, erdma_cmdq.lock,
- *                                         erdma_adapter.db_lock, the xarrays' own
- *                                         of erdma_adapter.{qps,cqs} and erdma_cm.eps, the iw_cm's
+ *                                         erdma_dev.retire_lock, erdma_adapter.db_lock, the
+ *                                         xarrays' own of erdma_adapter.{qps,cqs} and
+ *                                         erdma_cm.eps, the iw_cm's
  *
  * The connection manager never takes the RTNL: rdma_cm calls it with locks held that rdma_cm's own
  * netdev notifier takes under the RTNL.  Pairing with the NIC (erdma_netdev.c) happens under the

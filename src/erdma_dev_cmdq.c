@@ -150,7 +150,8 @@ static void erdma_cmdq_recover(struct erdma_dev *dev)
 
 /* ---- failure of the device ---- */
 
-void erdma_cmdq_wake_all(struct erdma_dev *dev)
+/* Ends all waiting, after ERDMA_DEV_BROKEN was set. */
+static void erdma_cmdq_wake_all(struct erdma_dev *dev)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	unsigned long flags;
@@ -164,20 +165,37 @@ void erdma_cmdq_wake_all(struct erdma_dev *dev)
 	wake_up_all(&q->room);
 }
 
+bool erdma_retire(struct erdma_dev *dev)
+{
+	unsigned long flags;
+	bool first;
+
+	/*
+	 * Whoever sees the flag frees memory without asking the device to let go of it: the reset
+	 * has been taken by then, and who comes in between waits for it.
+	 */
+	spin_lock_irqsave(&dev->retire_lock, flags);
+	first = !erdma_is_broken(dev);
+	if (first) {
+		erdma_dev_reset(dev);
+		/* Nobody sees the flag before the reset. */
+		smp_mb__before_atomic();
+		set_bit(ERDMA_DEV_BROKEN, &dev->flags);
+	}
+	spin_unlock_irqrestore(&dev->retire_lock, flags);
+	if (first)
+		erdma_cmdq_wake_all(dev);
+	return first;
+}
+
 void erdma_mark_broken(struct erdma_dev *dev, const char *why)
 {
-	if (test_and_set_bit(ERDMA_DEV_BROKEN, &dev->flags))
+	if (!erdma_retire(dev))
 		return;
 	trace_erdma_device_broken(dev->number, why);
 	dev_err(&dev->pdev->dev,
 		"device is out of use: %s; reload the driver or reset the device\n", why);
-	/*
-	 * From here on destroy commands cannot make the device let go of memory that their callers
-	 * are going to free; only the reset can.
-	 */
-	erdma_dev_reset(dev);
-	erdma_cmdq_wake_all(dev);
-	queue_work(erdma_unbound_wq, &dev->died_work);
+	queue_work(dev->wq, &dev->died_work);
 }
 
 static void erdma_died_work(struct work_struct *work)
@@ -353,16 +371,24 @@ void erdma_cmd_destroy(struct erdma_dev *dev, unsigned int opcode, const char *n
 
 /* ---- set-up ---- */
 
-void erdma_cmdq_init(struct erdma_dev *dev)
+int erdma_cmdq_init(struct erdma_dev *dev)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	unsigned int i;
 
+	spin_lock_init(&dev->retire_lock);
 	spin_lock_init(&q->lock);
 	init_waitqueue_head(&q->room);
 	INIT_WORK(&dev->died_work, erdma_died_work);
 	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
 		init_completion(&q->slots[i].done);
+	dev->wq = alloc_workqueue("erdma-%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, pci_name(dev->pdev));
+	return dev->wq ? 0 : -ENOMEM;
+}
+
+void erdma_cmdq_exit(struct erdma_dev *dev)
+{
+	destroy_workqueue(dev->wq);
 }
 
 int erdma_cmdq_setup(struct erdma_dev *dev)

@@ -9,12 +9,21 @@
 #include "erdma_dev.h"
 
 /**
+ * erdma_retire() - Reset the device for good, without a word.
+ * @dev: the device
+ *
+ * When it returns, also to a later caller, the device has taken the reset, commands fail with -EIO
+ * and who waited for one wakes.  Any context.  Return: was this the first call?
+ */
+bool erdma_retire(struct erdma_dev *dev);
+
+/**
  * erdma_mark_broken() - Declare the device dead.
  * @dev: the device
  * @why: for the log
  *
- * New commands fail with -EIO, waiters wake, the device is reset and &erdma_dev_ops.died is called
- * from a workqueue.  Only the first call has an effect.  Any context.
+ * As erdma_retire(); besides, the first call logs why, and &erdma_dev_ops.died is called from a
+ * workqueue.  Any context.
  */
 void erdma_mark_broken(struct erdma_dev *dev, const char *why);
 
@@ -26,8 +35,10 @@ void erdma_mark_broken(struct erdma_dev *dev, const char *why);
  */
 bool erdma_check_alive(struct erdma_dev *dev);
 
-/* Locks, wait queues and works; nothing to undo. */
-void erdma_cmdq_init(struct erdma_dev *dev);
+/* Locks, wait queues and works.  0 or -ENOMEM. */
+int erdma_cmdq_init(struct erdma_dev *dev);
+/* Waits for what is still queued. */
+void erdma_cmdq_exit(struct erdma_dev *dev);
 
 /**
  * erdma_cmdq_setup() - Allocate the rings and tell the device of them, before INIT.
@@ -44,8 +55,6 @@ void erdma_cmdq_enter_event_mode(struct erdma_dev *dev);
 void erdma_cmdq_teardown(struct erdma_dev *dev);
 /* Completes commands; vector 0, hard irq. */
 void erdma_cmdq_interrupt(struct erdma_dev *dev);
-/* Ends all waiting, after ERDMA_DEV_BROKEN was set.  Any context. */
-void erdma_cmdq_wake_all(struct erdma_dev *dev);
 
 /**
  * erdma_cmd_exec() - Send one command and sleep until it completed.

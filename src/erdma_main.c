@@ -98,6 +98,11 @@ static int erdma_pci_setup(struct erdma_adapter *ad)
 		err = -ENOMEM;
 		goto release;
 	}
+	/*
+	 * A kernel that has crashed may have left the device running on memory that is now used for
+	 * something else, and bus mastering on.
+	 */
+	erdma_dev_reset(&ad->dev);
 	pci_set_master(pdev);
 	return 0;
 
@@ -297,12 +302,14 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ad->dev.pdev = pdev;
 	ad->dev.ib = &ad->ib;
 	ad->dev.ops = &erdma_dev_ops;
-	erdma_cmdq_init(&ad->dev);
 	erdma_describe(ad);
+	err = erdma_cmdq_init(&ad->dev);
+	if (err)
+		goto dealloc;
 
 	err = erdma_pci_setup(ad);
 	if (err)
-		goto dealloc;
+		goto exit_cmdq;
 	err = erdma_identify(ad);
 	if (err)
 		goto teardown_pci;
@@ -351,6 +358,8 @@ cleanup_objects:
 	erdma_objects_cleanup(ad);
 teardown_pci:
 	erdma_pci_teardown(ad);
+exit_cmdq:
+	erdma_cmdq_exit(&ad->dev);
 dealloc:
 	ib_dealloc_device(&ad->ib);
 	return err;
@@ -371,6 +380,7 @@ static void erdma_remove(struct pci_dev *pdev)
 	cancel_work_sync(&ad->dev.died_work);
 	erdma_objects_cleanup(ad);
 	erdma_pci_teardown(ad);
+	erdma_cmdq_exit(&ad->dev);
 	pci_set_drvdata(pdev, NULL);
 	ib_dealloc_device(&ad->ib);
 }
@@ -383,10 +393,8 @@ static void erdma_shutdown(struct pci_dev *pdev)
 	if (!ad)
 		return;
 	set_bit(ERDMA_AD_REMOVING, &ad->flags);
-	set_bit(ERDMA_DEV_BROKEN, &ad->dev.flags);
-	erdma_dev_reset(&ad->dev);
+	erdma_retire(&ad->dev);
 	pci_clear_master(pdev);
-	erdma_cmdq_wake_all(&ad->dev);
 }
 
 /*

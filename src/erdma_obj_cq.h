@@ -31,6 +31,7 @@ struct erdma_cq {
 	u64 nonsense;			/* entries that fit no posted work */
 	struct list_head senders;	/* kernel QPs that complete here: erdma_qp.scq_node */
 	struct list_head receivers;	/* erdma_qp.rcq_node */
+	bool has_dead;			/* one of them was given up; stays set */
 
 	/* user */
 	struct ib_umem *umem;
@@ -42,6 +43,12 @@ struct erdma_cq {
 static inline struct erdma_cq *to_erdma_cq(struct ib_cq *ib)
 {
 	return container_of(ib, struct erdma_cq, ib);
+}
+
+/* May there be work that has to be flushed in software? */
+static inline bool erdma_cq_has_dead(const struct erdma_cq *cq)
+{
+	return READ_ONCE(cq->has_dead) || erdma_is_broken(&to_erdma(cq->ib.device)->dev);
 }
 
 /* Calls the consumer, who may poll at once. */

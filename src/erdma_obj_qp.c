@@ -75,7 +75,7 @@ void erdma_qp_set_state(struct erdma_qp *qp, enum erdma_hw_qp_state state)
 
 void erdma_qp_queue_reflush(struct erdma_qp *qp)
 {
-	queue_delayed_work(erdma_bound_wq, &qp->reflush, ERDMA_REFLUSH_DELAY);
+	queue_delayed_work(qp->ad->dev.wq, &qp->reflush, ERDMA_REFLUSH_DELAY);
 }
 
 static void erdma_qp_reflush(struct work_struct *work)
@@ -88,9 +88,10 @@ static void erdma_qp_reflush(struct work_struct *work)
 	};
 
 	/* Devices without the command flush by themselves: the answer is no matter. */
-	erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REFLUSH, &request, sizeof(request),
-		       NULL, NULL);
-	if (erdma_is_broken(&qp->ad->dev)) {
+	if (!erdma_qp_is_dead(qp))
+		erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_REFLUSH, &request,
+			       sizeof(request), NULL, NULL);
+	if (erdma_qp_is_dead(qp)) {
 		/* Polling will find flushed work that nobody announces. */
 		erdma_cq_notify(qp->scq);
 		if (qp->rcq != qp->scq)
@@ -169,6 +170,28 @@ static const u8 erdma_stop_actions[ERDMA_QP_ERROR + 1][ERDMA_QP_ERROR + 1] = {
 	},
 };
 
+/*
+ * A device that refuses to stop a QP gives it up altogether, or is out of use.  What was posted is
+ * then flushed in software, if it is the kernel's; a process hears that its QP has died.
+ */
+static void erdma_qp_give_up(struct erdma_qp *qp, int err)
+{
+	struct ib_event event = {
+		.device = qp->ib.device,
+		.element.qp = &qp->ib,
+		.event = IB_EVENT_QP_FATAL,
+	};
+
+	ibdev_err_ratelimited(&qp->ad->ib, "QP %u was not stopped: error %d; giving it up\n",
+			      qp->ib.qp_num, err);
+	erdma_cmd_destroy(&qp->ad->dev, ERDMA_CMD_DESTROY_QP, "DESTROY_QP", qp->ib.qp_num);
+	WRITE_ONCE(qp->scq->has_dead, true);
+	WRITE_ONCE(qp->rcq->has_dead, true);
+	WRITE_ONCE(qp->dead, true);
+	if (qp->ib.event_handler)
+		qp->ib.event_handler(&event, qp->ib.qp_context);
+}
+
 int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 {
 	struct erdma_cmd_modify_qp request = {
@@ -192,7 +215,7 @@ int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 				     sizeof(request), NULL, NULL);
 		/* On a dead device every QP has stopped, whatever the command says. */
 		if (err && !erdma_is_broken(&qp->ad->dev))
-			return err;
+			erdma_qp_give_up(qp, err);
 		if (err)
 			target = ERDMA_QP_ERROR;
 	}
@@ -413,7 +436,8 @@ int erdma_qp_create(struct erdma_adapter *ad, struct erdma_qp *qp, const struct 
 void erdma_qp_destroy(struct erdma_adapter *ad, struct erdma_qp *qp)
 {
 	cancel_delayed_work_sync(&qp->reflush);
-	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DESTROY_QP, "DESTROY_QP", qp->ib.qp_num);
+	if (!qp->dead)
+		erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DESTROY_QP, "DESTROY_QP", qp->ib.qp_num);
 
 	/* The CM and events on their way may hold references; all of them end by themselves. */
 	erdma_qp_put(qp);

@@ -52,6 +52,7 @@ struct erdma_qp {
 	struct ib_qp_cap cap;
 	struct ib_qp_attr attrs;	/* what modify set and query reports */
 	bool in_reset;			/* verbs RESET (IDLE has two names) */
+	bool dead;			/* the device refused to stop it and gave it up instead */
 	bool failed;			/* an AEQE said so; the state follows with the connection */
 	struct erdma_ep *ep;		/* connection; under erdma_cm.qp_lock, holds a reference */
 	struct erdma_link link;		/* of the connection that it has or had */
@@ -122,6 +123,12 @@ static inline void erdma_qp_get(struct erdma_qp *qp)
 	kref_get(&qp->ref);
 }
 
+/* Its device completes nothing any more: what was posted is flushed in software.  Any context. */
+static inline bool erdma_qp_is_dead(const struct erdma_qp *qp)
+{
+	return READ_ONCE(qp->dead) || erdma_is_broken(&qp->ad->dev);
+}
+
 /* Records a state; the caller holds qp->state_lock. */
 void erdma_qp_set_state(struct erdma_qp *qp, enum erdma_hw_qp_state state);
 
@@ -139,9 +146,10 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h);
  * @qp: the QP; the caller holds its state_lock
  * @target: the state
  *
- * Repeated calls succeed.  Does not touch the connection: callers use erdma_cm_qp_stopped() after
- * unlocking.  May sleep.  Return: 0, -EINVAL when the state does not allow it, or as
- * erdma_cmd_exec().
+ * Repeated calls succeed.  A QP that the device refuses to stop is dead and in ERROR afterwards.
+ * Does not touch the connection: callers use erdma_cm_qp_stopped() after unlocking.  May sleep.
+ *
+ * Return: 0, or -EINVAL when the state does not allow it.
  */
 int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target);
 /* Work was posted to a QP that no longer runs: have it flushed soon.  Any context. */

@@ -151,8 +151,8 @@ static bool erdma_cqe_to_wc(struct erdma_cq *cq, struct erdma_qp *qp, const stru
 }
 
 /*
- * A dead device completes nothing any more: its work is flushed here, in ring order, so that
- * consumers who drain or count their requests come to an end.
+ * The work of a dead QP is flushed here, in ring order, so that consumers who drain or count their
+ * requests come to an end.
  */
 static int erdma_flush_in_software(struct erdma_cq *cq, int max, struct ib_wc *wc)
 {
@@ -160,7 +160,8 @@ static int erdma_flush_in_software(struct erdma_cq *cq, int max, struct ib_wc *w
 	int done = 0;
 
 	list_for_each_entry(qp, &cq->senders, scq_node) {
-		while (done < max && qp->sq_ci != erdma_index_seen(&qp->sq_pi)) {
+		while (done < max && erdma_qp_is_dead(qp) &&
+		       qp->sq_ci != erdma_index_seen(&qp->sq_pi)) {
 			memset(&wc[done], 0, sizeof(*wc));
 			/* Fails only if the shadow were inconsistent; the ring is then given up. */
 			if (!erdma_complete_send(qp, qp->sq_ci, &wc[done]))
@@ -170,7 +171,8 @@ static int erdma_flush_in_software(struct erdma_cq *cq, int max, struct ib_wc *w
 		}
 	}
 	list_for_each_entry(qp, &cq->receivers, rcq_node) {
-		while (done < max && qp->rq_ci != erdma_index_seen(&qp->rq_pi)) {
+		while (done < max && erdma_qp_is_dead(qp) &&
+		       qp->rq_ci != erdma_index_seen(&qp->rq_pi)) {
 			memset(&wc[done], 0, sizeof(*wc));
 			if (!erdma_complete_recv(qp, qp->rq_ci, &wc[done]))
 				break;
@@ -187,10 +189,10 @@ static bool erdma_has_unflushed(const struct erdma_cq *cq)
 	const struct erdma_qp *qp;
 
 	list_for_each_entry(qp, &cq->senders, scq_node)
-		if (qp->sq_ci != READ_ONCE(qp->sq_pi))
+		if (erdma_qp_is_dead(qp) && qp->sq_ci != READ_ONCE(qp->sq_pi))
 			return true;
 	list_for_each_entry(qp, &cq->receivers, rcq_node)
-		if (qp->rq_ci != READ_ONCE(qp->rq_pi))
+		if (erdma_qp_is_dead(qp) && qp->rq_ci != READ_ONCE(qp->rq_pi))
 			return true;
 	return false;
 }
@@ -224,7 +226,7 @@ int erdma_poll_cq(struct ib_cq *ibcq, int max, struct ib_wc *wc)
 		else
 			done++;
 	}
-	if (done < max && erdma_is_broken(&ad->dev))
+	if (done < max && erdma_cq_has_dead(cq))
 		done += erdma_flush_in_software(cq, max - done, wc + done);
 	spin_unlock_irqrestore(&cq->lock, flags);
 
@@ -253,7 +255,7 @@ int erdma_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags flags)
 
 	if (flags & IB_CQ_REPORT_MISSED_EVENTS)
 		missed = erdma_cq_peek(cq, &cqe) ||
-			 (erdma_is_broken(&ad->dev) && erdma_has_unflushed(cq));
+			 (erdma_cq_has_dead(cq) && erdma_has_unflushed(cq));
 	spin_unlock_irqrestore(&cq->lock, irq);
 	return missed;
 }

@@ -128,9 +128,8 @@ int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	erdma_count(&ad->dev, verbs_destroy_qp_cnt);
 
 	mutex_lock(&qp->state_lock);
+	/* From here on no connection may take this QP. */
 	erdma_qp_stop(qp, ERDMA_QP_ERROR);
-	/* Even if the device refused: from here on no connection may take this QP. */
-	erdma_qp_set_state(qp, ERDMA_QP_ERROR);
 	mutex_unlock(&qp->state_lock);
 	erdma_cm_qp_destroyed(qp);
 	erdma_qp_destroy(ad, qp);

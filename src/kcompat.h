@@ -64,12 +64,10 @@ static inline void erdma_vma_never_exec(struct vm_area_struct *vma)
 #endif
 }
 
-/* Workqueue of the processor that queues, and one that is bound to none. */
+/* A workqueue that is bound to no processor. */
 #ifdef ERDMA_HAVE_SYSTEM_DFL_WQ
-#define erdma_bound_wq system_percpu_wq
 #define erdma_unbound_wq system_dfl_wq
 #else
-#define erdma_bound_wq system_wq
 #define erdma_unbound_wq system_unbound_wq
 #endif
 

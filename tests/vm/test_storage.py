@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from erdmalab import workloads
 from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
 from support import expect_in_use, in_use
 
@@ -123,6 +124,16 @@ def copy_and_compare(server, client):
 
 def test_nfs(pair):
     copy_and_compare(*pair)
+
+
+@pytest.mark.limit(300)
+def test_queue_pairs_that_do_not_stop(vm):
+    """The device refuses to stop queue pairs: the kernel's are drained all the same, and the device goes on."""
+    warm_up(vm, vm)
+    with nothing_new(vm), NvmeTarget(vm) as target:
+        with contextlib.ExitStack() as trouble, NvmeHost(vm, target):
+            trouble.enter_context(vm.faults("cmd-fail=0/3:12"))
+    workloads.rping(vm, 5)
 
 
 @pytest.mark.long
