@@ -433,7 +433,7 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 	}
 
 	erdma_count(&ep->cm->ad->dev, cm_requests_cnt);
-	erdma_ep_stop_timer(ep);
+	erdma_ep_start_timer(ep, ERDMA_CM_ANSWER_SECS);
 	erdma_ep_uncount(ep);
 	erdma_ep_set_state(ep, ERDMA_EP_GOT_REQUEST);
 	ep->ird = ep->cm->ad->dev.caps.max_reads;
@@ -453,12 +453,8 @@ static void erdma_ep_on_requester_gone(struct erdma_ep *ep)
 		erdma_ep_close(ep);
 }
 
-static void erdma_ep_on_listener_gone(struct erdma_ep *ep)
-{
-	erdma_ep_start_timer(ep, ERDMA_CM_ORPHAN_SECS);
-}
-
-static void erdma_ep_on_orphaned(struct erdma_ep *ep)
+/* Nobody answers: the iw_cm dropped the request without a word, or its consumer does not care. */
+static void erdma_ep_on_unanswered(struct erdma_ep *ep)
 {
 	erdma_ep_send_reject(ep, NULL, 0);
 	erdma_ep_close(ep);
@@ -587,8 +583,7 @@ static const erdma_ep_action erdma_ep_actions[ERDMA_EP_STATES][ERDMA_EP_EVENTS] 
 	},
 	[ERDMA_EP_GOT_REQUEST] = {
 		[ERDMA_EP_EV_SOCKET] = erdma_ep_on_requester_gone,
-		[ERDMA_EP_EV_TIMEOUT] = erdma_ep_on_orphaned,
-		[ERDMA_EP_EV_LISTENER_GONE] = erdma_ep_on_listener_gone,
+		[ERDMA_EP_EV_TIMEOUT] = erdma_ep_on_unanswered,
 		[ERDMA_EP_EV_SHUTDOWN] = erdma_ep_close,
 	},
 	[ERDMA_EP_RDMA] = {

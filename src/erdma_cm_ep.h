@@ -22,8 +22,8 @@
 #define ERDMA_CM_CONNECT_SECS	10
 #define ERDMA_CM_REPLY_SECS	10
 #define ERDMA_CM_REQUEST_SECS	20
-/* How long an unanswered request outlives its listener: the iw_cm may have dropped the event. */
-#define ERDMA_CM_ORPHAN_SECS	60
+/* How long a request waits for accept or reject: the iw_cm may have dropped the event. */
+#define ERDMA_CM_ANSWER_SECS	60
 /* Connections per listener that have not sent a complete request yet; more are closed at once. */
 #define ERDMA_CM_MAX_CHILDREN	1024
 /* IPv4 addresses that a wildcard listener covers. */

@@ -123,6 +123,12 @@ err_free:
 	return ret;
 }
 
+/* An administrator can close any socket (`ss -K`); nothing comes to this one any more. */
+static bool erdma_listen_sock_lives(const struct erdma_listen_sock *ls)
+{
+	return inet_sk_state_load(ls->sock->sk) == TCP_LISTEN;
+}
+
 static struct erdma_listen_sock *erdma_listener_find(struct erdma_listener *l, __be32 addr)
 {
 	struct erdma_listen_sock *ls;
@@ -173,7 +179,7 @@ static int erdma_listener_follow(struct erdma_listener *l)
 	list_for_each_entry_safe(ls, next, &l->socks, node) {
 		for (i = 0; i < n && addrs[i] != ls->addr; i++)
 			;
-		if (i == n)
+		if (i == n || !erdma_listen_sock_lives(ls))
 			erdma_listen_sock_close(ls);
 	}
 	for (i = 0; i < n; i++) {
@@ -286,8 +292,14 @@ static void erdma_listener_work(struct work_struct *work)
 
 		if (!ret)
 			more = true;
-		else if (ret != -EAGAIN)
+		else if (ret == -EAGAIN)
+			continue;
+		else if (erdma_listen_sock_lives(ls))
 			failed = true;
+		else
+			ibdev_warn_ratelimited(&l->cm->ad->ib,
+					       "port %u: somebody closed the listening socket\n",
+					       ntohs(l->port));
 	}
 	mutex_unlock(&l->cm->listen_lock);
 	/* Nothing would tell of connections that still wait; after a failure, not at once. */

@@ -37,7 +37,6 @@ struct erdma_caps {
 	u32 max_recv_wr;
 	u32 max_send_wr;
 	u64 max_mr_size;
-	u32 max_mw;
 	u32 max_reads;		/* reads and atomics per QP and direction; module parameter */
 	u32 local_dma_key;
 	u8 default_cc;

@@ -24,7 +24,7 @@ int erdma_query_caps(struct erdma_dev *dev)
 	struct erdma_cmd_plain request = { };
 	struct device *parent = &dev->pdev->dev;
 	struct erdma_caps *caps = &dev->caps;
-	u32 blocks, log_cqe, log_recv, log_size, log_mw;
+	u32 blocks, log_cqe, log_recv, log_size;
 	u64 resp0 = 0, resp1 = 0;
 	int err;
 
@@ -39,7 +39,6 @@ int erdma_query_caps(struct erdma_dev *dev)
 	log_cqe = FIELD_GET(ERDMA_QD0_LOG_CQE, resp0);
 	log_recv = FIELD_GET(ERDMA_QD0_LOG_RECV_WR, resp0);
 	log_size = FIELD_GET(ERDMA_QD0_LOG_MR_SIZE, resp0);
-	log_mw = FIELD_GET(ERDMA_QD1_LOG_MW, resp1);
 	if (!blocks || !log_cqe || !log_recv || log_size < PAGE_SHIFT) {
 		dev_err(parent,
 			"unusable limits: %u QP blocks, 2^%u CQEs, 2^%u receive WRs, regions of 2^%u bytes\n",
@@ -56,7 +55,6 @@ int erdma_query_caps(struct erdma_dev *dev)
 		1U << erdma_cap_limit(dev, "log2 of receive WRs", log_recv, ERDMA_MAX_LOG_RECV_WR);
 	caps->max_send_wr = ERDMA_MAX_SEND_WR;
 	caps->max_mr_size = 1ULL << erdma_cap_limit(dev, "log2 of the region size", log_size, 63);
-	caps->max_mw = 1U << erdma_cap_limit(dev, "log2 of memory windows", log_mw, 30);
 	caps->local_dma_key = FIELD_GET(ERDMA_QD1_LOCAL_KEY, resp1);
 	caps->flags = FIELD_GET(ERDMA_QD0_FLAGS, resp0);
 	caps->default_cc = FIELD_GET(ERDMA_QD1_CC, resp1);

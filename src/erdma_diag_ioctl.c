@@ -224,6 +224,9 @@ static int erdma_list_batch(struct erdma_listing *l, const struct erdma_report *
 	if (!(l->flags & ERDMA_LIST_HARDWARE) || !report->ask_device)
 		return filled;
 	for (i = 0; i < filled; i++) {
+		/* The removal waits for this call, and each answer takes its time. */
+		if (test_bit(ERDMA_AD_REMOVING, &l->ad->flags))
+			return -ENODEV;
 		err = report->ask_device(l, i);
 		if (err)
 			return err;

@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Borders between the processes of a guest: what one cannot do to another (programs/borders.c)."""
+"""Borders: what one process cannot do to another (programs/borders.c), what the device cannot do to freed memory, and
+what an administrator cannot do to the driver."""
+
+import re
+import time
+
+import pytest
 
 from eadm_tools import NOBODY
 from erdmalab import workloads
-from support import expect_in_use, in_use, program, run_cases
+from support import bdf, expect_in_use, in_use, program, run_cases
+
+TRACING = "/sys/kernel/tracing"
 
 
 def test_between_processes(vm):
@@ -32,3 +40,63 @@ def test_shared_doorbells(vms):
     machine.unload_driver()
     machine.load_driver("shared_doorbells=1")
     assert opens(*NOBODY) and opens(*powerless)
+
+
+@pytest.fixture
+def traced(vm):
+    """A function: calls of kernel functions and events of the driver are recorded while it runs what it is given."""
+    def trace(probes, events, action):
+        for name, function in probes.items():
+            vm.run(f"echo 'p:order/{name} {function}' >> {TRACING}/kprobe_events")
+        switches = [f"{TRACING}/events/{event}/enable" for event in [*events, "order"]]
+        vm.run(f"echo > {TRACING}/trace; for e in {' '.join(switches)}; do echo 1 > $e; done")
+        try:
+            action()
+        finally:
+            vm.run(f"for e in {' '.join(switches)}; do echo 0 > $e; done; echo > {TRACING}/kprobe_events")
+        return re.findall(r"(?m)^[^#].*?: ([\w]+):", vm.read(f"{TRACING}/trace"))
+    return trace
+
+
+@pytest.mark.stock_kernel
+def test_reset_comes_first(vm, traced):
+    """Nobody takes the device for dead, and may free memory, before the reset that makes it let go of memory."""
+    address = bdf(vm)
+    seen = traced({"reset": "erdma:erdma_dev_reset"}, ["erdma/erdma_device_broken"],
+                  lambda: vm.run(f"echo 1 > /sys/bus/pci/devices/{address}/reset", timeout=20 * vm.slow))
+    assert seen[:2] == ["reset", "erdma_device_broken"], seen
+    # What an earlier kernel left running is reset before it may reach memory.
+    vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/unbind", timeout=20 * vm.slow)
+    seen = traced({"reset": "erdma:erdma_dev_reset", "master": "pci_set_master"}, [],
+                  lambda: vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/bind", timeout=20 * vm.slow))
+    assert "master" in seen and seen[0] == "reset", seen
+    vm.wait_devices(1)
+    workloads.rping(vm, 5)
+
+
+@pytest.mark.stock_kernel
+def test_killed_listener(vm):
+    """Somebody closes the socket of a listener while a connection waits: the driver does not ask it for ever."""
+    before, port = in_use(vm), workloads.next_port()
+    server = vm.popen(["rping", "-s", "-P", "-a", vm.address, "-p", str(port)])
+    workloads.wait_listener(vm, port, server)
+    # While the connection manager is busy with a command, connections wait.
+    with vm.faults("cmd-slow=0/3:4000"):
+        client = vm.popen([program("connect_once"), vm.address, str(port)])
+        kill = (f"import socket, subprocess, time\nend = time.monotonic() + {60 * vm.slow}\nsocks = []\n"
+                f"while time.monotonic() < end:\n"
+                f" socks.append(socket.create_connection(('{vm.address}', {port})))\n time.sleep(0.2)\n"
+                f" text = subprocess.run(['ss', '-Hltn', 'sport = :{port}'], capture_output=True, text=True).stdout\n"
+                f" if text and int(text.split()[1]):\n"
+                f"  subprocess.run(['ss', '-Klt', 'sport = :{port}'], check=True); print('killed'); break\n")
+        assert "killed" in vm.run(["/usr/bin/python3", "-c", kill], timeout=90 * vm.slow).output
+        client.wait(60 * vm.slow)
+    time.sleep(1)
+    lines = vm.run(f"echo > {TRACING}/trace; echo 1 > {TRACING}/events/workqueue/workqueue_execute_start/enable; sleep 3; "
+                   f"echo 0 > {TRACING}/events/workqueue/workqueue_execute_start/enable; "
+                   f"grep -c erdma_listener_work {TRACING}/trace", check=False).output
+    assert int(lines) == 0, lines
+    server.kill()
+    server.wait(10 * vm.slow)
+    expect_in_use(vm, before, limit=40)
+    workloads.rping(vm, 5)

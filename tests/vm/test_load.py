@@ -42,7 +42,7 @@ def test_devinfo(vm, rdma_device):
     expected = {
         "transport": "iWARP (1)", "vendor_id": "0x1ded", "vendor_part_id": "4223", "hw_ver": "0x1",
         "phys_port_cnt": "1", "state": "PORT_ACTIVE (4)", "link_layer": "Ethernet", "max_qp": "4095",
-        "max_cq": "8191", "max_mr": "8192", "max_qp_wr": "8192", "max_sge": "1", "max_sge_rd": "1",
+        "max_cq": "8191", "max_mr": "8191", "max_mw": "0", "max_qp_wr": "8192", "max_sge": "1", "max_sge_rd": "1",
         "max_cqe": "1048576", "max_qp_rd_atom": "128", "max_qp_init_rd_atom": "128", "max_pd": "131072",
         "page_size_cap": "0x7ffff000", "max_mr_size": hex(1 << 36), "gid_tbl_len": "1",
     }

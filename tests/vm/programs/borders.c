@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What one process can do to another through numbers that it knows or guesses: QP numbers, STags.
+ * What one process can do to another through numbers that it knows or guesses: QP numbers, STags; and what a peer or a
+ * consumer that takes no interest can keep.
  */
 #include "common.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,6 +132,85 @@ static void inherited_file(void) {
     pair_close(&p);
 }
 
+static struct ibv_pd *race_pd;
+static struct ibv_cq *race_cq;
+static volatile uint32_t race_qpn;
+static volatile bool race_over;
+
+static void *make_and_destroy(void *unused) {
+    struct ibv_qp_init_attr init = {
+        .send_cq = race_cq,
+        .recv_cq = race_cq,
+        .qp_type = IBV_QPT_RC,
+        .cap = {.max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1},
+    };
+    (void)unused;
+    while (!race_over) {
+        struct ibv_qp *qp = ibv_create_qp(race_pd, &init);
+        EXPECT(qp);
+        race_qpn = qp->qp_num;
+        VERB(ibv_destroy_qp(qp));
+    }
+    return NULL;
+}
+
+/* A queue pair is named to rdma_connect() while its owner destroys it: it stays whole for as long as that takes. */
+static void connect_while_destroyed(void) {
+    struct pair p = {0};
+    pthread_t thread;
+    listener_open(&p, 0, 16);
+    client_resolve(&p.client, listener_port(&p));
+    end_open(&p.client, p.client.id, NULL);
+    race_pd = p.client.pd;
+    race_cq = p.client.scq;
+    EXPECT(pthread_create(&thread, NULL, make_and_destroy, NULL) == 0);
+    unsigned int tries = 0;
+    for (uint64_t begin = now_ms(); now_ms() - begin < 3000; tries++) {
+        struct end odd = {0};
+        struct rdma_conn_param param = connection_defaults();
+        client_resolve(&odd, listener_port(&p));
+        for (int i = 0; i < 50; i++) {
+            param.qp_num = race_qpn;
+            if (rdma_connect(odd.id, &param) == 0)
+                break;
+        }
+        CALL(rdma_destroy_id(odd.id));
+        rdma_destroy_event_channel(odd.cm);
+    }
+    race_over = true;
+    EXPECT(pthread_join(thread, NULL) == 0);
+    note("%u identifiers", tries);
+    EXPECT(tries > 2);
+    pair_close(&p);
+}
+
+/* ---- connections ---- */
+
+/* Nobody answers a request, and its peer waits for ever: it is refused after a minute. */
+static void unanswered_request(void) {
+    static const unsigned char request[] = "MPA ID Req Frame\0\x81\0\0\0\0\0\x11\0\0\0\1";
+    struct pair p = {0};
+    struct rdma_conn_param param = connection_defaults();
+    struct sockaddr_in to = test_address();
+    unsigned char reply[64];
+    listener_open(&p, 0, 4);
+    to.sin_port = htons(listener_port(&p));
+    int peer = socket(AF_INET, SOCK_STREAM, 0);
+    CALL(connect(peer, (struct sockaddr *)&to, sizeof(to)));
+    EXPECT(write(peer, request, sizeof(request) - 1) == sizeof(request) - 1);
+    struct cm_event e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
+    uint64_t begin = now_ms();
+    struct pollfd readable = {.fd = peer, .events = POLLIN};
+    EXPECT(poll(&readable, 1, 75000) == 1);
+    EXPECT(now_ms() - begin > 55000);
+    EXPECT(recv(peer, reply, sizeof(reply), 0) == sizeof(request) - 1);
+    EXPECT(memcmp(reply, "MPA ID Rep Frame", 16) == 0 && (reply[16] & 0x20));
+    end_open(&p.server, e.id, NULL);
+    EXPECT(rdma_accept(e.id, &param) != 0);
+    close(peer);
+    pair_close(&p);
+}
+
 /* ---- STags ---- */
 
 /* Neither the key nor the index of a region can be told from those of another. */
@@ -180,7 +263,9 @@ static const struct test_case cases[] = {
     {"foreign-connect", foreign_connect, 0},
     {"foreign-accept", foreign_accept, 0},
     {"inherited-file", inherited_file, 0},
+    {"connect-while-destroyed", connect_while_destroyed, 0},
     {"keys-not-guessed", keys_not_guessed, 0},
+    {"unanswered-request", unanswered_request, 100},
 };
 
 int main(int argc, char **argv) { return run_cases(argc, argv, cases, ARRAY_LEN(cases)); }
