@@ -155,9 +155,9 @@ struct erdma_dev {
 	struct erdma_ceq ceqs[ERDMA_MAX_CEQS];
 	u32 num_ceqs;
 	struct dma_pool *dbrec_pool;
+
 	spinlock_t retire_lock;		/* reset before ERDMA_DEV_BROKEN */
 	struct workqueue_struct *wq;	/* what memory reclaim may wait for */
-
 	struct work_struct died_work;	/* tells the layers above after ERDMA_DEV_BROKEN */
 	struct delayed_work health_work; /* checks whether the device is still there */
 

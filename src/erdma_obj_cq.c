@@ -147,13 +147,12 @@ int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct 
 	return 0;
 }
 
-void erdma_cq_destroy(struct erdma_adapter *ad, struct erdma_cq *cq)
+void erdma_cq_stop(struct erdma_adapter *ad, struct erdma_cq *cq)
 {
 	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DESTROY_CQ, "DESTROY_CQ", cq->cqn);
 	/* Events that are on their way hold references; afterwards the number finds nothing. */
 	erdma_cq_put(cq);
 	wait_for_completion(&cq->gone);
-	erdma_cq_free(ad, cq);
 }
 
 void erdma_cq_free(struct erdma_adapter *ad, struct erdma_cq *cq)

@@ -96,8 +96,8 @@ int erdma_cq_pin_ring(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdm
  * May sleep.  Return: 0 or as erdma_cmd_exec().
  */
 int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct erdma_ucontext *uc);
-/* Makes the device give up the CQ, waits for the last reference and frees its parts.  May sleep. */
-void erdma_cq_destroy(struct erdma_adapter *ad, struct erdma_cq *cq);
+/* Makes the device give up the CQ and waits for the last event of it.  May sleep. */
+void erdma_cq_stop(struct erdma_adapter *ad, struct erdma_cq *cq);
 /* Frees a CQ that the device does not know (any more); fields not reached yet are zero. */
 void erdma_cq_free(struct erdma_adapter *ad, struct erdma_cq *cq);
 

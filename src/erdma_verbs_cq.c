@@ -330,6 +330,13 @@ int erdma_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 
 	erdma_track_remove(&ad->tracker, ERDMA_TRACK_CQ, &cq->track);
 	erdma_count(&ad->dev, verbs_destroy_cq_cnt);
-	erdma_cq_destroy(ad, cq);
+	erdma_cq_stop(ad, cq);
+	/*
+	 * ib_core cancelled its work before this call, and an event may have queued it again until
+	 * erdma_cq_stop() returned.  Its other way to poll cannot be scheduled again.
+	 */
+	if (ibcq->poll_ctx == IB_POLL_WORKQUEUE || ibcq->poll_ctx == IB_POLL_UNBOUND_WORKQUEUE)
+		cancel_work_sync(&ibcq->work);
+	erdma_cq_free(ad, cq);
 	return 0;
 }
