@@ -132,7 +132,7 @@ struct erdma_dev_ops {
 };
 
 enum erdma_dev_flags {
-	ERDMA_DEV_BROKEN,	/* a command timed out or the device died: reset, no more commands */
+	ERDMA_DEV_BROKEN,	/* it died, or did not answer, and was reset: no more commands */
 };
 
 struct erdma_dev {

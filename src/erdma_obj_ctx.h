@@ -60,8 +60,8 @@ static inline bool erdma_can_ring(const struct erdma_ucontext *uc)
  * erdma_db_permitted() - May the calling process have doorbell pages?
  * @ad: the adapter
  *
- * Without extended doorbells, the pages for RQs and CQs, and the SQ's when the others are taken, are
- * the same for all processes and for the kernel: who has them rings everybody's queues.
+ * Without extended doorbells, the pages for RQs and CQs, and the SQ's when the others are taken,
+ * are the same for all processes and for the kernel: who has them rings everybody's queues.
  */
 bool erdma_db_permitted(const struct erdma_adapter *ad);
 

@@ -43,7 +43,7 @@ struct erdma_qp {
 	struct kref ref;
 	struct completion gone;
 	atomic_t handed_out;		/* references of erdma_iw_get_qp() that await their owner */
-	const void *ufile;		/* the process's open file that it belongs to; NULL: kernel */
+	const void *ufile;		/* open file of the process's context; NULL: kernel */
 	struct pid *maker;		/* thread group, referenced; NULL: a kernel thread */
 
 	struct mutex state_lock;	/* guards state, ep; one MODIFY_QP at a time */

@@ -100,3 +100,21 @@ def test_killed_listener(vm):
     server.wait(10 * vm.slow)
     expect_in_use(vm, before, limit=40)
     workloads.rping(vm, 5)
+
+
+@pytest.mark.debug_kernel
+def test_no_memory_for_a_reply(vm):
+    """The iw_cm has no memory for the private data of a reply: the connect fails, instead of waiting for ever."""
+    before, failslab = in_use(vm), "/sys/kernel/debug/failslab"
+    symbols = sorted(line.split()[:3] for line in vm.read("/proc/kallsyms").splitlines() if line.endswith("[iw_cm]"))
+    place = next(number for number, symbol in enumerate(symbols) if symbol[2] == "cm_event_handler")
+    settings = {"require-start": f"0x{symbols[place][0]}", "require-end": f"0x{symbols[place + 1][0]}",
+                "stacktrace-depth": 32, "ignore-gfp-wait": "Y", "task-filter": "N", "verbose": 0, "times": 1,
+                "probability": 100}
+    vm.run("".join(f"echo {value} > {failslab}/{name};" for name, value in settings.items()))
+    try:
+        run_cases(vm, "borders", "--only", "reply-with-data", env={"ERDMA_TEST_NO_MEMORY": "1"})
+        assert vm.read(f"{failslab}/times").strip() == "0", "nothing failed"
+    finally:
+        vm.run(f"echo 0 > {failslab}/probability; echo 0 > {failslab}/require-start; echo 0 > {failslab}/stacktrace-depth")
+    expect_in_use(vm, before)

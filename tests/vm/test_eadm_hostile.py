@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from eadm_tools import (FINDINGS, NO_RIGHTS, NOBODY, OK, eadm, eadm_json, eadm_path, open_node, traffic,
+from eadm_tools import (FINDINGS, NO_DEVICE, NO_RIGHTS, NOBODY, OK, eadm, eadm_json, eadm_path, open_node, traffic,
                         wait_for)  # noqa: F401  (a fixture is used by name)
 from erdmalab.common import ROOT
 from support import expect_in_use, in_use, program
@@ -79,6 +79,26 @@ def test_root_of_ones_own(vm, open_node):
         assert "not permitted" in eadm(vm, "dump", "cmdq", code=NO_RIGHTS, user=fake_root)
         assert "not permitted" in eadm(vm, "conf", "cc", 1, code=NO_RIGHTS, user=fake_root)
     finally:
+        theirs.kill()
+
+
+def test_network_namespaces(vm, open_node):
+    """What an adapter's network namespace does not share with another, eadm does not show there."""
+    elsewhere = ["unshare", "-n"]
+    theirs = vm.popen([program("diag_objects"), "hold", "3"])
+    wait_for(vm, "ready", theirs)
+    try:
+        assert len(json.loads(eadm(vm, "info", "qp", "-j", user=elsewhere))["qp"]) == 3
+        seen = json.loads(eadm(vm, "info", "qp", "-j", user=[*elsewhere, *NOBODY]))
+        assert (len(seen["qp"]), seen["hidden"]) == (0, 3)
+        vm.run(["rdma", "system", "set", "netns", "exclusive"])
+        for user in (elsewhere, [*elsewhere, *NOBODY]):
+            for words in (["dev"], ["stat"], ["info", "qp"], ["dump", "cmdq"], ["conf", "cc"], ["conf", "cc", "1"]):
+                assert eadm(vm, *words, code=(NO_DEVICE, NO_RIGHTS), user=user), words
+            assert "erdma" not in vm.run([*user, "rdma", "statistic"], check=False).output
+        assert len(eadm_json(vm, "info", "qp", command="info")["qp"]) == 3
+    finally:
+        vm.run(["rdma", "system", "set", "netns", "shared"])
         theirs.kill()
 
 

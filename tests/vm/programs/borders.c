@@ -211,6 +211,30 @@ static void unanswered_request(void) {
     pair_close(&p);
 }
 
+/* A reply with private data, for which the kernel has no memory if ERDMA_TEST_NO_MEMORY is set: an end all the same. */
+static void reply_with_data(void) {
+    struct pair p = {0};
+    struct rdma_conn_param param = connection_defaults();
+    listener_open(&p, 0, 4);
+    client_resolve(&p.client, listener_port(&p));
+    end_open(&p.client, p.client.id, NULL);
+    CALL(rdma_connect(p.client.id, &param));
+    struct cm_event e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
+    end_open(&p.server, e.id, NULL);
+    param.private_data = "some data";
+    param.private_data_len = 10;
+    CALL(rdma_accept(e.id, &param));
+    e = cm_event_next(p.client.cm, 5000);
+    if (getenv("ERDMA_TEST_NO_MEMORY")) {
+        if (e.type != RDMA_CM_EVENT_UNREACHABLE && e.type != RDMA_CM_EVENT_CONNECT_ERROR)
+            fail("expected a failure got %s", rdma_event_str(e.type));
+        EXPECT_EQ("status", -ENOMEM, e.status);
+    } else {
+        EXPECT_EQ("event", RDMA_CM_EVENT_ESTABLISHED, e.type);
+    }
+    pair_close(&p);
+}
+
 /* ---- STags ---- */
 
 /* Neither the key nor the index of a region can be told from those of another. */
@@ -265,6 +289,7 @@ static const struct test_case cases[] = {
     {"inherited-file", inherited_file, 0},
     {"connect-while-destroyed", connect_while_destroyed, 0},
     {"keys-not-guessed", keys_not_guessed, 0},
+    {"reply-with-data", reply_with_data, 0},
     {"unanswered-request", unanswered_request, 100},
 };
 
