@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // eadm snapshot: what a support case needs, in a file.
+#include <array>
+#include <bit>
 #include <fstream>
 #include <sstream>
 
@@ -86,7 +88,7 @@ Json addressesOfMachine() {
     return list;
 }
 
-// "eth0 10.0.0.0/255.255.255.0 via 10.0.0.1 metric 0", of /proc/net/route.
+// "eth0 10.0.0.0/24 via 10.0.0.1 metric 0", of /proc/net/route.
 Json routesOfMachine() {
     Json list = Json::array();
     std::ifstream file("/proc/net/route");
@@ -103,7 +105,8 @@ Json routesOfMachine() {
             return std::string(out.data());
         };
         if (words)
-            list.push_back(fmt::format("{} {}/{} via {} metric {}", name, text(to), text(mask), text(by), metric));
+            list.push_back(
+                fmt::format("{} {}/{} via {} metric {}", name, text(to), std::popcount(mask), text(by), metric));
     }
     return list;
 }
