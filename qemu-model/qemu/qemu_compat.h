@@ -17,11 +17,20 @@
 #define ERDMA_QEMU_AT_LEAST(major, minor)                                                                              \
     (ERDMA_QEMU_MAJOR > (major) || (ERDMA_QEMU_MAJOR == (major) && ERDMA_QEMU_MINOR >= (minor)))
 
+/* Headers that moved: to system/ by 10.2, to hw/core/ after it. */
+#if __has_include("system/memory.h")
+#include "system/memory.h"
+#else
 #include "exec/memory.h"
+#endif
+#if __has_include("hw/core/qdev-properties.h")
+#include "hw/core/qdev-properties.h"
+#else
+#include "hw/qdev-properties.h"
+#endif
 #include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pcie.h"
-#include "hw/qdev-properties.h"
 #include "migration/blocker.h"
 #include "net/filter.h"
 #include "net/net.h"
