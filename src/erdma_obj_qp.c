@@ -192,12 +192,19 @@ static void erdma_qp_give_up(struct erdma_qp *qp, int err)
 		qp->ib.event_handler(&event, qp->ib.qp_context);
 }
 
-int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
+static int erdma_qp_stop_cmd(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 {
 	struct erdma_cmd_modify_qp request = {
 		.cfg = cpu_to_le32(FIELD_PREP(ERDMA_MODIFY_STATE, target) |
 				   FIELD_PREP(ERDMA_MODIFY_QPN, qp->ib.qp_num)),
 	};
+
+	return erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request,
+			      sizeof(request), NULL, NULL);
+}
+
+int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
+{
 	u8 action;
 	int err;
 
@@ -211,13 +218,15 @@ int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 	if (action == ERDMA_STOP_NOTHING)
 		return 0;
 	if (action == ERDMA_STOP_COMMAND) {
-		err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request,
-				     sizeof(request), NULL, NULL);
+		err = erdma_qp_stop_cmd(qp, target);
+		/* A gentle end may be refused when the QP has had a rough one. */
+		if (err && target != ERDMA_QP_ERROR) {
+			target = ERDMA_QP_ERROR;
+			err = erdma_qp_stop_cmd(qp, target);
+		}
 		/* On a dead device every QP has stopped, whatever the command says. */
 		if (err && !erdma_is_broken(&qp->ad->dev))
 			erdma_qp_give_up(qp, err);
-		if (err)
-			target = ERDMA_QP_ERROR;
 	}
 	WRITE_ONCE(qp->in_reset, false);
 	erdma_qp_set_state(qp, target);
