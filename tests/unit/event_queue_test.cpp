@@ -85,7 +85,7 @@ TEST(EventQueue, OwnerWordIsWrittenLast) {
     ASSERT_EQ(q.host.writes.size(), 3u);
     EXPECT_EQ(q.host.writes[0].addr, kRing + 4);
     EXPECT_EQ(q.host.writes[2].addr, kRing);
-    EXPECT_EQ(q.host.writes[1].length, 4u);
+    EXPECT_EQ(q.host.writes[2].length, 4u);
 }
 
 TEST(EventQueue, FullRingHoldsBackInOrder) {
