@@ -64,7 +64,7 @@ private:
             octets.clear();
         }
     };
-    static constexpr size_t kKeptCapacity = size_t{1} << 20;
+    static constexpr size_t kKeptCapacity = size_t{5} << 20; // what one budget of long frames needs
 
     void publish() override;
     void askForTurn() override { host_.schedule(); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // How long one entry of the model holds its host's lock, at most: the worst that a guest or a peer can ask for.
-#include <chrono>
 #include <cstdio>
+#include <ctime>
 
 #include "nic_bench.h"
 
@@ -12,12 +12,12 @@ namespace {
 class Longest {
 public:
     template <typename Call> void entry(Call call) {
-        const auto begin = std::chrono::steady_clock::now();
+        const double begin = now();
         call();
-        const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - begin;
+        const double took = now() - begin;
         ++entries_;
-        total_ += took.count();
-        longest_ = std::max(longest_, took.count());
+        total_ += took;
+        longest_ = std::max(longest_, took);
     }
     // Turns until there is nothing left to do.
     void settle(std::initializer_list<const Side*> sides) {
@@ -36,6 +36,13 @@ public:
     }
 
 private:
+    // Processor time, microseconds: what else runs on the machine does not count.
+    static double now() {
+        std::timespec t{};
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) / 1e3;
+    }
+
     unsigned entries_ = 0;
     double total_ = 0, longest_ = 0;
 };
@@ -156,7 +163,7 @@ void smallReceives() {
 int main() {
     using namespace erdma::test;
     std::puts(
-        "The longest entry; nothing else should run on this machine.  2 ms is the most that the model means to take.");
+        "Processor time of the longest entry.  2 ms is the most that the model means to take.");
     commands();
     flushOfAFullQueuePair();
     closingWithData();
