@@ -27,6 +27,10 @@ OBJECT_DECLARE_SIMPLE_TYPE(EniFilter, ERDMA_ENI_FILTER)
 #define WAITING_MAX_FRAMES 1024
 #define WAITING_MAX_OCTETS (16 * MiB)
 
+/* Frames that the netdev or the NIC does not take yet stay in QEMU's queue of it; more are lost. */
+#define QUEUED_MAX_FRAMES 10000
+#define QUEUED_MAX_OCTETS (16 * MiB)
+
 struct waiting_frame {
     QSIMPLEQ_ENTRY(waiting_frame) next;
     enum erdma_side side;
@@ -46,7 +50,11 @@ struct EniFilter {
     bool of_hub; /* the netdev's frames are also another NIC's */
     unsigned waiting_frames;
     size_t waiting_octets;
-    bool shown; /* frames since the last erdma_dev_frames_end() */
+    struct {
+        GQueue lengths; /* of the frames, in order */
+        size_t octets;
+    } queued[2]; /* by side */
+    bool shown;  /* frames since the last erdma_dev_frames_end() */
     uint8_t frame[FRAME_MAX];
 };
 
@@ -161,12 +169,66 @@ static void wait_for_machine(EniFilter *f, enum erdma_side side, unsigned flags,
     f->waiting_octets += length;
 }
 
-/* Onwards, past this filter. */
+/* NULL: it has gone since the frame was sent. */
+static EniFilter *filter_of(const NetClientState *client)
+{
+    NetFilterState *nf;
+
+    if (client) {
+        QTAILQ_FOREACH (nf, &client->filters, next) {
+            if (object_dynamic_cast(OBJECT(nf), TYPE_ERDMA_ENI_FILTER)) {
+                return ERDMA_ENI_FILTER(nf);
+            }
+        }
+    }
+    return NULL;
+}
+
+/* A frame left QEMU's queue, or was thrown away there. */
+static void dequeued(NetClientState *sender, ssize_t ret)
+{
+    EniFilter *f = filter_of(sender);
+    enum erdma_side side = f ? ERDMA_TO_GUEST : ERDMA_TO_WIRE;
+
+    (void)ret;
+    f = f ? f : filter_of(sender->peer);
+    if (f && !g_queue_is_empty(&f->queued[side].lengths)) {
+        f->queued[side].octets -= GPOINTER_TO_SIZE(g_queue_pop_head(&f->queued[side].lengths));
+    }
+}
+
+/*
+ * Onwards, past this filter, as qemu_netfilter_pass_to_next() does it; but that
+ * lets QEMU's queue grow to 10000 frames of any size.
+ */
 static void pass_on(EniFilter *f, enum erdma_side side, unsigned flags, const struct iovec *iov, int iovcnt)
 {
-    NetClientState *backend = NETFILTER(f)->netdev;
+    NetFilterState *next = NETFILTER(f);
+    NetClientState *backend = next->netdev;
+    NetClientState *sender = side == ERDMA_TO_GUEST ? backend : backend->peer;
+    NetFilterDirection direction = side == ERDMA_TO_GUEST ? NET_FILTER_DIRECTION_TX : NET_FILTER_DIRECTION_RX;
+    size_t length = iov_size(iov, iovcnt);
 
-    qemu_netfilter_pass_to_next(side == ERDMA_TO_GUEST ? backend : backend->peer, flags, iov, iovcnt, f);
+    if (!sender || !sender->peer) {
+        return;
+    }
+    while ((next = side == ERDMA_TO_GUEST ? QTAILQ_NEXT(next, next) : QTAILQ_PREV(next, next))) {
+        if (qemu_netfilter_receive(next, direction, sender, flags, iov, iovcnt, NULL)) {
+            return;
+        }
+    }
+    if (!sender->peer) { /* gone meanwhile */
+        return;
+    }
+    if (g_queue_get_length(&f->queued[side].lengths) >= QUEUED_MAX_FRAMES ||
+        f->queued[side].octets + length > QUEUED_MAX_OCTETS) {
+        trace_erdma_frame(f->user.id, side, length, "lost: too many are queued");
+        return;
+    }
+    if (!qemu_net_queue_send_iov(sender->peer->incoming_queue, sender, flags, iov, iovcnt, dequeued)) {
+        g_queue_push_tail(&f->queued[side].lengths, GSIZE_TO_POINTER(length));
+        f->queued[side].octets += length;
+    }
 }
 
 static ssize_t eni_filter_receive(NetFilterState *nf, NetClientState *sender, unsigned flags, const struct iovec *iov,
@@ -305,7 +367,11 @@ void erdma_eni_detach(EniFilter *f)
 
 static void eni_filter_init(Object *object)
 {
-    QSIMPLEQ_INIT(&ERDMA_ENI_FILTER(object)->waiting);
+    EniFilter *f = ERDMA_ENI_FILTER(object);
+
+    QSIMPLEQ_INIT(&f->waiting);
+    g_queue_init(&f->queued[ERDMA_TO_WIRE].lengths);
+    g_queue_init(&f->queued[ERDMA_TO_GUEST].lengths);
 }
 
 static void eni_filter_cleanup(NetFilterState *nf)
@@ -318,6 +384,8 @@ static void eni_filter_cleanup(NetFilterState *nf)
         take_waiting(f, frame);
         g_free(frame);
     }
+    g_queue_clear(&f->queued[ERDMA_TO_WIRE].lengths);
+    g_queue_clear(&f->queued[ERDMA_TO_GUEST].lengths);
     if (f->bh) {
         qemu_bh_delete(f->bh);
     }

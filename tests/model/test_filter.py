@@ -183,6 +183,19 @@ class Link(Base):
         self.assertEqual([self.wire.receive() for _ in range(10)], [f for f in self.out(5) for _ in (0, 1)])
         self.assertEqual(self.counter("link_duplicated"), 5)
 
+    def test_netdev_that_takes_nothing(self):
+        """What the model sends does not pile up in QEMU, and all is well when somebody reads again."""
+        self.start(link="to-wire:duplicate=100%")
+        count, size = 400, 65000
+        for _ in range(2):
+            for number in range(count):
+                self.nic.send(frame(False, number, size))
+            arrived = self.wire.received()
+            self.assertTrue(8 * 2 ** 20 < len(arrived) * size < 20 * 2 ** 20, len(arrived))
+            self.assertEqual(arrived[:4], [frame(False, number // 2, size) for number in range(4)])
+        self.nic.send(frame(False, 1))
+        self.assertEqual(self.wire.received(), [frame(False, 1)] * 2)
+
     def test_other_direction_is_clean(self):
         self.start(link="to-guest:cut")
         self.nic.send(frame(False, 1))
