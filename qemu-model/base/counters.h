@@ -28,12 +28,14 @@ namespace erdma {
     X(TcpRetransmissions, "tcp_retransmissions") X(TcpTimeouts, "tcp_timeouts") \
     X(TcpFastRecoveries, "tcp_fast_recoveries") X(TcpDuplicates, "tcp_duplicates") \
     X(TcpOutOfOrder, "tcp_out_of_order") X(TcpOutOfOrderDrops, "tcp_out_of_order_drops") \
+    X(TcpMemoryDrops, "tcp_memory_drops") \
     X(TcpUnacceptable, "tcp_unacceptable") X(TcpChallenges, "tcp_challenges") X(TcpProbes, "tcp_probes") \
     X(BadChecksums, "bad_checksums") X(FpdusOut, "fpdus_out") X(FpdusIn, "fpdus_in") X(CrcErrors, "crc_errors") \
     X(TerminatesOut, "terminates_out") X(TerminatesIn, "terminates_in") \
     X(KernelSegments, "kernel_segments") X(KernelDrops, "kernel_drops") X(KernelMisplaced, "kernel_misplaced") \
     X(FlowsEvicted, "flows_evicted") X(FlowsExpired, "flows_expired") X(HeldFrames, "held_frames") \
     X(HoldTimeouts, "hold_timeouts") X(HoldDrops, "hold_drops") \
+    X(BufferedNow, "buffered_bytes") \
     X(FlowsNow, "flows") X(ConnectionsNow, "connections") \
     X(QpsNow, "qps") X(CqsNow, "cqs") X(EqsNow, "eqs") X(MrsNow, "mrs")
 // clang-format on

@@ -53,18 +53,19 @@ struct erdma_config {
     uint32_t ord;               /* own Reads and atomics outstanding per QP, more wait, 1..128 (128) */
     uint32_t ird;               /* the same of a peer, one more ends the connection, 1..128 (128) */
     /* Connections over the paired NIC (wire.md appendix A). */
-    uint32_t segment_bytes;    /* payload of a TCP segment between two adapters, 0 or 1460..65000; 0: as MSS says (0) */
-    uint32_t buffer_bytes;     /* receive and send buffer of a connection, 65536..4194304 (1048576) */
-    uint32_t ack_delay_ms;     /* longest wait before data is acknowledged, 0..500 (40) */
-    uint32_t ack_segments;     /* acknowledged at once when so many wait, 1..64 (2) */
-    uint32_t rto_min_ms;       /* smallest retransmission timeout, 10..1000 (200) */
-    uint32_t give_up_ms;       /* a peer that answers nothing for so long is dead, 1000..600000 (30000) */
-    uint32_t keep_idle_ms;     /* silence before the first keepalive probe, 1000..7200000 (60000) */
-    uint32_t keep_interval_ms; /* between probes, 100..600000 (10000) */
-    uint32_t keep_probes;      /* unanswered ones that end the connection, 1..100 (6) */
-    uint32_t first_fpdu_ms;    /* a passive end speaks first after so long, 0: never, ..60000 (1000) */
-    uint32_t time_wait_ms;     /* 100..120000 (4000) */
-    bool complete_queued;      /* sends complete when they are in the send buffer, not when acknowledged (false) */
+    uint32_t segment_bytes; /* payload of a TCP segment between two adapters, 0 or 1460..65000; 0: as MSS says (0) */
+    uint32_t buffer_bytes;  /* receive and send buffer of a connection, 65536..4194304 (1048576) */
+    uint32_t total_buffer_bytes; /* of all connections together, 4194304..2147483648 (268435456) */
+    uint32_t ack_delay_ms;       /* longest wait before data is acknowledged, 0..499 (40) */
+    uint32_t ack_segments;       /* acknowledged at once when so many wait, 1..64 (2) */
+    uint32_t rto_min_ms;         /* smallest retransmission timeout, 10..1000 (200) */
+    uint32_t give_up_ms;         /* a peer that answers nothing for so long is dead, 1000..600000 (30000) */
+    uint32_t keep_idle_ms;       /* silence before the first keepalive probe, 1000..7200000 (60000) */
+    uint32_t keep_interval_ms;   /* between probes, 100..600000 (10000) */
+    uint32_t keep_probes;        /* unanswered ones that end the connection, 1..100 (6) */
+    uint32_t first_fpdu_ms;      /* a passive end speaks first after so long, 0: never, ..60000 (1000) */
+    uint32_t time_wait_ms;       /* 100..120000 (4000) */
+    bool complete_queued;        /* sends complete when they are in the send buffer, not when acknowledged (false) */
 };
 
 #endif

@@ -28,7 +28,8 @@ constexpr Limit kLimits[] = {
     {"ird", &erdma_config::ird, 1, kMaxIrd},
     {"segment_bytes", &erdma_config::segment_bytes, 0, 65000},
     {"buffer_bytes", &erdma_config::buffer_bytes, 65536, 4194304},
-    {"ack_delay_ms", &erdma_config::ack_delay_ms, 0, 500},
+    {"total_buffer_bytes", &erdma_config::total_buffer_bytes, 4194304, 2147483648},
+    {"ack_delay_ms", &erdma_config::ack_delay_ms, 0, 499},
     {"ack_segments", &erdma_config::ack_segments, 1, 64},
     {"rto_min_ms", &erdma_config::rto_min_ms, 10, 1000},
     {"give_up_ms", &erdma_config::give_up_ms, 1000, 600000},
@@ -73,6 +74,7 @@ erdma_config defaultConfig() {
     config.ird = kMaxIrd;
     config.segment_bytes = 0;
     config.buffer_bytes = 1u << 20;
+    config.total_buffer_bytes = 256u << 20;
     config.ack_delay_ms = 40;
     config.ack_segments = 2;
     config.rto_min_ms = 200;

@@ -53,7 +53,7 @@ Connection::Connection(const FlowKey& key, const FlowHandover& flow, uint32_t se
     ip_.ttl = 64;
 }
 
-void Connection::open(QueuePair& qp, const EndpointSetup& setup, ReorderBudget& budget,
+void Connection::open(QueuePair& qp, const EndpointSetup& setup, MemoryBudget& budget,
                       const std::vector<HeldFrame>& held) {
     endpoint_ = Endpoint::open(qp, setup, *this, budget);
     for (const HeldFrame& frame : held) {
@@ -86,9 +86,8 @@ void Connection::fromKernel(const TcpSegment& segment) {
 void Connection::fromWire(const Frame& frame) {
     if (endpoint_->tcp().state() == TcpState::Closed)
         answerClosed(frame.tcp);
-    else
-        endpoint_->input(frame.tcp);
-    endpoint_->heardFrom(frame.link.source);
+    else if (endpoint_->input(frame.tcp))
+        endpoint_->heardFrom(frame.link.source);
 }
 
 // RFC 9293 3.10.7.1.
@@ -112,10 +111,11 @@ uint64_t Connection::deadline() const {
     return std::min({endpoint_->deadline(), kernel_.deadline(), kernelCloseAt_, forgetAt_});
 }
 
-void Connection::takeTurn() {
+size_t Connection::takeTurn() {
     const uint64_t now = nowNs();
+    size_t work = 0;
     if (wantsTurn() || endpoint_->deadline() <= now)
-        endpoint_->takeTurn();
+        work = endpoint_->takeTurn();
     kernel_.onTimer();
     if (kernelCloseAt_ <= now) {
         kernelCloseAt_ = kNever;
@@ -124,6 +124,7 @@ void Connection::takeTurn() {
     if (endpoint_->finishedForGood() && forgetAt_ == kNever)
         forgetAt_ = now + kForget;
     count();
+    return work;
 }
 
 void Connection::reset() {
@@ -135,6 +136,10 @@ void Connection::reset() {
 bool Connection::replaceable() const {
     return endpoint_->queuePair() == nullptr &&
            (endpoint_->tcp().state() == TcpState::TimeWait || endpoint_->tcp().state() == TcpState::Closed);
+}
+
+bool Connection::replaceableBy(const TcpSegment& syn) const {
+    return replaceable() && (endpoint_->tcp().state() == TcpState::Closed || endpoint_->tcp().isNewIncarnation(syn));
 }
 
 bool Connection::finished() const {
@@ -179,6 +184,7 @@ void Connection::count() {
     add(Counter::TcpDuplicates, tcp.duplicates, tcpSeen_.duplicates);
     add(Counter::TcpOutOfOrder, tcp.outOfOrder, tcpSeen_.outOfOrder);
     add(Counter::TcpOutOfOrderDrops, tcp.outOfOrderDropped, tcpSeen_.outOfOrderDropped);
+    add(Counter::TcpMemoryDrops, tcp.memoryDropped, tcpSeen_.memoryDropped);
     add(Counter::TcpUnacceptable, tcp.unacceptable, tcpSeen_.unacceptable);
     add(Counter::TcpChallenges, tcp.challenges, tcpSeen_.challenges);
     add(Counter::TcpProbes, tcp.probes, tcpSeen_.probes);

@@ -29,16 +29,17 @@ public:
     Connection(const FlowKey& key, const FlowHandover& flow, uint32_t sendNxt, ConnectionHost& host);
 
     // Gives the queue pair its transport and processes what was held for it.
-    void open(QueuePair& qp, const EndpointSetup& setup, ReorderBudget& budget, const std::vector<HeldFrame>& held);
+    void open(QueuePair& qp, const EndpointSetup& setup, MemoryBudget& budget, const std::vector<HeldFrame>& held);
 
     void fromKernel(const TcpSegment& segment);
     void fromWire(const Frame& frame);
     bool wantsTurn() const { return endpoint_->wantsTurn(); }
     uint64_t deadline() const;
-    void takeTurn(); // Endpoint::takeTurn(), and what is due towards the kernel
-    void reset();    // 7.10
-    // A new SYN may take the tuple.
+    size_t takeTurn(); // Endpoint::takeTurn(), and what is due towards the kernel
+    void reset();      // 7.10
+    // A new SYN may take the tuple: the guest's own, or this one of the peer.
     bool replaceable() const;
+    bool replaceableBy(const TcpSegment& syn) const;
     // Nothing is left to do on either side.
     bool finished() const;
 

@@ -15,6 +15,10 @@ namespace {
 constexpr TerminateCode kTcpLost{2, 0, 1}; // Refusal::Gone
 constexpr size_t kMostHeaders = 128;       // of an FPDU, CRC included
 constexpr unsigned kTimeoutsBeforeMacSwitch = 3;
+// What one turn does for a queue pair.
+constexpr size_t kInputAtOnce = size_t{192} << 10;
+constexpr size_t kUnitCost = 512; // of a segment besides its octets
+constexpr unsigned kResponsesAtOnce = 4;
 constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.9
 
 } // namespace
@@ -22,7 +26,10 @@ constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.
 // Keeps the endpoint alive while it is on the stack, and tells the host about new deadlines at the end.
 class Endpoint::OnStack {
 public:
-    explicit OnStack(Endpoint& endpoint) : endpoint_(endpoint.shared_from_this()) { ++endpoint_->depth_; }
+    explicit OnStack(Endpoint& endpoint) : endpoint_(endpoint.shared_from_this()) {
+        if (endpoint_->depth_++ == 0)
+            endpoint_->work_ = endpoint_->inputWork_ = 0;
+    }
     ~OnStack() {
         if (--endpoint_->depth_ == 0)
             endpoint_->host_.rearm(*endpoint_);
@@ -70,7 +77,7 @@ private:
     std::shared_ptr<Endpoint> endpoint_;
 };
 
-Endpoint::Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host, ReorderBudget& budget)
+Endpoint::Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host, MemoryBudget& budget)
     : qp_(&qp), setup_(setup), host_(host), tcp_(setup.tcp, setup.settings, *this, *this, budget),
       decoder_(setup.format), kernelLeft_(setup.kernelOctets), fpduStart_(tcp_.appended() + setup.kernelOctets),
       gateOpen_(setup.initiator) {
@@ -81,7 +88,7 @@ Endpoint::Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host
 }
 
 std::shared_ptr<Endpoint> Endpoint::open(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host,
-                                         ReorderBudget& budget) {
+                                         MemoryBudget& budget) {
     auto endpoint = std::make_shared<Endpoint>(qp, setup, host, budget);
     const OnStack here(*endpoint);
     qp.attach(std::make_unique<Wire>(endpoint));
@@ -95,6 +102,7 @@ void Endpoint::transmit(const TcpSegment& segment) {
     IpHeader ip = setup_.ip;
     ip.id = ipId_++;
     buildTcpFrame(setup_.link, ip, segment, scratch_);
+    work_ += segment.payload.size() + kUnitCost;
     host_.sendFrame(scratch_);
 }
 
@@ -145,7 +153,7 @@ void Endpoint::queuePairEnded(bool graceful) {
         return;
     qp_ = nullptr;
     guardAt_ = replyAt_ = responsesAt_ = nudgeAt_ = kNever;
-    startPending_ = segmentHeld_ = resumePending_ = sendingHeld_ = false;
+    startPending_ = segmentHeld_ = resumePending_ = goOn_ = sendingHeld_ = false;
     if (tcp_.state() == TcpState::Closed)
         return;
     tcp_.discardInput();
@@ -171,9 +179,9 @@ void Endpoint::signal(KernelSignal signal) {
 
 // ---- from the wire ----
 
-void Endpoint::input(const TcpSegment& segment) {
+bool Endpoint::input(const TcpSegment& segment) {
     const OnStack here(*this);
-    tcp_.input(segment);
+    return tcp_.input(segment);
 }
 
 void Endpoint::endOfBatch() {
@@ -193,6 +201,10 @@ size_t Endpoint::received(ConstBytes octets) {
     if (segmentHeld_)
         return 0;
     while (qp_ != nullptr) {
+        if (inputWork_ >= kInputAtOnce) {
+            goOn_ = true;
+            break;
+        }
         const FpduDecoder::Result result = decoder_.take(input);
         if (result == FpduDecoder::Result::NeedMore)
             return octets.size();
@@ -201,6 +213,7 @@ size_t Endpoint::received(ConstBytes octets) {
             break;
         }
         ++counters_.fpdusIn;
+        inputWork_ += decoder_.segment().payload.size() + kUnitCost;
         fpduSeen_ = true;
         nudgeAt_ = kNever;
         openGate();
@@ -282,7 +295,7 @@ void Endpoint::progressed() {
     if (!gateOpen_ && kernelLeft_ == 0 && guardAt_ == kNever && setup_.guard != 0 && tcp_.acknowledged() >= fpduStart_)
         guardAt_ = nowNs() + setup_.guard;
     qp_->acknowledged();
-    if (qp_ != nullptr && sendingHeld_ && gateOpen() && tcp_.room() >= setup_.settings.sendBuffer / 2) {
+    if (qp_ != nullptr && sendingHeld_ && gateOpen() && tcp_.roomy()) {
         sendingHeld_ = false;
         qp_->resume();
     }
@@ -305,8 +318,8 @@ void Endpoint::finished() {
 }
 
 void Endpoint::tryFinish() {
-    while (qp_ != nullptr && qp_->serve(64) != 0) {
-    }
+    if (qp_ != nullptr && qp_->serve(kResponsesAtOnce) != 0)
+        goOn_ = true;
     if (qp_ != nullptr && (qp_->snapshot().queuedRequests == 0 || nowNs() >= responsesAt_)) {
         responsesAt_ = kNever;
         qp_->peerClosed(true);
@@ -411,22 +424,26 @@ void Endpoint::start() {
         nudgeAt_ = started_ + kNudges[0];
 }
 
-void Endpoint::takeTurn() {
+size_t Endpoint::takeTurn() {
     const OnStack here(*this);
     tcp_.onTimer();
     doPending();
     fireTimers(nowNs());
+    return work_ + inputWork_;
 }
 
 // Transmits what the queue pair appended, and gives it what it takes again.
 void Endpoint::doPending() {
     if (qp_ != nullptr && startPending_)
         start();
-    if (std::exchange(flushPending_, false))
+    if (std::exchange(flushPending_, false) || tcp_.wantsFlush())
         tcp_.flush();
-    if (qp_ != nullptr && resumePending_) {
-        resumePending_ = false;
+    if (qp_ != nullptr && std::exchange(resumePending_, false))
         giveHeldSegment();
+    if (qp_ != nullptr && std::exchange(goOn_, false)) {
+        tcp_.resumeReceiving();
+        if (responsesAt_ != kNever)
+            tryFinish();
     }
 }
 

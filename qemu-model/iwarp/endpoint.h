@@ -59,10 +59,10 @@ class Endpoint final : public TcpUser, public TcpOutput, public std::enable_shar
 public:
     // For a queue pair that reached RTS and waits for its transport; makes it active.
     static std::shared_ptr<Endpoint> open(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host,
-                                          ReorderBudget& budget);
+                                          MemoryBudget& budget);
 
     // ---- the filter ----
-    void input(const TcpSegment& segment);
+    bool input(const TcpSegment& segment); // as TcpConnection::input()
     void endOfBatch();
     // Who sent the newest valid frame; matters when nothing is acknowledged any more (6.3).
     void heardFrom(const Mac& source) { heardFrom_ = source; }
@@ -76,9 +76,12 @@ public:
     void kernelClosed(KernelSignal how);
     // takeTurn() does what must not be done from inside a call of the queue pair (transmitting, giving it segments), and
     // what is due.  It is wanted at once when wantsTurn(), otherwise at the deadline.
-    bool wantsTurn() const { return flushPending_ || (qp_ != nullptr && (startPending_ || resumePending_)); }
+    bool wantsTurn() const {
+        return flushPending_ || tcp_.wantsFlush() || (qp_ != nullptr && (startPending_ || resumePending_ || goOn_));
+    }
     uint64_t deadline() const;
-    void takeTurn();
+    // Bounded; returns the work done, in octets.
+    size_t takeTurn();
     // Device reset, QEMU exit (7.10).
     void reset();
     // Nothing is left to do; the owner drops its reference.
@@ -100,7 +103,7 @@ public:
     uint64_t nowNs() override { return host_.nowNs(); }
 
     // Public for make_shared only.
-    Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host, ReorderBudget& budget);
+    Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host, MemoryBudget& budget);
 
 private:
     class Wire; // the Transport that the queue pair owns
@@ -141,6 +144,9 @@ private:
     bool sendingHeld_ = false;   // the queue pair waits for resume()
     bool segmentHeld_ = false;   // the queue pair would not take decoder_.segment()
     bool resumePending_ = false; // and takes it now
+    bool goOn_ = false;          // input, or responses, beyond what one turn may do
+    size_t work_ = 0;            // since the endpoint was entered, in octets ...
+    size_t inputWork_ = 0;       // ... and of it for the queue pair
     bool flushPending_ = false;  // FPDUs of one run share segments
     bool halfSent_ = false;      // the last own segment was not the last of its message
     bool halfWrite_ = false, halfRead_ = false, halfSend_ = false; // same of the peer

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "byteorder.h"
 #include "glance.h"
 #include "queue_pair.h"
 
@@ -11,11 +12,29 @@ namespace erdma {
 namespace {
 
 constexpr size_t kLingeringMost = 4096; // 7.9
+// What one call does for connections, in octets; the rest waits for the next one.
+constexpr size_t kWorkAtOnce = size_t{512} << 10, kTurnCost = 512;
+
+Mac macAt(ConstBytes frame, size_t offset) {
+    Mac mac{};
+    for (size_t i = 0; i < mac.size() && offset + i < frame.size(); ++i)
+        mac[i] = load8(frame, offset + i);
+    return mac;
+}
+
+Mac ownMac(const erdma_config& config) {
+    Mac mac;
+    std::copy(std::begin(config.mac), std::end(config.mac), mac.begin());
+    return mac;
+}
 
 } // namespace
 
 Iwarp::Iwarp(Adapter& adapter, FrameOutput& output)
-    : adapter_(adapter), output_(output), tracker_(TrackerSettings{}, *this) {}
+    : adapter_(adapter), output_(output), addresses_(ownMac(adapter.config)),
+      tracker_(TrackerSettings{}, *this, memory_) {
+    memory_.limit = adapter.config.total_buffer_bytes;
+}
 
 Iwarp::~Iwarp() = default;
 
@@ -24,6 +43,8 @@ bool Iwarp::wants(erdma_side side, ConstBytes head) const {
     switch (glance.kind) {
     case Glance::Kind::Foreign:
         return false;
+    case Glance::Kind::Arp:
+        return side == ERDMA_TO_WIRE && !addresses_.contains(macAt(head, 6));
     case Glance::Kind::Unreachable:
         return side == ERDMA_TO_GUEST && !owned_.empty();
     case Glance::Kind::Unclear:
@@ -48,13 +69,20 @@ Connection* Iwarp::find(const FlowKey& key) const {
     return at == owned_.end() ? nullptr : at->second.get();
 }
 
-void Iwarp::learnVlan(const FlowKey& key, const TcpSegment& segment) {
-    if (segment.has(tcp_flag::kSyn) || beginsRequest(segment.payload))
-        vlans_.insert(key.vlan);
+// A command does not name the VLAN of its tuple.
+std::vector<uint16_t> Iwarp::vlans() const {
+    std::vector<uint16_t> out;
+    for (const auto& [vlan, count] : tracker_.vlans())
+        out.push_back(vlan);
+    for (const auto& [vlan, count] : vlans_)
+        if (!tracker_.vlans().contains(vlan))
+            out.push_back(vlan);
+    return out;
 }
 
 // True: the frame does not go on.
 bool Iwarp::fromGuest(ConstBytes raw, const erdma_offload& offload) {
+    addresses_.learn(macAt(raw, 6));
     const Frame frame = parseFrame(raw, offload);
     if (frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum)
         return false;
@@ -75,13 +103,14 @@ bool Iwarp::fromGuest(ConstBytes raw, const erdma_offload& offload) {
     }
     if (frame.kind != Frame::Kind::Tcp)
         return false;
-    learnVlan(key, frame.tcp);
     const bool taken = tracker_.fromGuest(frame, nowNs()) == FlowTracker::Passage::Taken;
     countTracker();
     return taken;
 }
 
 bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
+    if (!addresses_.contains(macAt(raw, 0)))
+        return false;
     const Frame frame = parseFrame(raw, offload);
     if (frame.kind == Frame::Kind::PathMtu) {
         const IpHeader& quoted = frame.notice.quoted;
@@ -102,7 +131,7 @@ bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
             ++counters()[Counter::BadChecksums];
             return true;
         }
-        if (!opens || !connection->replaceable()) {
+        if (!opens || !connection->replaceableBy(frame.tcp)) {
             connection->fromWire(frame);
             if (!std::exchange(connection->inBatch, true))
                 batch_.push_back(connection);
@@ -112,7 +141,6 @@ bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
     }
     if (frame.kind != Frame::Kind::Tcp)
         return false;
-    learnVlan(key, frame.tcp);
     const bool taken = tracker_.fromWire(frame, raw, offload, nowNs()) == FlowTracker::Passage::Taken;
     countTracker();
     return taken;
@@ -167,7 +195,7 @@ EndpointSetup Iwarp::setupFor(const QueuePair& qp, const FlowHandover& flow) {
 
 PairedNic::Claim Iwarp::connect(QueuePair& qp) {
     const Handover& c = qp.handover();
-    for (const uint16_t vlan : vlans_) {
+    for (const uint16_t vlan : vlans()) {
         const FlowKey key{c.ownIp, c.peerIp, c.ownPort, c.peerPort, vlan};
         if (Connection* old = find(key)) {
             if (!old->replaceable())
@@ -187,9 +215,10 @@ PairedNic::Claim Iwarp::connect(QueuePair& qp) {
         auto connection = std::make_unique<Connection>(key, flow, c.sendStart, host);
         Connection& opened = *connection;
         owned_.emplace(key, std::move(connection));
+        vlans_.add(vlan);
         counters()[Counter::ConnectionsNow] = owned_.size();
         ++counters()[Counter::Handovers];
-        opened.open(qp, setupFor(qp, flow), reorder_, flow.held);
+        opened.open(qp, setupFor(qp, flow), memory_, flow.held);
         return PairedNic::Claim::Connected;
     }
     return PairedNic::Claim::Unknown;
@@ -222,25 +251,29 @@ void Iwarp::schedule(Connection& connection) {
 
 void Iwarp::erase(Connection& connection) {
     timers_.erase({connection.scheduledAt, &connection});
-    std::erase(batch_, &connection);
-    std::erase(pending_, &connection);
-    std::erase(lingering_, &connection);
+    if (connection.inBatch)
+        std::erase(batch_, &connection);
+    if (connection.isPending)
+        std::erase(pending_, &connection);
+    if (connection.lingers)
+        std::erase(lingering_, &connection);
+    vlans_.drop(connection.key().vlan);
     owned_.erase(FlowKey(connection.key()));
     counters()[Counter::ConnectionsNow] = owned_.size();
 }
 
 void Iwarp::runPending() {
-    for (unsigned round = 0; round < 4 && !pending_.empty(); ++round) {
-        std::vector<Connection*> turn;
-        turn.swap(pending_);
-        for (Connection* connection : turn) {
-            if (adapter_.budget.spent()) {
-                pending_.push_back(connection);
-                continue;
-            }
+    counters()[Counter::BufferedNow] = memory_.used();
+    size_t work = 0;
+    const auto more = [&] { return work < kWorkAtOnce && !adapter_.budget.spent(); };
+    for (unsigned round = 0; round < 4 && more(); ++round) {
+        for (size_t left = pending_.size(); left != 0 && more(); --left) {
+            Connection* connection = pending_.front();
+            pending_.pop_front();
             connection->isPending = false;
+            work += kTurnCost;
             if (connection->wantsTurn())
-                connection->takeTurn();
+                work += connection->takeTurn();
             if (connection->finished())
                 erase(*connection);
         }
@@ -261,17 +294,16 @@ uint64_t Iwarp::deadline() const {
 void Iwarp::onTimer(uint64_t nowNs) {
     tracker_.onTimer(nowNs);
     countTracker();
-    std::vector<Connection*> due;
-    while (!timers_.empty() && timers_.begin()->first <= nowNs && !adapter_.budget.spent()) {
+    counters()[Counter::BufferedNow] = memory_.used();
+    size_t work = 0;
+    while (work < kWorkAtOnce && !timers_.empty() && timers_.begin()->first <= nowNs && !adapter_.budget.spent()) {
         adapter_.budget.charge(64);
         Connection* connection = timers_.begin()->second;
         timers_.erase(timers_.begin());
         connection->scheduledAt = kNever;
-        due.push_back(connection);
-    }
-    for (Connection* connection : due) {
+        work += kTurnCost;
         if (connection->wantsTurn() || connection->deadline() <= nowNs)
-            connection->takeTurn();
+            work += connection->takeTurn();
         schedule(*connection);
     }
 }

@@ -2,6 +2,7 @@
 // iWARP over the paired NIC: the tracker, and the connections that were handed over (wire.md 1.6 to 1.8, 7.9, 7.10).
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <set>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "connection.h"
 #include "nic.h"
+#include "own_addresses.h"
 #include "tracker.h"
 
 namespace erdma {
@@ -45,21 +47,22 @@ private:
     Counters& counters() override { return adapter_.counters; }
     Connection* find(const FlowKey& key) const;
     void erase(Connection& connection);
-    void learnVlan(const FlowKey& key, const TcpSegment& segment);
+    std::vector<uint16_t> vlans() const;
     void countTracker();
     EndpointSetup setupFor(const QueuePair& qp, const FlowHandover& flow);
 
     Adapter& adapter_;
     FrameOutput& output_;
+    MemoryBudget memory_;
+    OwnAddresses addresses_;
     FlowTracker tracker_;
     TrackerCounters trackerSeen_;
-    std::set<uint16_t> vlans_; // of the SYNs seen: a command does not name the VLAN of its tuple
+    VlanCounts vlans_; // of owned_
     uint16_t mtu_ = 1500;
-    ReorderBudget reorder_;
     std::unordered_map<FlowKey, std::unique_ptr<Connection>, FlowKeyHash> owned_;
     std::set<std::pair<uint64_t, Connection*>> timers_;
     std::vector<Connection*> batch_;     // with input since the last endOfFrames()
-    std::vector<Connection*> pending_;   // ask for a turn outside the calls of their queue pairs, or are finished
+    std::deque<Connection*> pending_;    // ask for a turn outside the calls of their queue pairs, or are finished
     std::vector<Connection*> lingering_; // without queue pair, oldest first
 };
 

@@ -15,6 +15,7 @@ class OctetQueue {
 public:
     size_t size() const { return octets_.size() - head_; }
     bool empty() const { return size() == 0; }
+    size_t capacity() const { return octets_.capacity(); }
     // Valid until the next change.
     ConstBytes view() const { return ConstBytes(octets_).subspan(head_); }
     ConstBytes view(size_t offset, size_t length) const { return view().subspan(offset, length); }

@@ -11,20 +11,22 @@ constexpr size_t kMinSegment = 128; // 6.8
 constexpr size_t kIpTcpHeaders = 40;
 constexpr size_t kTimestampBytes = 12;
 constexpr uint16_t kMtuOfSilentRouter = 576;
-constexpr unsigned kChallengesPerSecond = 100; // RFC 5961 7
+constexpr unsigned kChallengesPerSecond = 100;   // RFC 5961 7
+constexpr size_t kPromiseMost = size_t{4} << 20; // of what a kernel announced before
 
 } // namespace
 
 TcpConnection::TcpConnection(const TcpHandover& handover, const TcpSettings& settings, TcpUser& user, TcpOutput& output,
-                             ReorderBudget& budget)
-    : settings_(settings), link_(handover), user_(user), output_(output), budget_(budget), sndBase_(handover.sndUna),
-      rto_(settings.initialRto), rcvBase_(handover.rcvNxt) {
+                             MemoryBudget& budget)
+    : settings_(settings), link_(handover), user_(user), output_(output), memory_(budget, [this] { giveBack(); }),
+      sndBase_(handover.sndUna), rto_(settings.initialRto), rcvBase_(handover.rcvNxt) {
     nxt_ = end_ = txStart_ = static_cast<uint32_t>(std::max(0, seqDiff(handover.sndNxt, handover.sndUna)));
     sndWnd_ = maxWnd_ = handover.sndWnd;
     wl1_ = handover.sndWl1;
     wl2_ = handover.sndWl2;
     tsRecent_ = handover.tsRecent;
-    rcvAdv_ = windowSent_ = static_cast<uint32_t>(std::max(0, seqDiff(handover.rcvAdv, handover.rcvNxt)));
+    const auto promised = static_cast<size_t>(std::max(0, seqDiff(handover.rcvAdv, handover.rcvNxt)));
+    rcvAdv_ = windowSent_ = std::min(promised, std::max(kPromiseMost, settings_.receiveBuffer));
     updateSegmentBytes();
     congestion_ = makeCongestion(handover.congestion, emss_);
     lastHeard_ = lastSend_ = progressAt_ = now();
@@ -36,7 +38,26 @@ TcpConnection::TcpConnection(const TcpHandover& handover, const TcpSettings& set
     advanceWindow();
 }
 
-TcpConnection::~TcpConnection() { dropStored(); }
+TcpConnection::~TcpConnection() = default;
+
+// To be called when buffers have changed.
+void TcpConnection::account() {
+    const size_t books = (sent_.size() + units_.size()) * sizeof(Sent);
+    const size_t buffers = tx_.capacity() + rx_.capacity();
+    const bool idle = tx_.empty() && rx_.empty() && reorder_.empty();
+    memory_.set(books + buffers + reorderBytes_, idle && buffers != 0);
+}
+
+// Memory is short, and the buffers are empty.
+void TcpConnection::giveBack() {
+    tx_.release();
+    rx_.release();
+    account();
+}
+
+size_t TcpConnection::sendLimit() const {
+    return memory_.budget().tight() ? std::min(settings_.sendBuffer, kAlways) : settings_.sendBuffer;
+}
 
 void TcpConnection::updateSegmentBytes() {
     const size_t byMtu = link_.mtu > kIpTcpHeaders ? link_.mtu - kIpTcpHeaders : 0;
@@ -104,12 +125,14 @@ void TcpConnection::sendAck() {
     output_.transmit(segment);
 }
 
-void TcpConnection::challenge() {
+// `exact`: the segment stands directly in front of the window, as probes do.  Those have a budget of their own, so that
+// strangers, who do not know the number, cannot use it up.
+void TcpConnection::challenge(bool exact) {
     if (now() - challengeWindow_ >= 1000 * kMs) {
         challengeWindow_ = now();
-        challengesInWindow_ = 0;
+        challengesInWindow_ = probesInWindow_ = 0;
     }
-    if (++challengesInWindow_ > kChallengesPerSecond)
+    if (++(exact ? probesInWindow_ : challengesInWindow_) > kChallengesPerSecond)
         return;
     ++counters_.challenges;
     sendAck();
@@ -196,7 +219,7 @@ size_t TcpConnection::room() const {
     // Many short units cost more than their octets.
     const uint64_t books = (sent_.size() + units_.size()) * sizeof(Sent);
     const uint64_t used = books + end_ - std::min(std::max(una_, txStart_), end_);
-    return used >= settings_.sendBuffer ? 0 : settings_.sendBuffer - static_cast<size_t>(used);
+    return used >= sendLimit() ? 0 : sendLimit() - static_cast<size_t>(used);
 }
 
 void TcpConnection::append(ConstBytes unit, bool push) {
@@ -205,11 +228,13 @@ void TcpConnection::append(ConstBytes unit, bool push) {
     tx_.append(unit);
     end_ += unit.size();
     units_.push_back({end_, push});
+    account();
 }
 
 void TcpConnection::flush() {
     if (state_ != TcpState::Closed)
         transmit();
+    account();
 }
 
 void TcpConnection::close() {
@@ -243,6 +268,11 @@ void TcpConnection::shut() {
     tx_.release();
     units_.clear();
     sent_.clear();
+    sacked_.clear();
+    lost_.clear();
+    repeated_.clear();
+    flushLater_ = false;
+    account();
     rtoAt_ = persistAt_ = delackAt_ = keepAt_ = endAt_ = kNever;
 }
 

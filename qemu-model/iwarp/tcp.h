@@ -8,11 +8,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "congestion.h"
+#include "memory_budget.h"
 #include "octet_queue.h"
 #include "packet.h"
+#include "range_set.h"
 
 namespace erdma {
 
@@ -71,16 +74,11 @@ enum class TcpEnd : uint8_t {
     TimedOut, // retransmissions, zero-window probes or keepalives were not answered
 };
 
-// Memory for segments that arrived out of order, all connections of an adapter together (6.2).
-struct ReorderBudget {
-    size_t limit = size_t{256} << 20;
-    size_t used = 0;
-};
-
 // What a connection counts.
 struct TcpCounters {
     uint64_t segmentsOut = 0, segmentsIn = 0, retransmissions = 0, timeouts = 0, fastRecoveries = 0;
-    uint64_t duplicates = 0, outOfOrder = 0, outOfOrderDropped = 0, unacceptable = 0, challenges = 0, probes = 0;
+    uint64_t duplicates = 0, outOfOrder = 0, outOfOrderDropped = 0, memoryDropped = 0, unacceptable = 0, challenges = 0,
+             probes = 0;
 };
 
 // The owner of the connection.  Any of the calls may call back into the connection, but must not destroy it.
@@ -107,13 +105,14 @@ public:
 class TcpConnection {
 public:
     TcpConnection(const TcpHandover& handover, const TcpSettings& settings, TcpUser& user, TcpOutput& output,
-                  ReorderBudget& budget);
+                  MemoryBudget& budget);
     ~TcpConnection();
     TcpConnection(const TcpConnection&) = delete;
     TcpConnection& operator=(const TcpConnection&) = delete;
 
     // ---- the network ----
-    void input(const TcpSegment& segment);
+    // True: the segment was the peer's, as far as numbers tell; only then it changed anything.
+    bool input(const TcpSegment& segment);
     // No further segment is waiting: what was received is acknowledged now.
     void endOfBatch();
     // "Fragmentation needed" for an octet that is in flight; `mtu` 0: unknown.
@@ -127,6 +126,8 @@ public:
     TcpState state() const { return state_; }
     // Octets that append() takes without exceeding the send buffer, bookkeeping included.
     size_t room() const;
+    // Half of what there may be: worth going on with a stream that waited.
+    bool roomy() const { return room() >= sendLimit() / 2; }
     // One unit that shall not be spread over segments without need.  Not behind close().  A little over the buffer
     // is fine.  flush() sends.
     void append(ConstBytes unit, bool push);
@@ -136,8 +137,11 @@ public:
             return;
         end_ += tx_.append(most, write);
         units_.push_back({end_, push});
+        account();
     }
+    // Sends what windows allow, at most kOctetsAtOnce; then wantsFlush() until the rest was sent.
     void flush();
+    bool wantsFlush() const { return flushLater_; }
     // Positions in the own stream, counted from the first octet after handover that was not acknowledged.
     uint64_t appended() const { return end_; }
     uint64_t acknowledged() const { return una_; }
@@ -159,6 +163,12 @@ public:
     const TcpCounters& counters() const { return counters_; }
     size_t reorderBytes() const { return reorderBytes_; }
     uint32_t peerTimestamp() const { return tsRecent_; } // newest TSval
+    // In TIME_WAIT: the SYN is not one out of the past (RFC 6191).
+    bool isNewIncarnation(const TcpSegment& syn) const;
+
+    // Nobody is refused this much, whatever the others have: otherwise a connection could stand still for ever.
+    static constexpr size_t kAlways = size_t{128} << 10;
+    static constexpr size_t kOctetsAtOnce = size_t{256} << 10;
 
 private:
     struct Unit {
@@ -178,6 +188,9 @@ private:
 
     // tcp.cpp
     uint64_t now() const { return output_.nowNs(); }
+    void account();
+    void giveBack();
+    size_t sendLimit() const;
     void die(TcpEnd why);
     void shut();
     void updateSegmentBytes();
@@ -185,7 +198,8 @@ private:
     uint32_t timestamp() const;
     TcpSegment header(uint8_t flags);
     void sendAck();
-    void challenge();
+    void challenge(bool exact = false);
+    void heard(const TcpSegment& segment);
     void keepaliveFired();
     void persistFired();
     void probe();
@@ -198,6 +212,7 @@ private:
     void receiveData(const TcpSegment& segment);
     void deliver(ConstBytes octets);
     void store(uint64_t from, ConstBytes octets);
+    bool insert(uint64_t at, ConstBytes octets);
     void pullStored();
     void dropStored();
     void receiveFin();
@@ -208,7 +223,9 @@ private:
     uint32_t sndSeq(uint64_t offset) const { return sndBase_ + static_cast<uint32_t>(offset); }
     bool receiveAck(const TcpSegment& segment);
     void advanceUna(uint64_t to, const TcpSegment& segment);
+    std::deque<Sent>::iterator entryAt(uint64_t offset);
     bool applySack(const TcpSegment& segment);
+    bool sackEntries(uint64_t from, uint64_t to);
     void detectLoss();
     void markLost(Sent& entry);
     void enterRecovery();
@@ -228,7 +245,7 @@ private:
     TcpHandover link_;
     TcpUser& user_;
     TcpOutput& output_;
-    ReorderBudget& budget_;
+    MemoryShare memory_;
     TcpState state_ = TcpState::Established;
     TcpCounters counters_;
     size_t emss_ = 0;
@@ -244,6 +261,8 @@ private:
     std::deque<Sent> sent_;  // not acknowledged, in order
     bool finQueued_ = false;
     bool finSent_ = false;
+    bool flushLater_ = false;
+    uint64_t emitted_ = 0; // octets, with what segments cost besides
     uint64_t sndWnd_ = 0, maxWnd_ = 0;
     uint32_t wl1_ = 0, wl2_ = 0;
     std::unique_ptr<Congestion> congestion_;
@@ -254,7 +273,11 @@ private:
     uint64_t recover_ = 0; // ends when this is acknowledged
     uint64_t sackedBytes_ = 0, lostBytes_ = 0, duplicateBytes_ = 0;
     unsigned duplicateAcks_ = 0;
-    uint64_t newestArrived_ = 0; // when the newest octets that are known to have arrived were sent
+    uint64_t newestArrived_ = 0;             // when the newest octets that are known to have arrived were sent
+    RangeSet sacked_, lost_;                 // entries of sent_ with that flag
+    std::array<uint64_t, 3> newestSacked_{}; // where the last entries begin that were sacked, last first
+    uint64_t lossScanned_ = 0;               // no entry before this is lost without a retransmission
+    std::deque<std::pair<uint64_t, uint64_t>> repeated_; // with SACK: when and what
 
     // Timers: kNever when off.
     uint64_t srtt_ = 0, rttvar_ = 0, rto_;
@@ -276,8 +299,9 @@ private:
     bool delivering_ = false;
     bool discard_ = false;
     std::map<uint64_t, std::vector<std::byte>> reorder_; // by offset, disjoint
+    RangeSet stored_;                                    // the same
     size_t reorderBytes_ = 0;
-    uint64_t lastStored_ = 0;
+    uint64_t lastStored_ = 0; // of what came last
     std::optional<uint64_t> finAt_;
     bool finReceived_ = false;
     bool finReported_ = false;
@@ -286,7 +310,7 @@ private:
     bool echoCongestion_ = false;
     uint32_t tsRecent_ = 0;
     uint64_t challengeWindow_ = 0;
-    unsigned challengesInWindow_ = 0;
+    unsigned challengesInWindow_ = 0, probesInWindow_ = 0;
 };
 
 } // namespace erdma

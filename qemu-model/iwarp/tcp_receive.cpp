@@ -16,7 +16,7 @@ constexpr size_t kMaxStored = 4096; // entries of one connection
 } // namespace
 
 bool TcpConnection::checkTimestamps(const TcpSegment& segment) {
-    if (!link_.timestamps || segment.has(tcp_flag::kRst))
+    if (!link_.timestamps || segment.has(tcp_flag::kRst) || segment.has(tcp_flag::kSyn))
         return true;
     if (!segment.options.timestamps)
         return false; // RFC 7323 3.2: dropped silently
@@ -26,6 +26,12 @@ bool TcpConnection::checkTimestamps(const TcpSegment& segment) {
         return false;
     }
     return true;
+}
+
+bool TcpConnection::isNewIncarnation(const TcpSegment& syn) const {
+    if (link_.timestamps && syn.options.timestamps && syn.options.timestamps->value != tsRecent_)
+        return seqBefore(tsRecent_, syn.options.timestamps->value);
+    return seqBefore(rcvSeq(), syn.seq);
 }
 
 // RFC 9293 3.10.7.4, first table.
@@ -38,47 +44,47 @@ bool TcpConnection::acceptable(const TcpSegment& segment) {
     return from < window && from + length > 0;
 }
 
-void TcpConnection::input(const TcpSegment& segment) {
+// The order of RFC 7323 5.3 and RFC 5961: number, RST, SYN, acknowledgement; nothing is remembered of a segment before
+// all of them were found right.
+bool TcpConnection::input(const TcpSegment& segment) {
     if (state_ == TcpState::Closed)
-        return;
+        return false;
     ++counters_.segmentsIn;
     if (!checkTimestamps(segment))
-        return;
+        return false;
     if (!acceptable(segment)) {
         ++counters_.unacceptable;
         if (segment.has(tcp_flag::kRst))
-            return;
+            return false;
         // A closed window lets acknowledgements through (RFC 9293 3.10.7.4).
-        if (segment.seq == rcvSeq() && segment.has(tcp_flag::kAck) && !segment.has(tcp_flag::kSyn))
-            receiveAck(segment);
-        if (state_ == TcpState::TimeWait && segment.has(tcp_flag::kFin))
+        const bool valid = segment.seq == rcvSeq() && segment.has(tcp_flag::kAck) && !segment.has(tcp_flag::kSyn) &&
+                           receiveAck(segment);
+        // The peer's FIN again, which has the last number.
+        if (state_ == TcpState::TimeWait && segment.has(tcp_flag::kFin) && segment.end() == rcvSeq())
             endAt_ = now() + settings_.timeWait;
         if (state_ != TcpState::Closed)
-            challenge();
-        return;
+            challenge(segment.seq == rcvSeq() - 1);
+        return valid;
     }
     if (segment.has(tcp_flag::kRst)) {
         if (segment.seq != rcvSeq()) {
             challenge();
-        } else if (state_ == TcpState::TimeWait) {
-            shut();
-        } else {
-            die(TcpEnd::Reset);
+            return false;
         }
-        return;
+        if (state_ == TcpState::TimeWait)
+            shut();
+        else
+            die(TcpEnd::Reset);
+        return true;
     }
     if (segment.has(tcp_flag::kSyn)) {
         challenge();
-        return;
+        return false;
     }
-    if (!segment.has(tcp_flag::kAck))
-        return;
-    if (link_.timestamps && seqAtOrBefore(segment.seq, rcvBase_ + static_cast<uint32_t>(lastAckSent_)))
-        tsRecent_ = segment.options.timestamps->value;
-    lastHeard_ = now();
-    keepSent_ = 0;
-    if (!receiveAck(segment) || state_ == TcpState::Closed)
-        return;
+    if (!segment.has(tcp_flag::kAck) || !receiveAck(segment))
+        return false;
+    if (state_ == TcpState::Closed)
+        return true;
     if (link_.ecn) {
         if (segment.has(tcp_flag::kCwr))
             echoCongestion_ = false;
@@ -87,8 +93,19 @@ void TcpConnection::input(const TcpSegment& segment) {
     }
     if (!segment.payload.empty() || segment.has(tcp_flag::kFin))
         receiveData(segment);
+    account();
     if (state_ != TcpState::Closed && ackNow_)
         sendAck();
+    return true;
+}
+
+// Numbers and acknowledgement are right: the peer lives.
+void TcpConnection::heard(const TcpSegment& segment) {
+    if (link_.timestamps && segment.options.timestamps &&
+        seqAtOrBefore(segment.seq, rcvBase_ + static_cast<uint32_t>(lastAckSent_)))
+        tsRecent_ = segment.options.timestamps->value;
+    lastHeard_ = now();
+    keepSent_ = 0;
 }
 
 void TcpConnection::receiveData(const TcpSegment& segment) {
@@ -112,6 +129,12 @@ void TcpConnection::receiveData(const TcpSegment& segment) {
         finAt_ = finOffset;
 
     if (from == rcvNxt_) {
+        // Only of what the user leaves lying, and only when all of them together leave too much.
+        if (rx_.size() >= kAlways && memory_.budget().left() < octets.size()) {
+            ++counters_.memoryDropped;
+            octets = {};
+            ackNow_ = true;
+        }
         if (!octets.empty()) {
             const auto segments = static_cast<unsigned>((octets.size() + emss_ - 1) / emss_);
             ackPending_ += segments;
@@ -166,6 +189,7 @@ void TcpConnection::resumeReceiving() {
         waiting.drop(taken);
         std::swap(waiting, rx_);
     }
+    account();
     receiveFin();
     if (state_ == TcpState::Closed)
         return;
@@ -179,6 +203,7 @@ void TcpConnection::resumeReceiving() {
 void TcpConnection::discardInput() {
     discard_ = true;
     rx_.release();
+    account();
     if (state_ != TcpState::Closed && !delivering_) {
         receiveFin();
         if (state_ != TcpState::Closed)
@@ -186,43 +211,28 @@ void TcpConnection::discardInput() {
     }
 }
 
+bool TcpConnection::insert(uint64_t at, ConstBytes octets) {
+    const size_t cost = octets.size() + kStoredOverhead;
+    if (reorder_.size() >= kMaxStored || memory_.budget().left() < cost) {
+        ++counters_.outOfOrderDropped;
+        return false;
+    }
+    reorder_.emplace(at, std::vector<std::byte>(octets.begin(), octets.end()));
+    stored_.add(at, at + octets.size());
+    reorderBytes_ += cost;
+    account();
+    return true;
+}
+
 // Keeps only octets that are not there yet: what came first stays.
 void TcpConnection::store(uint64_t from, ConstBytes octets) {
     ++counters_.outOfOrder;
-    const auto insert = [&](uint64_t at, ConstBytes piece) {
-        const size_t cost = piece.size() + kStoredOverhead;
-        if (reorder_.size() >= kMaxStored || budget_.used + cost > budget_.limit) {
-            ++counters_.outOfOrderDropped;
+    lastStored_ = from;
+    const uint64_t behind = from + octets.size();
+    for (RangeSet::Range gap = stored_.gap(from, behind); gap.from < gap.to; gap = stored_.gap(gap.to, behind)) {
+        const auto skip = static_cast<size_t>(gap.from - from);
+        if (!insert(gap.from, octets.subspan(skip, static_cast<size_t>(gap.to - gap.from))))
             return;
-        }
-        budget_.used += cost;
-        reorderBytes_ += cost;
-        reorder_.emplace(at, std::vector<std::byte>(piece.begin(), piece.end()));
-        lastStored_ = at;
-    };
-    auto next = reorder_.upper_bound(from);
-    if (next != reorder_.begin()) {
-        const auto before = std::prev(next);
-        const uint64_t covered = before->first + before->second.size();
-        if (covered > from) {
-            lastStored_ = before->first;
-            const uint64_t skip = std::min<uint64_t>(covered - from, octets.size());
-            octets = octets.subspan(static_cast<size_t>(skip));
-            from += skip;
-        }
-    }
-    while (!octets.empty()) {
-        const uint64_t gap = next == reorder_.end() ? octets.size() : std::min(next->first - from, octets.size());
-        if (gap != 0)
-            insert(from, octets.first(static_cast<size_t>(gap)));
-        octets = octets.subspan(static_cast<size_t>(gap));
-        from += gap;
-        if (octets.empty() || next == reorder_.end())
-            break;
-        const uint64_t skip = std::min<uint64_t>(next->second.size(), octets.size());
-        octets = octets.subspan(static_cast<size_t>(skip));
-        from += skip;
-        ++next;
     }
 }
 
@@ -231,9 +241,8 @@ void TcpConnection::pullStored() {
         const uint64_t from = reorder_.begin()->first;
         const std::vector<std::byte> octets = std::move(reorder_.begin()->second);
         reorder_.erase(reorder_.begin());
-        const size_t cost = octets.size() + kStoredOverhead;
-        budget_.used -= cost;
-        reorderBytes_ -= cost;
+        stored_.remove(from, from + octets.size());
+        reorderBytes_ -= octets.size() + kStoredOverhead;
         const uint64_t limit = finAt_ ? *finAt_ : kNever;
         const uint64_t behind = std::min(from + octets.size(), limit);
         if (behind <= rcvNxt_)
@@ -248,9 +257,10 @@ void TcpConnection::pullStored() {
 }
 
 void TcpConnection::dropStored() {
-    budget_.used -= reorderBytes_;
     reorderBytes_ = 0;
     reorder_.clear();
+    stored_.clear();
+    account();
 }
 
 void TcpConnection::receiveFin() {
@@ -284,40 +294,27 @@ void TcpConnection::receiveFin() {
 }
 
 void TcpConnection::advanceWindow() {
-    const size_t used = std::min(rx_.size(), settings_.receiveBuffer);
-    rcvAdv_ = std::max(rcvAdv_, rcvNxt_ + (settings_.receiveBuffer - used));
+    const size_t most = memory_.budget().tight() ? std::min(settings_.receiveBuffer, kAlways) : settings_.receiveBuffer;
+    const uint64_t edge = rcvNxt_ + (most - std::min(rx_.size(), most));
+    // In steps that are worth a segment (RFC 9293 3.8.6.2.2), never back.
+    if (edge >= rcvAdv_ + std::min<size_t>(emss_, settings_.receiveBuffer / 2))
+        rcvAdv_ = edge;
 }
 
-// Blocks are runs of adjacent entries; the one that changed last comes first (RFC 2018 4).
+// The block that changed last comes first (RFC 2018 4).
 void TcpConnection::fillSack(TcpOptions& options) const {
-    if (!link_.sack || reorder_.empty())
+    if (!link_.sack || stored_.empty())
         return;
     const size_t most = options.timestamps ? 3 : options.sack.size(); // 40 octets of options
-    const auto add = [&](uint64_t from, uint64_t to) {
-        const SackBlock block{rcvBase_ + static_cast<uint32_t>(from), rcvBase_ + static_cast<uint32_t>(to)};
-        for (size_t i = 0; i < options.sackCount; ++i)
-            if (options.sack[i] == block)
-                return;
-        options.sack[options.sackCount++] = block;
+    const auto block = [this](const RangeSet::Iterator& run) {
+        return SackBlock{rcvBase_ + static_cast<uint32_t>(run->first), rcvBase_ + static_cast<uint32_t>(run->second)};
     };
-    const auto runFrom = [&](std::map<uint64_t, std::vector<std::byte>>::const_iterator at) {
-        uint64_t to = at->first;
-        for (; at != reorder_.end() && at->first == to; ++at)
-            to += at->second.size();
-        return to;
-    };
-    auto recent = reorder_.find(lastStored_);
-    if (recent != reorder_.end()) {
-        while (recent != reorder_.begin() &&
-               std::prev(recent)->first + std::prev(recent)->second.size() == recent->first)
-            --recent;
-        add(recent->first, runFrom(recent));
-    }
-    for (auto at = reorder_.begin(); at != reorder_.end() && options.sackCount < most;) {
-        const uint64_t to = runFrom(at);
-        add(at->first, to);
-        at = reorder_.lower_bound(to);
-    }
+    const auto newest = stored_.at(lastStored_);
+    if (newest != stored_.end())
+        options.sack[options.sackCount++] = block(newest);
+    for (auto run = stored_.begin(); run != stored_.end() && options.sackCount < most; ++run)
+        if (run != newest)
+            options.sack[options.sackCount++] = block(run);
 }
 
 } // namespace erdma

@@ -11,16 +11,19 @@ namespace {
 
 constexpr unsigned kDuplicateThreshold = 3;
 constexpr uint64_t kGranularity = 1 * kMs;
+constexpr size_t kMaxSent = 8192;      // segments in flight
+constexpr uint64_t kSegmentCost = 512; // in octets, besides its own
 
 } // namespace
 
-// False: the segment must not be looked at further.
+// False: the segment must not be looked at further, because it is nobody's, or because the connection ended.
 bool TcpConnection::receiveAck(const TcpSegment& segment) {
     const int64_t ahead = seqDiff(segment.ack, sndSeq(una_));
     if (ahead > static_cast<int64_t>(nxt_ - una_) || -ahead > static_cast<int64_t>(maxWnd_)) {
         challenge(); // RFC 5961 5
         return false;
     }
+    heard(segment);
     if (ahead < 0)
         return true;
     const uint64_t window = uint64_t{segment.window} << link_.peerScale;
@@ -84,6 +87,10 @@ void TcpConnection::advanceUna(uint64_t to, const TcpSegment& segment) {
         fin = fin || entry.fin;
         sent_.pop_front();
     }
+    sacked_.remove(0, to);
+    lost_.remove(0, to);
+    if (sent_.empty())
+        repeated_.clear();
     // Karn's rule: with timestamps the echo tells whether the last transmission was answered, otherwise nobody knows.
     // An older echo is that of a segment whose acknowledgement was lost.
     if (retransmitted)
@@ -125,6 +132,10 @@ void TcpConnection::advanceUna(uint64_t to, const TcpSegment& segment) {
         user_.progressed();
 }
 
+std::deque<TcpConnection::Sent>::iterator TcpConnection::entryAt(uint64_t offset) {
+    return std::lower_bound(sent_.begin(), sent_.end(), offset, [](const Sent& s, uint64_t at) { return s.end <= at; });
+}
+
 bool TcpConnection::applySack(const TcpSegment& segment) {
     if (!link_.sack || sent_.empty())
         return false;
@@ -135,31 +146,46 @@ bool TcpConnection::applySack(const TcpSegment& segment) {
         const int64_t to = seqDiff(block.to, sndSeq(una_));
         if (from < 0 || to <= from || to > static_cast<int64_t>(flight()))
             continue; // a report of duplicates, or nonsense
-        const uint64_t first = una_ + static_cast<uint64_t>(from);
         const uint64_t behind = una_ + static_cast<uint64_t>(to);
-        auto entry = std::lower_bound(sent_.begin(), sent_.end(), first,
-                                      [](const Sent& s, uint64_t offset) { return s.from < offset; });
-        for (; entry != sent_.end() && entry->end <= behind; ++entry) {
-            if (entry->sacked)
-                continue;
-            const uint64_t length = entry->end - entry->from;
-            if (entry->lost)
-                lostBytes_ -= length;
-            entry->lost = false;
-            entry->sacked = true;
-            sackedBytes_ += length;
-            if (entry->retransmissions == 0)
-                newestArrived_ = std::max(newestArrived_, entry->at);
-            any = true;
-        }
+        // What was reported before costs nothing.
+        for (auto gap = sacked_.gap(una_ + static_cast<uint64_t>(from), behind); gap.from < gap.to;
+             gap = sacked_.gap(gap.to, behind))
+            any |= sackEntries(gap.from, gap.to);
     }
     return any;
+}
+
+// Those that lie in there wholly; none of them is sacked.
+bool TcpConnection::sackEntries(uint64_t from, uint64_t to) {
+    auto entry = std::lower_bound(sent_.begin(), sent_.end(), from,
+                                  [](const Sent& s, uint64_t offset) { return s.from < offset; });
+    const auto first = entry;
+    for (; entry != sent_.end() && entry->end <= to; ++entry) {
+        const uint64_t length = entry->end - entry->from;
+        if (entry->lost)
+            lostBytes_ -= length;
+        entry->lost = false;
+        entry->sacked = true;
+        sackedBytes_ += length;
+        if (entry->retransmissions == 0)
+            newestArrived_ = std::max(newestArrived_, entry->at);
+        auto place = std::find_if(newestSacked_.begin(), newestSacked_.end(),
+                                  [&](uint64_t newer) { return newer < entry->from; });
+        for (uint64_t moved = entry->from; place != newestSacked_.end(); ++place)
+            std::swap(*place, moved);
+    }
+    if (entry == first)
+        return false;
+    sacked_.add(first->from, std::prev(entry)->end);
+    lost_.remove(first->from, std::prev(entry)->end);
+    return true;
 }
 
 void TcpConnection::markLost(Sent& entry) {
     if (entry.lost || entry.sacked)
         return;
     entry.lost = true;
+    lost_.add(entry.from, entry.end);
     lostBytes_ += entry.end - entry.from;
     duplicateBytes_ = std::min(duplicateBytes_, flight() - sackedBytes_ - lostBytes_);
 }
@@ -168,23 +194,25 @@ void TcpConnection::detectLoss() {
     if (sent_.empty())
         return;
     if (link_.sack) {
-        // RFC 6675: lost when three segments behind it arrived.  A retransmission is lost when something that was
-        // sent clearly later arrived (RFC 8985).
         if (sackedBytes_ == 0)
             return;
-        const uint64_t tolerance = std::max(kGranularity, srtt_ / 4);
-        unsigned behind = 0;
-        bool found = false;
-        for (auto entry = sent_.rbegin(); entry != sent_.rend(); ++entry) {
-            if (entry->sacked) {
-                ++behind;
-            } else if (behind >= kDuplicateThreshold && !entry->lost &&
-                       (entry->retransmissions == 0 || entry->at + tolerance < newestArrived_)) {
+        const uint64_t before = lostBytes_;
+        // RFC 6675: lost when three segments behind it arrived.
+        const uint64_t third = newestSacked_.back();
+        for (auto entry = entryAt(std::max(una_, lossScanned_)); entry != sent_.end() && entry->from < third; ++entry)
+            if (entry->retransmissions == 0)
                 markLost(*entry);
-                found = true;
-            }
+        lossScanned_ = std::max(lossScanned_, third);
+        // A retransmission is lost when something that was sent clearly later arrived (RFC 8985).
+        const uint64_t tolerance = std::max(kGranularity, srtt_ / 4);
+        while (!repeated_.empty() && repeated_.front().first + tolerance < newestArrived_) {
+            const auto [at, from] = repeated_.front();
+            repeated_.pop_front();
+            const auto entry = entryAt(from);
+            if (entry != sent_.end() && entry->retransmissions != 0 && entry->at == at)
+                markLost(*entry);
         }
-        if (found && recovery_ == Recovery::None)
+        if (lostBytes_ != before && recovery_ == Recovery::None)
             enterRecovery();
         return;
     }
@@ -226,12 +254,12 @@ void TcpConnection::transmit() {
         return;
     if (flight() == 0 && srtt_ != 0 && now() - lastSend_ > rto_)
         congestion_->idled();
-    while (lostBytes_ != 0) {
-        if (!retransmitNext(false))
-            break;
+    const uint64_t stop = emitted_ + kOctetsAtOnce;
+    while (lostBytes_ != 0 && emitted_ < stop && retransmitNext(false)) {
     }
-    while (sendNew(false)) {
+    while (emitted_ < stop && sendNew(false)) {
     }
+    flushLater_ = emitted_ >= stop;
     const bool waiting = nxt_ < end_ || (finQueued_ && !finSent_);
     if (flight() == 0 && waiting) {
         if (persistAt_ == kNever)
@@ -245,21 +273,22 @@ void TcpConnection::transmit() {
 }
 
 bool TcpConnection::retransmitNext(bool force) {
-    if (lostBytes_ == 0)
+    if (lost_.empty())
         return false;
-    const auto entry = std::find_if(sent_.begin(), sent_.end(), [](const Sent& s) { return s.lost; });
-    if (entry == sent_.end())
-        return false;
+    const auto entry = entryAt(lost_.begin()->first);
     const uint64_t length = entry->end - entry->from;
     if (!force && pipe() != 0 && pipe() + length > congestion_->window())
         return false;
     lostBytes_ -= length;
     entry->lost = false;
+    lost_.remove(entry->from, entry->end);
     ++entry->retransmissions;
     ++counters_.retransmissions;
     if (entry == sent_.begin())
         rtoAt_ = now() + backedOffRto();
     sendEntry(*entry);
+    if (link_.sack)
+        repeated_.emplace_back(entry->at, entry->from);
     return true;
 }
 
@@ -273,7 +302,7 @@ void TcpConnection::startClock() {
 
 // One new segment of whole units; with `split` of whatever the window allows.
 bool TcpConnection::sendNew(bool split) {
-    if (finSent_)
+    if (finSent_ || sent_.size() >= kMaxSent)
         return false;
     if (nxt_ >= end_) {
         if (!finQueued_)
@@ -344,6 +373,7 @@ void TcpConnection::emit(uint64_t from, uint64_t end, bool push, bool fin) {
     segment.seq = sndSeq(from);
     if (end > from)
         segment.payload = tx_.view(static_cast<size_t>(from - txStart_), static_cast<size_t>(end - from));
+    emitted_ += segment.payload.size() + kSegmentCost;
     output_.transmit(segment);
 }
 
@@ -368,9 +398,12 @@ void TcpConnection::retransmissionTimeout() {
         for (Sent& entry : sent_)
             entry.sacked = false;
         sackedBytes_ = 0;
+        sacked_.clear();
+        newestSacked_ = {};
     }
     duplicateBytes_ = 0;
     duplicateAcks_ = 0;
+    repeated_.clear();
     for (Sent& entry : sent_)
         markLost(entry);
     recovery_ = Recovery::Timeout;

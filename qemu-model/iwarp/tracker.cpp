@@ -19,6 +19,8 @@ constexpr uint8_t kFlagEnhanced = 0x10;
 constexpr uint16_t kOrdOfRevision1 = 16;                // appendix A
 constexpr uint32_t kReplyLeast = 20, kReplyMost = 1024; // 1.5
 constexpr uint8_t kScaleMost = 14, kUsualTtl = 64;
+constexpr size_t kHeldOverhead = 128; // of a held frame, besides its octets
+constexpr unsigned kReleasesAtOnce = 64;
 
 } // namespace
 
@@ -90,22 +92,85 @@ FlowTracker::~FlowTracker() = default;
 
 void FlowTracker::erase(Flows::iterator flow) {
     release(*flow);
+    if (flow->counted)
+        vlans_.drop(flow->key.vlan);
     flows_.erase(flow->key);
-    order_.erase(flow);
+    order_[flow->rank].erase(flow);
 }
 
 void FlowTracker::erase(Flow& flow) { erase(flows_.at(flow.key)); }
 
 // A few at a time, oldest first: cheap enough for every frame.
 void FlowTracker::expire(uint64_t nowNs) {
-    for (int i = 0; i < 2 && !order_.empty(); ++i) {
-        const Flow& oldest = order_.front();
-        const bool mpa = oldest.guest.header || oldest.peer.header;
-        if (nowNs - oldest.seen < (mpa ? settings_.idleMpa : settings_.idle))
-            return;
-        ++counters_.expired;
-        erase(order_.begin());
+    for (Flows& flows : order_) {
+        for (int i = 0; i < 2 && !flows.empty(); ++i) {
+            const Flow& oldest = flows.front();
+            if (nowNs - oldest.seen < (oldest.rank == Asked ? settings_.idleMpa : settings_.idle))
+                break;
+            ++counters_.expired;
+            erase(flows.begin());
+        }
     }
+}
+
+// For a new flow, of which nothing is known yet.  False: everybody else has better reasons to be here.
+bool FlowTracker::makeRoom() {
+    if (flows_.size() < settings_.entries)
+        return true;
+    ++counters_.evicted;
+    for (const Rank rank : {Opening, Open}) {
+        if (!order_[rank].empty()) {
+            erase(order_[rank].begin());
+            return true;
+        }
+    }
+    return false;
+}
+
+void FlowTracker::touch(Flow& flow, uint64_t nowNs) {
+    Flows& flows = order_[flow.rank];
+    flows.splice(flows.end(), flows, flows_.at(flow.key));
+    flow.seen = nowNs;
+}
+
+void FlowTracker::countVlan(Flow& flow) {
+    if (!std::exchange(flow.counted, true))
+        vlans_.add(flow.key.vlan);
+}
+
+void FlowTracker::promote(Flow& flow, Rank rank) {
+    if (flow.rank >= rank)
+        return;
+    order_[rank].splice(order_[rank].end(), order_[flow.rank], flows_.at(flow.key));
+    flow.rank = rank;
+}
+
+// Whether the guest's kernel would take the peer's segment for one of this connection, as far as numbers tell.
+bool FlowTracker::believable(const Flow& flow, const TcpSegment& segment) {
+    const Half& guest = flow.guest;
+    const Half& peer = flow.peer;
+    if (segment.has(tcp_flag::kSyn)) {
+        const bool same = !peer.synSeen || peer.first == segment.seq + 1;
+        if (!segment.has(tcp_flag::kAck))
+            return !flow.initiator && same;
+        return flow.initiator && same && guest.synSeen && segment.ack == guest.first;
+    }
+    if (!peer.synSeen || !guest.synSeen || !segment.has(tcp_flag::kAck))
+        return false;
+    if (seqBefore(segment.ack, guest.first) || seqBefore(guest.highest, segment.ack))
+        return false;
+    // The scale, and with it the window, is not known of a handshake that was not seen.
+    const bool behind = !flow.assumed && guest.acked && seqBefore(guest.edge, segment.seq);
+    return !behind && !seqBefore(segment.seq, peer.first - 1); // a probe stands in front
+}
+
+// RFC 9293 3.10.7.3, RFC 5961 3: what else calls itself a reset changes nothing in the kernel either.
+bool FlowTracker::resets(const Flow& flow, const TcpSegment& segment) {
+    const Half& guest = flow.guest;
+    const Half& peer = flow.peer;
+    if (!peer.synSeen)
+        return flow.initiator && segment.has(tcp_flag::kAck) && segment.ack == guest.first;
+    return segment.seq == peer.highest || (guest.acked && segment.seq == guest.ack);
 }
 
 // The SYNs of a request were not seen: its own numbers are the first ones, and of what they agreed on only that counts
@@ -145,11 +210,13 @@ FlowTracker::Flow* FlowTracker::lookUp(const FlowKey& key, const Frame& frame, b
     const bool asks = !frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kRst) &&
                       frame.tcp.has(tcp_flag::kAck) && beginsRequest(frame.tcp.payload);
     auto found = flows_.find(key);
-    // A new incarnation, unless the SYN is repeated.
+    // A new incarnation, unless the SYN is repeated.  A stranger's changes nothing while the guest's kernel knows of the
+    // connection: that answers with a challenge.
     if (found != flows_.end() && opens) {
         const Flow& flow = *found->second;
         const Half& half = fromGuest ? flow.guest : flow.peer;
-        if (flow.initiator != fromGuest || half.first != frame.tcp.seq + 1) {
+        const bool same = flow.initiator == fromGuest && half.first == frame.tcp.seq + 1;
+        if (!same && (fromGuest || !flow.guestSpoke || flow.ended)) {
             erase(found->second);
             found = flows_.end();
         }
@@ -157,42 +224,42 @@ FlowTracker::Flow* FlowTracker::lookUp(const FlowKey& key, const Frame& frame, b
     if (found == flows_.end()) {
         if (!opens && !asks)
             return nullptr;
-        if (flows_.size() >= settings_.entries) {
-            ++counters_.evicted;
-            erase(order_.begin());
-        }
-        order_.emplace_back();
-        order_.back().key = key;
-        order_.back().initiator = fromGuest;
+        if (!makeRoom())
+            return nullptr;
+        Flows& flows = order_[Opening];
+        flows.emplace_back();
+        flows.back().key = key;
+        flows.back().initiator = fromGuest;
+        flows.back().seen = nowNs;
         if (asks)
-            assumeHandshake(order_.back(), frame, nowNs);
-        found = flows_.emplace(key, std::prev(order_.end())).first;
+            assumeHandshake(flows.back(), frame, nowNs);
+        if (asks) // the kernel may answer only after the handover
+            countVlan(flows.back());
+        found = flows_.emplace(key, std::prev(flows.end())).first;
         ++counters_.created;
-    } else {
-        order_.splice(order_.end(), order_, found->second);
     }
-    found->second->seen = nowNs;
     return &*found->second;
 }
 
 void FlowTracker::learn(Flow& flow, Half& from, const Half& other, const Frame& frame, uint64_t nowNs) {
     const TcpSegment& s = frame.tcp;
     const bool syn = s.has(tcp_flag::kSyn);
+    const bool measures = !flow.rtt && other.synSeen && !other.synRepeated && !from.synRepeated &&
+                          &from == &flow.peer && s.has(tcp_flag::kAck);
     if (syn) {
+        from.synRepeated = from.synSeen;
         from.synSeen = true;
-        from.first = from.highest = s.seq + 1;
+        if (from.first != s.seq + 1)
+            from.first = from.highest = s.seq + 1;
         from.mss = s.options.mss.value_or(536);
         from.scale = s.options.windowScale;
         from.sack = s.options.sackPermitted;
         from.timestamps = s.options.timestamps.has_value();
         from.ecn = s.has(tcp_flag::kEce);
         from.synAt = nowNs;
-        if (s.has(tcp_flag::kAck) && other.synSeen && &from == &flow.peer)
-            flow.rtt = nowNs - other.synAt;
-    } else if (!flow.rtt && !flow.assumed && &from == &flow.peer && other.synSeen && !flow.initiator &&
-               s.has(tcp_flag::kAck)) {
-        flow.rtt = nowNs - other.synAt; // answer to the guest's SYN-ACK
     }
+    if (measures && (syn || (!flow.assumed && !flow.initiator)))
+        flow.rtt = nowNs - other.synAt; // of the guest's SYN, or SYN-ACK
     if (!from.synSeen)
         return;
     if (seqBefore(from.highest, s.end()))
@@ -221,10 +288,8 @@ bool FlowTracker::learnMpa(Half& from, const TcpSegment& segment, bool reply) {
     if (from.mpaComplete || segment.payload.empty())
         return true;
     const int64_t offset = seqDiff(segment.seq, from.first);
-    for (size_t i = 0; i < segment.payload.size(); ++i) {
+    for (auto i = static_cast<size_t>(std::max<int64_t>(0, -offset)); i < segment.payload.size(); ++i) {
         const int64_t at = offset + static_cast<int64_t>(i);
-        if (at < 0)
-            continue;
         if (at >= static_cast<int64_t>(kMpaMost))
             break;
         const auto index = static_cast<size_t>(at);
@@ -255,6 +320,9 @@ FlowTracker::Passage FlowTracker::fromGuest(const Frame& frame, uint64_t nowNs) 
     Flow* flow = lookUp(keyOf(frame, true), frame, true, nowNs);
     if (flow == nullptr)
         return Passage::Pass;
+    touch(*flow, nowNs);
+    flow->guestSpoke = true;
+    countVlan(*flow);
     learn(*flow, flow->guest, flow->peer, frame, nowNs);
     flow->link = frame.link;
     flow->ip = frame.ip;
@@ -262,13 +330,21 @@ FlowTracker::Passage FlowTracker::fromGuest(const Frame& frame, uint64_t nowNs) 
         erase(*flow);
         return Passage::Pass;
     }
+    flow->ended = flow->ended || frame.tcp.has(tcp_flag::kFin);
+    // Its kernel took octets of a handshake that was not seen.
+    if (flow->assumed && frame.tcp.has(tcp_flag::kAck) && seqBefore(flow->peer.first, frame.tcp.ack) &&
+        seqAtOrBefore(frame.tcp.ack, flow->peer.highest))
+        promote(*flow, Open);
     // Payload behind the request: another MPA user in the guest (rule b).
     const bool behind = flow->initiator && flow->guest.mpaComplete && !frame.tcp.payload.empty() &&
                         seqBefore(flow->guest.mpaEnd(), frame.tcp.end());
     if (behind || !flow->guest.synSeen || !learnMpa(flow->guest, frame.tcp, !flow->initiator)) {
         ++counters_.foreign;
         erase(*flow);
+        return Passage::Pass;
     }
+    if (flow->rank == Open && (flow->initiator ? flow->guest : flow->peer).mpaComplete)
+        promote(*flow, Asked);
     return Passage::Pass;
 }
 
@@ -288,12 +364,17 @@ FlowTracker::Passage FlowTracker::fromWire(const Frame& frame, ConstBytes raw, c
         return Passage::Pass;
     const TcpSegment& s = frame.tcp;
     if (s.has(tcp_flag::kRst)) {
-        erase(*flow); // what was held goes first
+        if (resets(*flow, s))
+            erase(*flow); // what was held goes first
         return Passage::Pass;
     }
+    if (!believable(*flow, s))
+        return Passage::Pass; // the kernel knows what to say
+    touch(*flow, nowNs);
     learn(*flow, flow->peer, flow->guest, frame, nowNs);
-    if (!flow->peer.synSeen)
-        return Passage::Pass; // a SYN-ACK will come, or nothing
+    flow->ended = flow->ended || s.has(tcp_flag::kFin);
+    if (s.has(tcp_flag::kAck) && (!flow->assumed || (flow->initiator && seqBefore(flow->guest.first, s.ack))))
+        promote(*flow, Open);
     // An octet behind a gap in the reply would reach the kernel before the end of the reply is known; the peer sends
     // it again.  Without the SYNs it is no gap, but the middle of another program's stream, of which more than the
     // request acknowledged went to the kernel before: nobody would send that again.
@@ -313,6 +394,8 @@ FlowTracker::Passage FlowTracker::fromWire(const Frame& frame, ConstBytes raw, c
         erase(*flow);
         return Passage::Pass;
     }
+    if (flow->rank == Open && (flow->initiator ? flow->guest : flow->peer).mpaComplete)
+        promote(*flow, Asked);
     if (!holding(*flow))
         return Passage::Pass;
     if (s.has(tcp_flag::kFin)) {
@@ -343,29 +426,33 @@ FlowTracker::Passage FlowTracker::fromWire(const Frame& frame, ConstBytes raw, c
 }
 
 void FlowTracker::hold(Flow& flow, HeldFrame frame, uint64_t nowNs) {
-    if (flow.heldBytes + frame.octets.size() > settings_.holdBytes ||
-        heldBytes_ + frame.octets.size() > settings_.holdTotal) {
+    const size_t cost = frame.octets.size() + kHeldOverhead;
+    if (flow.heldBytes + cost > settings_.holdBytes || flow.held.size() >= settings_.holdFrames ||
+        held_.budget().left() < cost) {
         ++counters_.dropped;
         return;
     }
     if (flow.held.empty()) {
         flow.holdUntil = nowNs + settings_.hold;
-        holds_.push_back(flow.key);
+        flow.holdAt = holds_.insert(holds_.end(), flow.key);
     }
-    flow.heldBytes += frame.octets.size();
-    heldBytes_ += frame.octets.size();
+    flow.heldBytes += cost;
+    held_.set(held_.octets() + cost);
     ++counters_.heldFrames;
     flow.held.push_back(std::move(frame));
+}
+
+void FlowTracker::endHold(Flow& flow) {
+    holds_.erase(flow.holdAt);
+    held_.set(held_.octets() - std::exchange(flow.heldBytes, 0));
+    flow.holdUntil = kNever;
 }
 
 // Everything held goes to the kernel.
 void FlowTracker::release(Flow& flow) {
     if (flow.held.empty())
         return;
-    holds_.remove(flow.key);
-    heldBytes_ -= flow.heldBytes;
-    flow.heldBytes = 0;
-    flow.holdUntil = kNever;
+    endHold(flow);
     for (const HeldFrame& frame : std::exchange(flow.held, {}))
         output_.toGuest(frame.octets, frame.offload);
 }
@@ -384,10 +471,10 @@ FlowTracker::Outcome FlowTracker::handOver(const FlowKey& key, uint32_t sendNxt,
         return Outcome::Untracked;
     }
     const int32_t ahead = seqDiff(sendNxt, guest.highest);
-    const bool fits = flow.initiator
-                          ? ahead == 0
-                          : ahead >= static_cast<int32_t>(kReplyLeast) && ahead <= static_cast<int32_t>(kReplyMost);
-    if (!fits) {
+    const bool sends = flow.initiator
+                           ? ahead == 0
+                           : ahead >= static_cast<int32_t>(kReplyLeast) && ahead <= static_cast<int32_t>(kReplyMost);
+    if (!sends || recvNxt != peer.mpaEnd()) {
         flow.holdOver = true;
         release(flow);
         return Outcome::BadSequence;
@@ -426,8 +513,7 @@ FlowTracker::Outcome FlowTracker::handOver(const FlowKey& key, uint32_t sendNxt,
     }
     out.held.clear();
     if (!flow.held.empty()) {
-        holds_.remove(flow.key);
-        heldBytes_ -= flow.heldBytes;
+        endHold(flow);
         out.held.swap(flow.held);
     }
     erase(found->second);
@@ -437,7 +523,7 @@ FlowTracker::Outcome FlowTracker::handOver(const FlowKey& key, uint32_t sendNxt,
 uint64_t FlowTracker::deadline() const { return holds_.empty() ? kNever : flows_.at(holds_.front())->holdUntil; }
 
 void FlowTracker::onTimer(uint64_t nowNs) {
-    while (deadline() <= nowNs) {
+    for (unsigned i = 0; i < kReleasesAtOnce && deadline() <= nowNs; ++i) {
         Flow& flow = *flows_.at(holds_.front());
         ++counters_.holdTimeouts;
         flow.holdOver = true;
@@ -446,8 +532,9 @@ void FlowTracker::onTimer(uint64_t nowNs) {
 }
 
 void FlowTracker::clear() {
-    while (!order_.empty())
-        erase(order_.begin());
+    for (Flows& flows : order_)
+        while (!flows.empty())
+            erase(flows.begin());
 }
 
 } // namespace erdma

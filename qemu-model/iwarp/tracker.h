@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <array>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -74,8 +76,8 @@ struct TrackerSettings {
     uint64_t idle = 30000 * kMs;    // before MPA frames
     uint64_t idleMpa = 60000 * kMs; // among them
     uint64_t hold = 5000 * kMs;
-    size_t holdBytes = 1u << 20;         // of one connection
-    size_t holdTotal = size_t{64} << 20; // of all
+    size_t holdBytes = 1u << 20; // of one connection, with what a frame costs besides
+    size_t holdFrames = 256;     // of one connection
     uint16_t mtu = 1500;
 };
 
@@ -87,6 +89,24 @@ struct TrackerCounters {
 struct HeldFrame {
     std::vector<std::byte> octets;
     erdma_offload offload{};
+};
+
+// Which VLANs are in use.
+class VlanCounts {
+public:
+    void add(uint16_t vlan) { ++counts_[vlan]; }
+    void drop(uint16_t vlan) {
+        if (const auto at = counts_.find(vlan); --at->second == 0)
+            counts_.erase(at);
+    }
+    void clear() { counts_.clear(); }
+    bool contains(uint16_t vlan) const { return counts_.contains(vlan); }
+    size_t size() const { return counts_.size(); }
+    auto begin() const { return counts_.begin(); }
+    auto end() const { return counts_.end(); }
+
+private:
+    std::map<uint16_t, size_t> counts_;
 };
 
 // Everything that the tracker knows when MODIFY_QP(RTS) arrives.
@@ -109,7 +129,8 @@ public:
 
 class FlowTracker {
 public:
-    FlowTracker(const TrackerSettings& settings, TrackerOutput& output) : settings_(settings), output_(output) {}
+    FlowTracker(const TrackerSettings& settings, TrackerOutput& output, MemoryBudget& budget)
+        : settings_(settings), output_(output), held_(budget) {}
     ~FlowTracker();
 
     enum class Passage : uint8_t {
@@ -123,7 +144,7 @@ public:
     enum class Outcome : uint8_t {
         Ok,
         Untracked,   // nothing known of the tuple
-        BadSequence, // 1.5: send_nxt does not fit what the kernel sent; held frames went to the kernel
+        BadSequence, // 1.5: send_nxt or recv_nxt does not fit what passed; held frames went to the kernel
     };
     // Ends the tracking of the tuple when Ok.
     Outcome handOver(const FlowKey& key, uint32_t sendNxt, uint32_t recvNxt, uint64_t nowNs, FlowHandover& out);
@@ -136,7 +157,8 @@ public:
 
     bool tracks(const FlowKey& key) const { return flows_.contains(key); }
     size_t entries() const { return flows_.size(); }
-    size_t heldBytes() const { return heldBytes_; }
+    size_t heldBytes() const { return held_.octets(); }
+    const VlanCounts& vlans() const { return vlans_; } // of flows that may be handed over
     const TrackerCounters& counters() const { return counters_; }
 
 private:
@@ -154,6 +176,7 @@ private:
         uint32_t edge = 0; // ack + window, never back
         std::optional<uint32_t> tsValue;
         uint64_t tsAt = 0, synAt = 0;
+        bool synRepeated = false; // nobody knows which one was answered (RFC 6298 3)
         // MPA frame.
         std::vector<std::byte> mpa;
         std::vector<bool> have;
@@ -161,8 +184,19 @@ private:
         bool mpaComplete = false;
         uint32_t mpaEnd() const { return first + static_cast<uint32_t>(header ? header->bytes() : 0); }
     };
+    // How much a stranger cannot have made up.  Of one rank the longest unused goes first, and none for a lower one.
+    enum Rank : uint8_t {
+        Opening, // one side alone, or numbers that nobody confirmed
+        Open,    // the peer confirmed the guest's numbers
+        Asked,   // and an MPA request came: waits for its handover
+        kRanks,
+    };
     struct Flow {
         FlowKey key;
+        Rank rank = Opening;
+        bool guestSpoke = false;
+        bool counted = false;   // in vlans_
+        bool ended = false;     // FIN of either side
         bool initiator = false; // the guest sent the SYN
         bool assumed = false;   // the SYNs were not seen
         Half guest, peer;
@@ -174,10 +208,17 @@ private:
         size_t heldBytes = 0;
         uint64_t holdUntil = kNever;
         bool holdOver = false;
+        std::list<FlowKey>::iterator holdAt{}; // while something is held
     };
     using Flows = std::list<Flow>; // least recently used first
 
     Flow* lookUp(const FlowKey& key, const Frame& frame, bool fromGuest, uint64_t nowNs);
+    bool makeRoom();
+    void touch(Flow& flow, uint64_t nowNs);
+    void promote(Flow& flow, Rank rank);
+    void countVlan(Flow& flow);
+    static bool believable(const Flow& flow, const TcpSegment& segment);
+    static bool resets(const Flow& flow, const TcpSegment& segment);
     void expire(uint64_t nowNs);
     void erase(Flows::iterator flow);
     void erase(Flow& flow);
@@ -187,14 +228,16 @@ private:
     bool holding(const Flow& flow) const;
     void hold(Flow& flow, HeldFrame frame, uint64_t nowNs);
     void release(Flow& flow);
+    void endHold(Flow& flow);
 
     TrackerSettings settings_;
     TrackerOutput& output_;
     TrackerCounters counters_;
-    Flows order_;
+    std::array<Flows, kRanks> order_;
+    VlanCounts vlans_;
     std::unordered_map<FlowKey, Flows::iterator, FlowKeyHash> flows_;
     std::list<FlowKey> holds_; // flows with held frames, oldest first
-    size_t heldBytes_ = 0;
+    MemoryShare held_;
 };
 
 } // namespace erdma

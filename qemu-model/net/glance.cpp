@@ -15,6 +15,8 @@ Glance glanceAt(ConstBytes head) {
         type = loadBe16(head, at);
     }
     at += 2;
+    if (type == 0x0806)
+        out.kind = Glance::Kind::Arp;
     if (type != 0x0800 || head.size() < at + 20 || load8(head, at) >> 4 != 4)
         return out;
     const uint8_t protocol = load8(head, at + 9);

@@ -12,6 +12,7 @@ struct Glance {
     enum class Kind : uint8_t {
         Foreign, // nobody
         Tcp,
+        Arp,         // tells its sender's address
         Unreachable, // ICMP destination unreachable
         Unclear,     // the head is too short to tell
     };

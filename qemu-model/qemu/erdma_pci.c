@@ -76,7 +76,9 @@ static QLIST_HEAD(, ErdmaState) adapters = QLIST_HEAD_INITIALIZER(adapters);
     X(uint32, ord, "ord", "reads and atomics of a queue pair outstanding at a time, 1..128; more wait")                \
     X(uint32, ird, "ird", "reads and atomics of a peer outstanding at a time, 1..128; one more ends the connection")   \
     X(uint32, buffer_bytes, "buffer-bytes", "receive and send buffer of a connection, bytes, 65536..4194304")          \
-    X(uint32, ack_delay_ms, "ack-delay-ms", "longest wait before data is acknowledged, milliseconds, 0..500")          \
+    X(uint32, total_buffer_bytes, "total-buffer-bytes",                                                                \
+      "what all connections may buffer together, bytes, 4194304..2147483648")                                          \
+    X(uint32, ack_delay_ms, "ack-delay-ms", "longest wait before data is acknowledged, milliseconds, 0..499")          \
     X(uint32, ack_segments, "ack-segments", "segments that are acknowledged at once when so many wait, 1..64")         \
     X(uint32, rto_min_ms, "rto-min-ms", "smallest retransmission timeout, milliseconds, 10..1000")                     \
     X(uint32, give_up_ms, "give-up-ms", "a peer that answers nothing for so long is dead, milliseconds, 1000..600000") \

@@ -27,6 +27,7 @@ public:
             m.host.clock = clock_;
             Iwarp* iwarp = nullptr;
             m.device.attachNic(Nic::make(m.device.adapter(), iwarp));
+            m.device.frame(ERDMA_TO_WIRE, arpOf(i == 0), {});
             m.host.onFrame = [this, i](erdma_side to, ConstBytes frame, const erdma_offload&) {
                 if (to == ERDMA_TO_WIRE)
                     ends_[1 - i].arriving.emplace_back(frame.begin(), frame.end());

@@ -58,7 +58,8 @@ class Refused(unittest.TestCase):
                 "ird": (0, 129),
                 "segment-bytes": (1, 1459, 65001),
                 "buffer-bytes": (65535, 4194305),
-                "ack-delay-ms": (501,),
+                "total-buffer-bytes": (4194303, 2147483649),
+                "ack-delay-ms": (500,),
                 "ack-segments": (0, 65),
                 "rto-min-ms": (9, 1001),
                 "give-up-ms": (999, 600001),
@@ -103,7 +104,7 @@ class Accepted(unittest.TestCase):
                     "firmware-version": str(0x225), "atomic": "true", "multilevel-mtt": "true",
                     "extended-doorbells": "true", "pair-timeout-ms": "15000", "rnr-hold-ms": "30000", "ord": "128",
                     "ird": "128",
-                    "buffer-bytes": "1048576", "ack-delay-ms": "40", "ack-segments": "2", "rto-min-ms": "200",
+                    "buffer-bytes": "1048576", "total-buffer-bytes": "268435456", "ack-delay-ms": "40", "ack-segments": "2", "rto-min-ms": "200",
                     "give-up-ms": "30000", "keep-idle-ms": "60000", "keep-interval-ms": "10000", "keep-probes": "6",
                     "first-fpdu-ms": "1000", "time-wait-ms": "4000", "complete-queued": "false",
                     "segment-bytes": "auto"}
@@ -118,13 +119,13 @@ class Accepted(unittest.TestCase):
     def test_ends_of_ranges(self):
         low = {"vectors": 2, "direct_wqe_groups": 0, "qblock": 1, "max_cqe_log": 6, "max_recv_wr_log": 6,
                "max_mr_size_log": 20, "default_cc": 0, "pair_timeout_ms": 1, "rnr_hold_ms": 0, "ord": 1, "ird": 1, "atomic": "off",
-               "segment_bytes": 0, "buffer_bytes": 65536, "ack_delay_ms": 0, "ack_segments": 1, "rto_min_ms": 10,
+               "segment_bytes": 0, "buffer_bytes": 65536, "total_buffer_bytes": 4194304, "ack_delay_ms": 0, "ack_segments": 1, "rto_min_ms": 10,
                "give_up_ms": 1000, "keep_idle_ms": 1000, "keep_interval_ms": 100, "keep_probes": 1,
                "first_fpdu_ms": 0, "time_wait_ms": 100}
         high = {"vectors": 32, "direct_wqe_groups": 255, "qblock": 64, "max_cqe_log": 20, "max_recv_wr_log": 15,
                 "max_mr_size_log": 48, "default_cc": 4, "pair_timeout_ms": 600000, "rnr_hold_ms": 600000,
                 "ord": 128, "ird": 128,
-                "extended_doorbells": "off", "segment_bytes": 65000, "buffer_bytes": 4194304, "ack_delay_ms": 500,
+                "extended_doorbells": "off", "segment_bytes": 65000, "buffer_bytes": 4194304, "total_buffer_bytes": 2147483648, "ack_delay_ms": 499,
                 "ack_segments": 64, "rto_min_ms": 1000, "give_up_ms": 600000, "keep_idle_ms": 7200000,
                 "keep_interval_ms": 600000, "keep_probes": 100, "first_fpdu_ms": 60000, "time_wait_ms": 120000,
                 "complete_queued": "on"}

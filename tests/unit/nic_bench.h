@@ -191,6 +191,7 @@ public:
             auto nic = Nic::make(device.adapter(), iwarps[i]);
             nics[i] = nic.get();
             device.attachNic(std::move(nic));
+            EXPECT_FALSE(device.frame(ERDMA_TO_WIRE, arpOf(i == 0), {}));
             side(i).host->onFrame = [this, i](erdma_side to, ConstBytes frame, const erdma_offload&) {
                 if (to == ERDMA_TO_WIRE)
                     link.send(i, Octets(frame.begin(), frame.end()));

@@ -122,7 +122,7 @@ private:
     WireOptions options_;
 
 public:
-    ReorderBudget budget;
+    MemoryBudget budget;
     WireEnd endA, endB;
     unsigned badFrames = 0;
 };

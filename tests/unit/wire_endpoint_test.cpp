@@ -511,7 +511,7 @@ TEST(WireEndpoint, EndsAtAnyMoment) {
             EXPECT_EQ(sides[i]->guest->drainCq(sides[i]->scq).size(), posted[i]) << seed;
             EXPECT_EQ(sides[i]->guest->drainCq(sides[i]->rcq).size(), receives[i]) << seed;
         }
-        EXPECT_EQ(t.budget.used, 0u);
+        EXPECT_EQ(t.budget.used(), 0u);
     }
 }
 

@@ -119,6 +119,19 @@ inline LinkHeader linkHeaderOf(bool first) {
     return link;
 }
 
+// What the guest says before anybody can find it: its address.
+inline Octets arpOf(bool first) {
+    Octets frame(60);
+    const LinkHeader link = linkHeaderOf(first);
+    for (size_t i = 0; i < 6; ++i) {
+        frame[i] = std::byte{0xFF};
+        frame[6 + i] = static_cast<std::byte>(link.source[i]);
+    }
+    frame[12] = std::byte{0x08};
+    frame[13] = std::byte{0x06};
+    return frame;
+}
+
 inline IpHeader ipHeaderOf(bool first) {
     IpHeader ip;
     ip.source = first ? 0x0A000001 : 0x0A000002;
@@ -141,7 +154,7 @@ public:
         uint8_t sackCount;
     };
 
-    TcpEndpoint(SimulatedLink& link, const LinkSetup& setup, bool first, ReorderBudget& budget)
+    TcpEndpoint(SimulatedLink& link, const LinkSetup& setup, bool first, MemoryBudget& budget)
         : link_(link), first_(first), own_(first ? setup.issA : setup.issB), peer_(first ? setup.issB : setup.issA),
           scale_(first ? setup.scaleA : setup.scaleB),
           tcp(handoverOf(setup, first, link.now), setup.settings, *this, *this, budget) {
@@ -159,7 +172,7 @@ public:
     }
 
     size_t received(ConstBytes octets) override {
-        const size_t n = hold ? 0 : octets.size();
+        const size_t n = hold ? 0 : std::min(octets.size(), takeAtMost);
         input.insert(input.end(), octets.begin(), octets.begin() + static_cast<std::ptrdiff_t>(n));
         return n;
     }
@@ -211,6 +224,7 @@ public:
     Octets input;
     size_t written = 0;
     bool hold = false;
+    size_t takeAtMost = SIZE_MAX; // by one call
     bool batching = true;
     int fins = 0;
     std::optional<TcpEnd> end;
@@ -220,8 +234,11 @@ public:
 
 class TcpPair {
 public:
-    explicit TcpPair(const LinkSetup& setup = {}, uint32_t seed = 1)
-        : link(seed), a(link, setup, true, budget), b(link, setup, false, budget) {}
+    // `shared`: budgets of the ends that others use as well.
+    explicit TcpPair(const LinkSetup& setup = {}, uint32_t seed = 1, MemoryBudget* sharedA = nullptr,
+                     MemoryBudget* sharedB = nullptr)
+        : link(seed), a(link, setup, true, sharedA != nullptr ? *sharedA : budget),
+          b(link, setup, false, sharedB != nullptr ? *sharedB : budget) {}
 
     // Until `done`, or nothing is left to happen, or the time is over.
     bool run(const std::function<bool()>& done, uint64_t limit = 3600'000 * kMs) {
@@ -262,7 +279,7 @@ public:
     }
 
     bool timestamps = false; // of forged segments
-    ReorderBudget budget;
+    MemoryBudget budget;
     SimulatedLink link;
     TcpEndpoint a, b;
 };

@@ -103,7 +103,7 @@ TEST(WireSoak, MixedMessagesOverABadLink) {
         EXPECT_GT(t.badFrames, 0u);
         t.bench.stop(t.a, QpState::Closing);
         ASSERT_TRUE(t.run([&] { return t.over(); }, 100'000 * kMs));
-        EXPECT_EQ(t.budget.used, 0u);
+        EXPECT_EQ(t.budget.used(), 0u);
         EXPECT_TRUE(t.events(t.a).empty() && t.events(t.b).empty());
     }
 }

@@ -41,7 +41,7 @@ Octets mpaFrame(bool reply, uint8_t revision, uint8_t flags, size_t privateBytes
 
 // The guest is 10.0.0.1:1000, its peer 10.0.0.2:2000.
 struct Scene final : TrackerOutput {
-    explicit Scene(const TrackerSettings& settings = {}) : tracker(settings, *this) {}
+    explicit Scene(const TrackerSettings& settings = {}) : tracker(settings, *this, budget) {}
 
     void toGuest(ConstBytes frame, const erdma_offload&) override {
         const Octets copy(frame.begin(), frame.end());
@@ -112,6 +112,7 @@ struct Scene final : TrackerOutput {
     }
     static FlowKey key() { return {0x0A000001, 0x0A000002, 1000, 2000, 0}; }
 
+    MemoryBudget budget;
     FlowTracker tracker;
     Octets guest;
     unsigned guestFrames = 0;
@@ -201,6 +202,33 @@ TEST(WireTracker, PassiveHandover) {
         EXPECT_EQ(out.tcp.tsValue, 7004u);
         EXPECT_FALSE(out.reply);
         EXPECT_EQ(out.tcp.rtt, kMs);
+    }
+}
+
+// RFC 6298 3: which of two was answered, nobody knows.
+TEST(WireTracker, RepeatedSynsMeasureNothing) {
+    for (const bool active : {true, false}) {
+        Scene t;
+        const Octets request = mpaFrame(false, 129, 0), reply = mpaFrame(true, 129, 0);
+        t.send(active, kIssA, 0, kSyn);
+        t.now += 1000 * kMs;
+        if (active)
+            t.send(true, kIssA, 0, kSyn);
+        t.send(!active, kIssB, kIssA + 1, kSyn | kAck);
+        if (!active) {
+            t.now += 1000 * kMs;
+            t.send(true, kIssB, kIssA + 1, kSyn | kAck);
+        }
+        t.send(active, kIssA + 1, kIssB + 1, kAck);
+        t.send(active, kIssA + 1, kIssB + 1, kAck, request);
+        if (active)
+            t.send(false, kIssB + 1, kIssA + 29, kAck, reply);
+        t.send(true, active ? kIssA + 29 : kIssB + 1, active ? kIssB + 29 : kIssA + 29, kAck);
+        FlowHandover out;
+        ASSERT_EQ(t.tracker.handOver(Scene::key(), active ? kIssA + 29 : kIssB + 29, active ? kIssB + 29 : kIssA + 29,
+                                     t.now, out),
+                  Outcome::Ok);
+        EXPECT_FALSE(out.tcp.rtt) << active;
     }
 }
 
