@@ -15,17 +15,17 @@ using Octets = std::vector<std::byte>;
 using namespace tcp_flag;
 using Passage = FlowTracker::Passage;
 
-constexpr size_t kEntries = 4;
+constexpr size_t kEntries = 4, kHeldMost = 2000;
 
 class Scene final : public TrackerOutput {
 public:
-    explicit Scene(Input& in) : in_(in), tracker_(settings(), *this) {}
+    explicit Scene(Input& in) : in_(in), tracker_(settings(), *this, memory_) { memory_.limit = kHeldMost; }
 
     void play() {
         for (int step = 0; step < 256 && !in_.empty(); ++step) {
             act();
             FUZZ_CHECK(tracker_.entries() <= kEntries, "more flows than allowed");
-            FUZZ_CHECK(tracker_.heldBytes() <= settings().holdTotal, "more is held than allowed");
+            FUZZ_CHECK(tracker_.heldBytes() <= kHeldMost, "more is held than allowed");
             FUZZ_CHECK((tracker_.heldBytes() == 0) == (tracker_.deadline() == kNever),
                        "frames are held without a time limit, or a time limit without frames");
         }
@@ -41,7 +41,6 @@ private:
         TrackerSettings s;
         s.entries = kEntries;
         s.holdBytes = 1000;
-        s.holdTotal = 2000;
         return s;
     }
 
@@ -213,6 +212,7 @@ private:
     }
 
     Input& in_;
+    MemoryBudget memory_;
     FlowTracker tracker_;
     std::map<uint32_t, Flow> flows_;
     uint64_t now_ = 1'000'000'000;
