@@ -117,7 +117,7 @@ static void inherited_file(void) {
         client_resolve(&child, port);
         param.qp_num = qpn;
         CALL(rdma_connect(child.id, &param));
-        cm_event_expect(child.cm, RDMA_CM_EVENT_CONNECT_RESPONSE, 5000);
+        cm_event_expect(child.cm, RDMA_CM_EVENT_ESTABLISHED, 5000);
         _exit(0);
     }
     struct cm_event e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
