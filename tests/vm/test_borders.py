@@ -52,9 +52,10 @@ def traced(vm):
         vm.run(f"echo > {TRACING}/trace; for e in {' '.join(switches)}; do echo 1 > $e; done")
         try:
             action()
+            # Taking the probes away empties the buffer.
+            return re.findall(r"(?m)^[^#].*?: (\w+):", vm.read(f"{TRACING}/trace"))
         finally:
             vm.run(f"for e in {' '.join(switches)}; do echo 0 > $e; done; echo > {TRACING}/kprobe_events")
-        return re.findall(r"(?m)^[^#].*?: ([\w]+):", vm.read(f"{TRACING}/trace"))
     return trace
 
 
