@@ -57,7 +57,8 @@
 	X(CM, cm_reset_cnt, "connections that the peer closed during setup") \
 	X(CM, cm_requests_cnt, "connection requests received") \
 	X(CM, cm_bad_requests_cnt, "incoming connections that sent no valid request") \
-	X(CM, cm_misrouted_cnt, "connections given up because their route leaves by another interface") \
+	X(CM, cm_misrouted_cnt, \
+	  "connections given up because their route leaves by another interface") \
 	X(CM, cm_established_cnt, "connections handed over to the device") \
 	X(CM, cm_disconnected_cnt, "connections that the peer ended") \
 	X(EQ, eq_rescued_cnt, \

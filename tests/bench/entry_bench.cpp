@@ -162,8 +162,7 @@ void smallReceives() {
 
 int main() {
     using namespace erdma::test;
-    std::puts(
-        "Processor time of the longest entry.  2 ms is the most that the model means to take.");
+    std::puts("Processor time of the longest entry.  2 ms is the most that the model means to take.");
     commands();
     flushOfAFullQueuePair();
     closingWithData();

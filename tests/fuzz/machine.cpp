@@ -148,6 +148,7 @@ struct Machine::Callbacks {
         self(opaque).called(0);
         self(opaque).scheduled = true;
     }
+    static void barrier(void* opaque) { self(opaque).called(0); }
     static void trace(void* opaque, erdma_trace_kind, const uint64_t[3], const char* text) {
         self(opaque).called(0);
         FUZZ_CHECK(text != nullptr, "trace without text");
@@ -198,6 +199,7 @@ Machine::Machine(unsigned slot, const erdma_config& config, uint64_t& clock) : r
     const erdma_host_ops ops{.dma_read = C::read,
                              .dma_write = C::write,
                              .dma_atomic64 = C::atomic,
+                             .dma_barrier = C::barrier,
                              .raise_vector = C::raise,
                              .now_ns = C::now,
                              .arm_timer = C::armTimer,

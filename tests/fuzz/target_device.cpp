@@ -279,7 +279,7 @@ private:
 
     void aimInterrupts() {
         const uint64_t value = uint64_t{1 + in_.below(2)} << 32 | in_.u8();
-        const uint32_t what = in_.below(kNoResetFromInside ? 5 : 6);
+        const uint32_t what = in_.below(6);
         machine_.onInterrupt = nullptr;
         if (what == 0)
             return;

@@ -108,8 +108,8 @@ private:
 
     LinkHeader linkOf(unsigned from) const {
         LinkHeader link;
-        link.source = {0x52, 0x54, 0, 0, 0, static_cast<uint8_t>(from)};
-        link.destination = {0x52, 0x54, 0, 0, 0, static_cast<uint8_t>(1 - from)};
+        link.source = {0x52, 0x54, 0, 0x12, 0x34, static_cast<uint8_t>(0x56 + from)};
+        link.destination = {0x52, 0x54, 0, 0x12, 0x34, static_cast<uint8_t>(0x57 - from)};
         return link;
     }
     static IpHeader ipOf(unsigned from, const std::array<uint16_t, 2>& ports) {

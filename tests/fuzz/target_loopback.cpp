@@ -173,7 +173,7 @@ private:
     }
 
     static uint32_t withoutLocalKey(uint32_t stag) {
-        return kLocalKeyWorksForAll && stag == kLocalDmaKey ? stag ^ 0x100 : stag;
+        return kRingsAreTheKernels && stag == kLocalDmaKey ? stag ^ 0x100 : stag;
     }
     static void withoutLocalKey(std::span<std::byte> entry) {
         for (size_t at = 0; at + 4 <= entry.size(); at += 4)

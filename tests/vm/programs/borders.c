@@ -284,12 +284,9 @@ static void keys_not_guessed(void) {
 }
 
 static const struct test_case cases[] = {
-    {"foreign-connect", foreign_connect, 0},
-    {"foreign-accept", foreign_accept, 0},
-    {"inherited-file", inherited_file, 0},
-    {"connect-while-destroyed", connect_while_destroyed, 0},
-    {"keys-not-guessed", keys_not_guessed, 0},
-    {"reply-with-data", reply_with_data, 0},
+    {"foreign-connect", foreign_connect, 0},         {"foreign-accept", foreign_accept, 0},
+    {"inherited-file", inherited_file, 0},           {"connect-while-destroyed", connect_while_destroyed, 0},
+    {"keys-not-guessed", keys_not_guessed, 0},       {"reply-with-data", reply_with_data, 0},
     {"unanswered-request", unanswered_request, 100},
 };
 
