@@ -17,6 +17,7 @@ from erdmalab.common import LabError
 from support import program
 from trouble import COMMAND_SECONDS
 
+pytestmark = pytest.mark.long  # each stages a fault and watches for seconds; minutes in all
 
 NEVER_IN_GUESTS = {"drops", "rate-limited"}
 

@@ -4,9 +4,14 @@
 import json
 import re
 
+import jsonschema
+import pytest
+
 from eadm_tools import (FINDINGS, NO_DEVICE, NO_DRIVER, NOBODY, USAGE, eadm, eadm_json, open_node, schema,
                         traffic, well)  # noqa: F401  (fixtures are used by name)
 from support import bdf
+
+pytestmark = pytest.mark.long  # reloads the driver for each file that it compares
 
 FILE, OTHER = "/tmp/eadm-snapshot.json", "/tmp/eadm-snapshot-2.json"
 
@@ -34,8 +39,7 @@ def test_says_what_the_machine_said(vm, well, rdma_device):
     # All that traffic is over now, here.
     assert eadm_json(vm, "info", "qp", command="info")["qp"] == []
     rates = json.loads(eadm(vm, "stat", "-l", "-j", "--from", FILE))
-    jsonschema, whole = schema()
-    jsonschema.validate(rates, {**whole, "$ref": "#/definitions/live"})
+    jsonschema.validate(rates, {**schema(), "$ref": "#/definitions/live"})
     assert rates["device"] == rdma_device and rates["rates"]["tx_bytes"] > 0 and rates["qps"][0]["posted_blocks"] > 0
     assert "erdma_tx_bytes_total" in eadm(vm, "metrics", "--from", FILE, "--qps", "--doctor")
     for words in (["dump", "cmdq"], ["conf", "cc", "1"], ["trace"], ["snapshot", OTHER]):
