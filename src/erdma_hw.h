@@ -88,6 +88,7 @@
 #define ERDMA_CMD_ENTRY_BYTES	128		/* of the command SQ */
 #define ERDMA_CMD_TIMEOUT_MS	15000		/* for the answer to a command */
 #define ERDMA_INIT_TIMEOUT_MS	10000		/* from INIT to INIT_DONE */
+#define ERDMA_RESET_TIMEOUT_MS	1000		/* from RESET to INIT_DONE gone */
 #define ERDMA_POLL_INTERVAL_MS	20		/* between looks at status and command CQ */
 
 #define ERDMA_MAX_SEND_WR	8192		/* per QP */

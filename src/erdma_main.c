@@ -58,6 +58,7 @@ static int erdma_pci_setup(struct erdma_adapter *ad)
 {
 	struct pci_dev *pdev = ad->dev.pdev;
 	int bars, err;
+	u32 status;
 
 	err = pci_enable_device(pdev);
 	if (err) {
@@ -103,9 +104,22 @@ static int erdma_pci_setup(struct erdma_adapter *ad)
 	 * something else, and bus mastering on.
 	 */
 	erdma_dev_reset(&ad->dev);
+	status = erdma_reg_read(&ad->dev, ERDMA_R_STATUS);
+	if (status != ERDMA_ALL_ONES)
+		err = readl_poll_timeout(ad->dev.bar + ERDMA_R_STATUS, status,
+					 !(status & ERDMA_STATUS_INIT_DONE),
+					 ERDMA_POLL_INTERVAL_MS * USEC_PER_MSEC,
+					 ERDMA_RESET_TIMEOUT_MS * USEC_PER_MSEC);
+	if (err) {
+		dev_err(&pdev->dev, "device did not stop within %u ms: status 0x%x, error %d\n",
+			ERDMA_RESET_TIMEOUT_MS, status, err);
+		goto unmap;
+	}
 	pci_set_master(pdev);
 	return 0;
 
+unmap:
+	iounmap(ad->dev.bar);
 release:
 	pci_release_selected_regions(pdev, BIT(ERDMA_BAR_REGS));
 disable:

@@ -51,10 +51,10 @@ static inline bool erdma_cq_has_dead(const struct erdma_cq *cq)
 	return READ_ONCE(cq->has_dead) || erdma_is_broken(&to_erdma(cq->ib.device)->dev);
 }
 
-/* Calls the consumer, who may poll at once. */
+/* Calls the consumer, who may poll at once; not one that polls without being called. */
 static inline void erdma_cq_notify(struct erdma_cq *cq)
 {
-	if (cq->ib.comp_handler)
+	if (cq->ib.comp_handler && cq->ib.poll_ctx != IB_POLL_DIRECT)
 		cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
 }
 

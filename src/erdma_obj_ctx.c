@@ -60,9 +60,6 @@ static u32 erdma_alloc_send_page(struct erdma_adapter *ad, struct erdma_ucontext
 	u32 offset = ERDMA_SQDB_SHARED_OFFSET;
 	u32 got, page;
 
-	uc->db_type = ERDMA_SDB_SHARED_PAGE;
-	uc->db_index = 0;
-
 	spin_lock(&ad->db_lock);
 	got = erdma_alloc_bit(ad->db_page_map, ad->db_exclusive);
 	if (got < ad->db_exclusive) {

@@ -70,6 +70,7 @@ static int erdma_make_ucontext(struct ib_ucontext *ibctx, struct ib_udata *udata
 	 */
 	mutex_init(&uc->lock);
 	INIT_LIST_HEAD(&uc->dbrec_pages);
+	uc->db_type = ERDMA_SDB_SHARED_PAGE;	/* owns nothing yet */
 
 	if (atomic_inc_return(&ad->num_contexts) > ERDMA_MAX_CONTEXTS) {
 		atomic_dec(&ad->num_contexts);
