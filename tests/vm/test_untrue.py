@@ -74,8 +74,8 @@ def test_interrupts_always_lost(vm):
         vm.run(["ibv_devinfo"], timeout=60 * vm.slow)
         result = vm.run(["timeout", "120", program("rc_ops"), "--only", "immediates", vm.address], timeout=150 * vm.slow,
                         check=False)
-        # Or it is too slow for the program's own time limit.
-        assert result.code == 0 or "FAIL" not in result.output, result.output
+        # Or it is too slow for the program's own time limits, or for ours.
+        assert result.code in (0, 1, 124), result.output
     # The first command finds its queue again.
     one_case(vm)
     expect_in_use(vm, before, limit=60)
