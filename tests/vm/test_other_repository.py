@@ -90,7 +90,7 @@ def test_what_fails_there(lab, repository):
     output = follow(repository, command + " -rA || [ $? = 1 ]", lab)
     assert re.search(r"(?m)^FAILED .*::test_kernel_complains", output), output
     assert re.search(r"(?m)^PASSED .*::test_next", output), output
-    assert re.search(r"(?m)^ERROR .*::test_no_such_guest - .*there is no vm2", output), output
+    assert re.search(r"(?m)^ERROR .*::test_no_such_guest", output) and "there is no vm2: with 1 VM" in output, output
     assert "made by a test" in output
 
 
@@ -121,4 +121,4 @@ def test_installed_parts(lab, repository, installed):
     output = follow(repository, f"unset ERDMA_DIR\n{block}", lab, **installed)
     assert re.search(r"(?m)^=+ 3 passed, 1 deselected in ", output), output
     with open(os.path.join(repository, ".erdma-lab", "latest", "pair-1-1", "qemu.log"), encoding="utf-8") as log:
-        assert f"lab.modules={repository}/kernel/lib/modules/{lab.kernel.version} lab.extra= " in log.read()
+        assert f"lab.modules={repository}/kernel/lib/modules/{lab.kernel.version} " in log.read()
