@@ -26,6 +26,9 @@ namespace erdma::fuzz {
 
 // The input, octet by octet, as the choices of a small program.  Behind its end everything is 0, so every input is a
 // whole program and a mutation in the middle changes little of what comes before.
+//
+// An input means the same whatever compiler built the target, so no two draws share an expression in which C++ leaves
+// their order open: draw into variables first.  tests/style/draws checks it.
 class Input {
 public:
     Input(const uint8_t* data, size_t size) : left_(data, size) {}
@@ -58,6 +61,13 @@ public:
         return piece;
     }
     std::span<const std::byte> octets(size_t most) { return std::as_bytes(bytes(most)); }
+    // 0 to limit - 1 octets.
+    std::span<const std::byte> fewOctets(uint32_t limit) {
+        const uint32_t most = below(limit);
+        return octets(most);
+    }
+    // Around 0, or any distance.
+    uint32_t distance() { return below(2) == 0 ? u8() - 128u : u32(); }
     // A number at the edges of what 32 bits hold, a small one, or any.
     uint32_t edge32() {
         static constexpr std::array<uint32_t, 12> edges = {0,      1,          2,          7,          8,      4095,

@@ -11,43 +11,72 @@ using test::Guest;
 // Fields of requests that decide most; everything else is as the input says.
 Request plausible(Input& in, Driver& driver, uint8_t sub, uint8_t opcode) {
     Request request(0);
-    const auto raw = in.octets(in.below(4) == 0 ? 120 : 0);
+    const bool noise = in.below(4) == 0;
+    const auto raw = in.octets(noise ? 120 : 0);
     std::copy(raw.begin(), raw.end(), request.bytes().begin() + 8);
     const auto address = [&] {
-        return in.rarely(16) ? in.edge64() : uint64_t{in.u8()} * Ram::kPage + (in.below(4) == 0 ? in.u16() : 0);
+        if (in.rarely(16))
+            return in.edge64();
+        const uint64_t page = in.u8();
+        const uint64_t inside = in.below(4) == 0 ? in.u16() : 0;
+        return page * Ram::kPage + inside;
     };
     const uint32_t number = in.rarely(16) ? in.edge32() : in.below(12);
     switch (sub << 8 | opcode) {
     case 1: { // CREATE_QP
         const uint32_t sqLog = in.below(17), rqLog = in.below(12);
-        request = Guest::qpRequest(number, in.below(6), in.below(6), sqLog, rqLog, in.below(3), address(), address(),
-                                   in.below(9), in.below(6), in.below(2) != 0);
-        for (size_t i = 0; i < 3; ++i)
-            request.u64(64 + 8 * i, address()).u64(88 + 8 * i, address());
-        request.u32(112, in.rarely(8) ? in.u32() : 0x00800081);
+        const uint32_t sendCqn = in.below(6), recvCqn = in.below(6), pd = in.below(3);
+        const uint64_t sq = address(), rq = address();
+        const uint32_t pageField = in.below(9), count = in.below(6);
+        const bool level = in.below(2) != 0;
+        request = Guest::qpRequest(number, sendCqn, recvCqn, sqLog, rqLog, pd, sq, rq, pageField, count, level);
+        for (size_t i = 0; i < 3; ++i) {
+            request.u64(64 + 8 * i, address());
+            request.u64(88 + 8 * i, address());
+        }
+        const bool otherPages = in.rarely(8);
+        request.u32(112, otherPages ? in.u32() : 0x00800081);
         break;
     }
-    case 3: // MODIFY_QP
-        request.u32(8, in.below(7) << 24 | in.below(5) << 20 | (number & 0xFFFFF));
-        request.be32(16, 0x0A000001 + in.below(2)).be32(20, 0x0A000001 + in.below(2));
-        request.be16(24, static_cast<uint16_t>(1 + in.below(3))).be16(26, static_cast<uint16_t>(1 + in.below(3)));
-        request.u32(28, in.below(2)).u32(32, in.below(2));
+    case 3: { // MODIFY_QP
+        const uint32_t state = in.below(7), congestion = in.below(5);
+        request.u32(8, state << 24 | congestion << 20 | (number & 0xFFFFF));
+        for (const size_t ip : {16, 20})
+            request.be32(ip, 0x0A000001 + in.below(2));
+        for (const size_t port : {24, 26})
+            request.be16(port, static_cast<uint16_t>(1 + in.below(3)));
+        for (const size_t sequence : {28, 32})
+            request.u32(sequence, in.below(2));
         break;
-    case 4: // CREATE_CQ
-        request = Guest::cqRequest(number & 0xFFFFF, in.below(24), in.below(5), address(), in.below(6), in.below(16),
-                                   in.rarely(4) ? in.edge32() : 0, in.below(2) != 0);
+    }
+    case 4: { // CREATE_CQ
+        const uint32_t depthLog = in.below(24), eqn = in.below(5);
+        const uint64_t at = address();
+        const uint32_t count = in.below(6), pageField = in.below(16), offset = in.rarely(4) ? in.edge32() : 0;
+        const bool level = in.below(2) != 0;
+        request = Guest::cqRequest(number & 0xFFFFF, depthLog, eqn, at, count, pageField, offset, level);
         break;
+    }
     case 8: { // REG_MR
         const uint32_t shift = 12 + in.below(20), level = in.below(4);
-        request = Guest::mrRequest(number & 0xFFFFF, in.below(4), in.below(64), in.below(3), in.edge64(), in.edge32(),
-                                   shift & 31, level, in.edge32(), in.below(2) != 0, in.u8(), in.below(3), in.below(8));
+        const uint32_t type = in.below(4), access = in.below(64), pd = in.below(3);
+        const uint64_t start = in.edge64();
+        const uint32_t octets = in.edge32(), count = in.edge32();
+        const bool valid = in.below(2) != 0;
+        const uint8_t key = in.u8();
+        const uint32_t version = in.below(3), tablePageField = in.below(8);
+        request = Guest::mrRequest(number & 0xFFFFF, type, access, pd, start, octets, shift & 31, level, count, valid,
+                                   key, version, tablePageField);
         for (size_t i = 0; i < 4; ++i)
             request.u64(32 + 8 * i, address());
         break;
     }
     case 0x100: // CREATE_EQ
-        request.u64(8, address()).u8(16, static_cast<uint8_t>(in.below(6))).u8(17, static_cast<uint8_t>(in.below(6)));
-        request.u8(18, static_cast<uint8_t>(in.below(18))).u8(19, static_cast<uint8_t>(1 + in.rarely(8)));
+        request.u64(8, address());
+        for (const size_t which : {16, 17})
+            request.u8(which, static_cast<uint8_t>(in.below(6)));
+        request.u8(18, static_cast<uint8_t>(in.below(18)));
+        request.u8(19, static_cast<uint8_t>(1 + in.rarely(8)));
         break;
     case 0x101: // DESTROY_EQ
         request.u8(16, static_cast<uint8_t>(number)).u8(17, static_cast<uint8_t>(number)).u8(19, 1);
@@ -57,26 +86,31 @@ Request plausible(Input& in, Driver& driver, uint8_t sub, uint8_t opcode) {
     case 0x104:
     case 0x106:
     case 0x10B:
-        request.u32(12, number).u64(16, address()).u32(24, in.below(4) == 0 ? in.edge32() : 256);
+        request.u32(12, number).u64(16, address());
+        request.u32(24, in.below(4) == 0 ? in.edge32() : 256);
         break;
     case 0x105: // CONF_DEVICE
         request.u32(8, 1u << 31 | in.below(32));
         break;
     case 0x108: // ALLOC_DB, FREE_DB
     case 0x109:
-        request.u32(8, in.below(8)).u16(12, static_cast<uint16_t>(0x80 + in.below(8)));
-        request.u16(14, static_cast<uint16_t>(0x80 + in.below(8))).u16(18, static_cast<uint16_t>(0x80 + in.below(8)));
+        request.u32(8, in.below(8));
+        for (const size_t page : {12, 14, 18})
+            request.u16(page, static_cast<uint16_t>(0x80 + in.below(8)));
         break;
     case 6: // REFLUSH
-        request.u32(8, number).u32(12, in.edge32()).u32(16, in.edge32());
+        request.u32(8, number).u32(12, in.edge32());
+        request.u32(16, in.edge32());
         break;
     default:
         request.u32(8, number);
         break;
     }
     const size_t most = driver.entryBytes();
-    if (in.rarely(8)) // one octet is wrong
-        storeLe32(request.bytes(), 8 + in.below(static_cast<uint32_t>(most - 12)) / 4 * 4, in.u32());
+    if (in.rarely(8)) { // one word is wrong
+        const size_t at = 8 + in.below(static_cast<uint32_t>(most - 12)) / 4 * 4;
+        storeLe32(request.bytes(), at, in.u32());
+    }
     return request;
 }
 

@@ -85,14 +85,21 @@ private:
         switch (in_.below(6)) {
         case 0:
             return in_.edge64();
-        case 1:
-            return in_.pick(std::array{table_, buffer_, driver_.commandSq.address, driver_.commandCq.address,
-                                       driver_.aeq.address, pairs_[0].sq.address, pairs_[1].rq.address}) +
-                   in_.below(2) * uint64_t{in_.u8()} * 8;
-        default:
-            return uint64_t{in_.u8()} * Ram::kPage + (in_.below(3) == 0 ? in_.u16() % Ram::kPage : 0) +
-                   (in_.rarely(16) ? Ram::kHigh : 0);
+        case 1: {
+            const uint64_t base =
+                in_.pick(std::array{table_, buffer_, driver_.commandSq.address, driver_.commandCq.address,
+                                    driver_.aeq.address, pairs_[0].sq.address, pairs_[1].rq.address});
+            const bool inside = in_.below(2) != 0;
+            const uint64_t entry = in_.u8();
+            return base + (inside ? entry * 8 : 0);
         }
+        default:
+            break;
+        }
+        const uint64_t page = in_.u8();
+        const uint64_t inside = in_.below(3) == 0 ? in_.u16() % Ram::kPage : 0;
+        const uint64_t high = in_.rarely(16) ? Ram::kHigh : 0;
+        return page * Ram::kPage + inside + high;
     }
 
     void act() {
@@ -101,9 +108,11 @@ private:
         case 0:
             anyStore();
             break;
-        case 1:
-            machine_.read(in_.u16() % 0x1010, in_.pick(std::array{1u, 2u, 4u, 8u, 3u}));
+        case 1: {
+            const uint64_t offset = in_.u16() % 0x1010;
+            machine_.read(offset, in_.pick(std::array{1u, 2u, 4u, 8u, 3u}));
             break;
+        }
         case 2:
         case 3:
             command();
@@ -131,9 +140,11 @@ private:
             machine_.write(0x61000, Driver::rqDoorbell(pair));
             break;
         }
-        case 9:
-            machine_.ram().put(address(), in_.octets(in_.below(64)));
+        case 9: {
+            const uint64_t at = address();
+            machine_.ram().put(at, in_.fewOctets(64));
             break;
+        }
         case 10: // a table of pages
             for (uint64_t at = address(), n = in_.below(16); n > 0; --n, at += 8)
                 machine_.ram().put64(at, address());
@@ -151,16 +162,19 @@ private:
         case 14:
             faults();
             break;
-        case 15:
-            machine_.ram().block(in_.u8(), in_.below(2) != 0);
+        case 15: {
+            const uint64_t page = in_.u8();
+            machine_.ram().block(page, in_.below(2) != 0);
             machine_.busMaster = !in_.rarely(8);
             break;
+        }
         case 16:
             directWqe(pair);
             break;
         case 17: { // arms
             const uint64_t number = in_.below(4);
-            machine_.write(0x79000 + number * 8, number << 32 | 1u << 31 | uint64_t{in_.below(2)} << 30 | in_.u8());
+            const uint64_t solicited = in_.below(2);
+            machine_.write(0x79000 + number * 8, number << 32 | 1u << 31 | solicited << 30 | in_.u8());
             machine_.write(0x100 + 8 * number, 1u << 31 | in_.u8());
             machine_.write(0x50, 1u << 31 | in_.u8());
             machine_.write(0x300, 1u << 31 | in_.u8());
@@ -183,9 +197,19 @@ private:
                                                                0x78, 0x80, 0x200, 0x300, 0x100, 0x108};
         static constexpr std::array<uint32_t, 6> spaces = {0x1000, 0x5F000, 0x61000, 0x79000, 0x80000, 0xFF000};
         const unsigned size = in_.pick(std::array{8u, 4u, 8u, 4u, 2u, 1u, 3u, 16u});
-        const uint64_t offset = in_.below(2) == 0 ? in_.pick(registers) : in_.pick(spaces) + in_.u16() / 8 * 8 % 0x2000;
-        const uint64_t value = in_.below(2) == 0 ? address() : uint64_t{in_.below(4)} << 32 | in_.edge32();
-        machine_.write(offset + (in_.rarely(8) ? in_.below(8) : 0), value, size);
+        uint64_t offset = in_.below(2) == 0 ? in_.pick(registers) : in_.pick(spaces);
+        if (offset >= spaces.front())
+            offset += in_.u16() / 8 * 8 % 0x2000;
+        uint64_t value = 0;
+        if (in_.below(2) == 0) {
+            value = address();
+        } else {
+            const uint64_t number = in_.below(4);
+            value = number << 32 | in_.edge32();
+        }
+        if (in_.rarely(8)) // not aligned
+            offset += in_.below(8);
+        machine_.write(offset, value, size);
     }
 
     void command() {
@@ -197,32 +221,48 @@ private:
         Request request;
         request.u32(8, number);
         switch (code) {
-        case 1:
-            request = Guest::qpRequest(number, in_.below(4), in_.below(4), in_.below(16), in_.below(11), in_.below(3),
-                                       address(), address(), in_.below(9), in_.below(6), in_.below(2) != 0);
+        case 1: {
+            const uint32_t sendCqn = in_.below(4), recvCqn = in_.below(4), sqLog = in_.below(16), rqLog = in_.below(11),
+                           pd = in_.below(3);
+            const uint64_t sq = address(), rq = address();
+            const uint32_t pageField = in_.below(9), count = in_.below(6);
+            const bool level = in_.below(2) != 0;
+            request = Guest::qpRequest(number, sendCqn, recvCqn, sqLog, rqLog, pd, sq, rq, pageField, count, level);
             break;
-        case 4:
-            request = Guest::cqRequest(number, in_.below(11), in_.below(4), address(), in_.below(5), in_.below(14),
-                                       in_.below(2) == 0 ? 0 : in_.u16(), false);
+        }
+        case 4: {
+            const uint32_t depthLog = in_.below(11), eqn = in_.below(4);
+            const uint64_t at = address();
+            const uint32_t count = in_.below(5), pageField = in_.below(14), offset = in_.below(2) == 0 ? 0 : in_.u16();
+            request = Guest::cqRequest(number, depthLog, eqn, at, count, pageField, offset, false);
             break;
-        case 8:
-            request = Guest::mrRequest(number, in_.below(3), in_.below(64), 1, kIova,
-                                       in_.below(4) == 0 ? in_.u32() : kBuffer, 12 + in_.below(3), in_.below(4),
-                                       in_.below(12), in_.below(2) != 0, 0, in_.below(2), in_.below(3))
-                          .u64(32, address())
-                          .u64(40, in_.below(2) == 0 ? kBuffer : address())
-                          .u64(48, address());
+        }
+        case 8: {
+            const uint32_t type = in_.below(3), access = in_.below(64),
+                           octets = in_.below(4) == 0 ? in_.u32() : kBuffer, shift = 12 + in_.below(3),
+                           level = in_.below(4), count = in_.below(12);
+            const bool valid = in_.below(2) != 0;
+            const uint32_t version = in_.below(2), tablePageField = in_.below(3);
+            request = Guest::mrRequest(number, type, access, 1, kIova, octets, shift, level, count, valid, 0, version,
+                                       tablePageField);
+            request.u64(32, address());
+            request.u64(40, in_.below(2) == 0 ? kBuffer : address());
+            request.u64(48, address());
             break;
+        }
         case 0x100:
-            request.u64(8, address()).u8(16, static_cast<uint8_t>(in_.below(5)));
-            request.u8(17, static_cast<uint8_t>(in_.below(5))).u8(18, static_cast<uint8_t>(in_.below(17))).u8(19, 1);
+            request.u64(8, address());
+            for (const size_t which : {16, 17})
+                request.u8(which, static_cast<uint8_t>(in_.below(5)));
+            request.u8(18, static_cast<uint8_t>(in_.below(17))).u8(19, 1);
             break;
         case 11:
         case 12:
         case 0x104:
         case 0x106:
         case 0x10B:
-            request.u32(12, number).u64(16, address()).u32(24, in_.u16());
+            request.u32(12, number).u64(16, address());
+            request.u32(24, in_.u16());
             break;
         default:
             break;
@@ -269,7 +309,8 @@ private:
         const uint64_t blocks = sqe.size() / 32;
         const uint64_t header = (loadLe64(sqe, 0) & ~(uint64_t{0x7FFFFF} << 32 | 0xFFFF)) | (blocks - 1) << 52 |
                                 uint64_t{pair.qpn} << 32 | (pair.sq.pi & 0xFFFF);
-        const uint64_t slot = 0x1000 + uint64_t{in_.below(3)} * Ram::kPage + in_.below(32) * 128;
+        const uint64_t page = in_.below(3);
+        const uint64_t slot = 0x1000 + page * Ram::kPage + in_.below(32) * 128;
         const unsigned step = in_.below(2) == 0 ? 8 : 4;
         for (size_t at = 0; at < sqe.size() && !in_.rarely(24); at += step) {
             const uint64_t word = at < 8 ? header >> (8 * at) : step == 8 ? loadLe64(sqe, at) : loadLe32(sqe, at);
@@ -278,7 +319,8 @@ private:
     }
 
     void aimInterrupts() {
-        const uint64_t value = uint64_t{1 + in_.below(2)} << 32 | in_.u8();
+        const uint64_t qpn = 1 + in_.below(2);
+        const uint64_t value = qpn << 32 | in_.u8();
         const uint32_t what = in_.below(6);
         machine_.onInterrupt = nullptr;
         if (what == 0)

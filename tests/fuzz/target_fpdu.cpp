@@ -79,7 +79,8 @@ Octets framed(Input& in, const FpduFormat& format) {
     Octets out;
     while (!in.empty() && out.size() < 8192) {
         const uint8_t how = in.u8();
-        const auto ulpdu = in.octets((how & 0x80) != 0 ? in.u8() : 14 + in.below(50));
+        const uint32_t length = (how & 0x80) != 0 ? in.u8() : 14 + in.below(50);
+        const auto ulpdu = in.octets(length);
         const size_t start = out.size();
         out.resize(start + 2 + ulpdu.size());
         storeBe16(out, start, static_cast<uint16_t>(ulpdu.size() + ((how & 0x1F) == 1 ? in.u8() : 0)));

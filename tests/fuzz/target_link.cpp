@@ -305,11 +305,17 @@ private:
                 drivers_[side]->command(0, 2, Request().u32(8, pair.qpn));
             else if (in_.below(2) == 0)
                 drivers_[side]->command(0, 3, Request().u32(8, in_.below(6) << 24 | pair.qpn));
-            else // the kernel's socket of the connection
-                fromKernel(side, kHostilePorts, agreed_, expected_[1 - side] - in_.below(3), expected_[side],
-                           static_cast<uint8_t>(in_.u8() & 0x3F), in_.octets(in_.below(8)));
+            else
+                fromHostileKernel(side);
             break;
         }
+    }
+
+    // What its socket of the connection may still say.
+    void fromHostileKernel(unsigned side) {
+        const uint32_t sequence = expected_[1 - side] - in_.below(3);
+        const auto flags = static_cast<uint8_t>(in_.u8() & 0x3F);
+        fromKernel(side, kHostilePorts, agreed_, sequence, expected_[side], flags, in_.fewOctets(8));
     }
 
     void forged(unsigned to, const Octets& frame, const erdma_offload& offload = {}) {
@@ -327,7 +333,7 @@ private:
             return;
         if (in_.rarely(8)) { // any octets, checksums as they were
             for (uint32_t n = 1 + in_.below(3); n > 0; --n)
-                frame[in_.u16() % frame.size()] = static_cast<std::byte>(in_.u8());
+                spoil(frame);
             if (in_.rarely(4))
                 frame.resize(std::max<size_t>(14, in_.u16() % frame.size()));
             return;
@@ -336,10 +342,10 @@ private:
         TcpSegment s = parsed.tcp;
         switch (in_.below(8)) {
         case 0:
-            s.seq += in_.below(2) == 0 ? in_.u8() - 128u : in_.u32();
+            s.seq += in_.distance();
             break;
         case 1:
-            s.ack += in_.below(2) == 0 ? in_.u8() - 128u : in_.u32();
+            s.ack += in_.distance();
             break;
         case 2:
             s.window = in_.u16();
@@ -351,7 +357,7 @@ private:
             payload.resize(payload.empty() ? 0 : in_.u16() % payload.size());
             break;
         case 5:
-            for (const std::byte octet : in_.octets(in_.below(16)))
+            for (const std::byte octet : in_.fewOctets(16))
                 payload.push_back(octet);
             break;
         case 6:
@@ -359,7 +365,7 @@ private:
             break;
         default:
             for (uint32_t n = in_.below(4); n > 0 && !payload.empty(); --n)
-                payload[in_.u16() % payload.size()] = static_cast<std::byte>(in_.u8());
+                spoil(payload);
             break;
         }
         s.payload = payload;
@@ -367,6 +373,10 @@ private:
         Octets out;
         buildTcpFrame(parsed.link, parsed.ip, s, out);
         frame = std::move(out);
+    }
+    void spoil(Octets& octets) {
+        const auto value = static_cast<std::byte>(in_.u8());
+        octets[in_.u16() % octets.size()] = value;
     }
     void options(TcpSegment& s) {
         if (in_.below(2) == 0)
@@ -403,7 +413,7 @@ private:
         for (uint32_t n = in_.below(4); n > 0; --n)
             appendFpdu(payload);
         if (in_.rarely(8)) {
-            const auto more = in_.octets(in_.u8());
+            const auto more = in_.fewOctets(256);
             payload.insert(payload.end(), more.begin(), more.end());
         }
         payload.resize(std::min<size_t>(payload.size(), 60000));
@@ -427,7 +437,7 @@ private:
         segment.atomicResponse = {in_.below(3), 5};
         segment.terminate.code =
             TerminateCode{static_cast<uint8_t>(in_.below(4)), static_cast<uint8_t>(in_.below(4)), in_.u8()};
-        const auto data = in_.octets(in_.below(64));
+        const auto data = in_.fewOctets(64);
         Octets payload(data.begin(), data.end());
         if (in_.rarely(8))
             payload.resize(in_.u16() % 4096);

@@ -137,13 +137,12 @@ private:
         case 10: { // any store into any page of its own
             const uint16_t page = in_.pick(std::array{hostilePages_.sq, hostilePages_.rq, hostilePages_.cq});
             const unsigned size = in_.pick(std::array{8u, 8u, 4u, 2u, 1u});
-            store(page, in_.u16() % Ram::kPage / size * size, in_.u64(), size);
+            const uint64_t inside = in_.u16() % Ram::kPage / size * size;
+            store(page, inside, in_.u64(), size);
             break;
         }
         case 11: // a store with a plausible value; the bystander's numbers, too
-            store(in_.pick(std::array{hostilePages_.sq, hostilePages_.rq, hostilePages_.cq}),
-                  uint64_t{in_.u8()} * 8 % Ram::kPage,
-                  uint64_t{in_.below(6)} << 32 | (in_.below(2) == 0 ? 1u << 31 : 0) | in_.u16());
+            plausibleStore();
             break;
         case 12:
             machine_.settle(in_.below(8));
@@ -164,9 +163,16 @@ private:
         }
     }
 
+    void plausibleStore() {
+        const uint16_t page = in_.pick(std::array{hostilePages_.sq, hostilePages_.rq, hostilePages_.cq});
+        const uint64_t inside = uint64_t{in_.u8()} * 8 % Ram::kPage;
+        const uint64_t number = in_.below(6);
+        const uint64_t top = in_.below(2) == 0 ? 1u << 31 : 0;
+        store(page, inside, number << 32 | top | in_.u16());
+    }
     void scribble(const Ring& ring) {
         const uint64_t at = uint64_t{in_.u16()} % (ring.depth * 32);
-        const auto octets = in_.octets(in_.below(64));
+        const auto octets = in_.fewOctets(64);
         machine_.ram().put(ring.address + at, octets.first(std::min<size_t>(octets.size(), ring.depth * 32 - at)));
         if (std::byte* whole = machine_.ram().at(ring.address, ring.depth * 32))
             withoutLocalKey({whole, ring.depth * 32});

@@ -34,8 +34,10 @@ erdma_config configOf(Input& in) {
                                            &erdma_config::first_fpdu_ms,
                                            &erdma_config::time_wait_ms,
                                            &erdma_config::firmware_version};
-    for (uint32_t n = in.below(4); n > 0; --n)
-        config.*in.pick(members) = in.below(2) == 0 ? in.u8() : in.edge32();
+    for (uint32_t n = in.below(4); n > 0; --n) {
+        const uint32_t value = in.below(2) == 0 ? in.u8() : in.edge32();
+        config.*in.pick(members) = value;
+    }
     return config;
 }
 
@@ -76,6 +78,13 @@ void sayBack(Machine& machine, bool link, const std::string& text) {
     FUZZ_CHECK(now() == said, "its own text means something else");
 }
 
+void command(Input& in, Driver& driver) {
+    const auto sub = static_cast<uint8_t>(in.below(2));
+    const auto opcode = static_cast<uint8_t>(in.below(12));
+    driver.stage(sub, opcode, Request().u32(8, 1));
+    driver.ringCommands();
+}
+
 void play(Input& in) {
     uint64_t clock = 1'000'000'000;
     Machine machine(0, configOf(in), clock);
@@ -101,7 +110,7 @@ void play(Input& in) {
             break;
         case 4: {
             std::array<std::byte, 64> frame{};
-            const auto octets = in.octets(in.below(64));
+            const auto octets = in.fewOctets(64);
             std::copy(octets.begin(), octets.end(), frame.begin());
             const erdma_side side = in.below(2) == 0 ? ERDMA_TO_WIRE : ERDMA_TO_GUEST;
             for (uint32_t n = in.below(8); n > 0; --n)
@@ -113,8 +122,7 @@ void play(Input& in) {
         default:
             clock += uint64_t{1} << in.below(38);
             machine.settle(8);
-            driver.stage(static_cast<uint8_t>(in.below(2)), static_cast<uint8_t>(in.below(12)), Request().u32(8, 1));
-            driver.ringCommands();
+            command(in, driver);
             break;
         }
     }

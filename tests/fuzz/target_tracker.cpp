@@ -90,12 +90,16 @@ private:
             for (const uint32_t step : {0u, 1u, 2u})
                 handshake(number, flow, (what & 0x80) != 0 ? 1 : 0, step);
             break;
-        case 5:
-            handshake(number, flow, in_.below(2), in_.below(3));
+        case 5: {
+            const unsigned opener = in_.below(2);
+            handshake(number, flow, opener, in_.below(3));
             break;
-        case 6: // any octets at all
-            raw(in_.below(2) == 0, in_.octets(in_.u8()));
+        }
+        case 6: { // any octets at all
+            const bool fromGuest = in_.below(2) == 0;
+            raw(fromGuest, in_.fewOctets(256));
             break;
+        }
         default:
             segment(number, flow, (what & 0x10) != 0 ? 1 : 0, what >> 5);
             break;
@@ -140,15 +144,17 @@ private:
             payload.push_back(std::byte{0});
             payload.push_back(static_cast<std::byte>(priv));
             payload.resize(payload.size() + (revision == 129 ? 8 : 0) + priv);
-            if (in_.rarely(8))
-                payload[in_.below(static_cast<uint32_t>(payload.size()))] = static_cast<std::byte>(in_.u8());
+            if (in_.rarely(8)) {
+                const auto value = static_cast<std::byte>(in_.u8());
+                payload[in_.below(static_cast<uint32_t>(payload.size()))] = value;
+            }
             break;
         }
         case 4:
             payload.resize(in_.u8());
             break;
         default: {
-            const auto octets = in_.octets(in_.below(64));
+            const auto octets = in_.fewOctets(64);
             payload.assign(octets.begin(), octets.end());
             break;
         }

@@ -43,7 +43,7 @@ std::vector<std::byte> makeSqe(Input& in, const Poster& poster) {
         uint32_t total = 0;
         size_t used = offset;
         if (inlined) {
-            const auto data = in.octets(in.below(97));
+            const auto data = in.fewOctets(97);
             const auto fit = data.first(std::min(data.size(), raw.size() - offset));
             std::copy(fit.begin(), fit.end(), raw.begin() + static_cast<std::ptrdiff_t>(offset));
             total = listed = static_cast<uint32_t>(fit.size());
@@ -106,7 +106,8 @@ std::vector<std::byte> makeSqe(Input& in, const Poster& poster) {
         storeLe64(raw, 8, region.addr);
         storeLe32(raw, 16, region.length);
         storeLe32(raw, 20, (region.stag & ~0xFFu) | in.below(4));
-        storeLe32(raw, 24, pages << 12 | (in.below(4) == 0 ? 1u << 6 : 0) | in.below(64));
+        const uint32_t zeroBased = in.below(4) == 0 ? 1u << 6 : 0;
+        storeLe32(raw, 24, pages << 12 | zeroBased | in.below(64));
         storeLe32(raw, 28, 12);
         for (size_t i = 0; i < 4; ++i)
             storeLe64(raw, 32 + 8 * i, uint64_t{in.u8()} << 12);
@@ -123,8 +124,10 @@ std::vector<std::byte> makeSqe(Input& in, const Poster& poster) {
     }
     storeLe64(raw, 0, uint64_t{listed} << 56 | uint64_t{static_cast<uint8_t>(op)} << 27 | flags);
     raw.resize(size_t{std::clamp(blocks, 1u, 4u)} * 32);
-    if (in.rarely(32)) // one octet of it is wrong
-        raw[in.below(static_cast<uint32_t>(raw.size()))] = static_cast<std::byte>(in.u8());
+    if (in.rarely(32)) { // one octet of it is wrong
+        const auto value = static_cast<std::byte>(in.u8());
+        raw[in.below(static_cast<uint32_t>(raw.size()))] = value;
+    }
     return raw;
 }
 
