@@ -113,7 +113,7 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 		 * For the accepted sockets, and after kernel_listen(), which resets it: the reply
 		 * acknowledges the request.
 		 */
-		tcp_sock_set_quickack(sk, 0);
+		erdma_sock_delay_ack(sk);
 	return ret;
 
 err_release:

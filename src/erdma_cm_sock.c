@@ -191,7 +191,7 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 		ip_sock_set_tos(sock->sk, id->tos);
 	erdma_ep_attach(ep, sock, sock->sk->sk_data_ready);
 	/* The handshake's last ACK rides on the MPA request, which follows at once. */
-	tcp_sock_set_quickack(sock->sk, 0);
+	erdma_sock_delay_ack(sock->sk);
 
 	/* The casts serve kernels that call this type otherwise. */
 	ret = kernel_bind(sock, (void *)&own, sizeof(own));

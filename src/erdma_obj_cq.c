@@ -69,7 +69,7 @@ int erdma_cq_pin_ring(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdm
 	if (req->buffer_len < bytes || !IS_ALIGNED(req->buffer_va, ERDMA_CQE_BYTES))
 		return -EINVAL;
 
-	cq->umem = erdma_umem_get(&ad->ib, req->buffer_va, bytes, IB_ACCESS_LOCAL_WRITE);
+	cq->umem = erdma_umem_get(&uc->ib, req->buffer_va, bytes, IB_ACCESS_LOCAL_WRITE);
 	if (IS_ERR(cq->umem)) {
 		err = PTR_ERR(cq->umem);
 		cq->umem = NULL;

@@ -191,7 +191,7 @@ struct erdma_user_dbrec *erdma_user_dbrec_get(struct erdma_ucontext *uc, u64 va,
 	}
 	page->owner = uc;
 	page->va = base;
-	page->umem = erdma_umem_get(uc->ib.device, base, PAGE_SIZE, IB_ACCESS_LOCAL_WRITE);
+	page->umem = erdma_umem_get(&uc->ib, base, PAGE_SIZE, IB_ACCESS_LOCAL_WRITE);
 	if (IS_ERR(page->umem)) {
 		err = PTR_ERR(page->umem);
 		kfree(page);

@@ -337,10 +337,10 @@ static const struct erdma_pgtable_rules erdma_ring_table_rules = {
 	.max_count = 2047,
 };
 
-static int erdma_ring_pin(struct erdma_adapter *ad, u64 va, size_t bytes, struct ib_umem **umem,
-			  struct erdma_pgtable *table)
+static int erdma_ring_pin(struct erdma_adapter *ad, struct erdma_ucontext *uc, u64 va, size_t bytes,
+			  struct ib_umem **umem, struct erdma_pgtable *table)
 {
-	struct ib_umem *pinned = erdma_umem_get(&ad->ib, va, bytes, IB_ACCESS_LOCAL_WRITE);
+	struct ib_umem *pinned = erdma_umem_get(&uc->ib, va, bytes, IB_ACCESS_LOCAL_WRITE);
 
 	if (IS_ERR(pinned))
 		return PTR_ERR(pinned);
@@ -359,9 +359,9 @@ int erdma_qp_pin_rings(struct erdma_adapter *ad, struct erdma_qp *qp, struct erd
 	    check_add_overflow(req->buffer_va, (u64)req->buffer_len, &end))
 		return -EINVAL;
 
-	err = erdma_ring_pin(ad, req->buffer_va, qp->sq_bytes, &qp->umem, &qp->sq_table);
+	err = erdma_ring_pin(ad, uc, req->buffer_va, qp->sq_bytes, &qp->umem, &qp->sq_table);
 	if (!err)
-		err = erdma_ring_pin(ad, req->buffer_va + rq_offset, qp->rq_bytes, &qp->rq_umem,
+		err = erdma_ring_pin(ad, uc, req->buffer_va + rq_offset, qp->rq_bytes, &qp->rq_umem,
 				     &qp->rq_table);
 	if (err)
 		return err;

@@ -86,7 +86,7 @@ static struct erdma_mr *erdma_make_user_mr(struct ib_pd *ibpd, u64 start, u64 le
 	mr = erdma_mr_alloc(ad, ERDMA_MR_NORMAL);
 	if (IS_ERR(mr))
 		return mr;
-	mr->umem = erdma_umem_get(ibpd->device, start, length, access);
+	mr->umem = erdma_umem_get(ibpd->uobject->context, start, length, access);
 	if (IS_ERR(mr->umem)) {
 		err = PTR_ERR(mr->umem);
 		mr->umem = NULL;

@@ -11,10 +11,13 @@
 #include <linux/interrupt.h>
 #include <linux/mm.h>
 #include <linux/rbtree.h>
+#include <linux/tcp.h>
 #include <linux/workqueue.h>
+#include <net/inet_connection_sock.h>
 
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
+#include <rdma/uverbs_ioctl.h>
 
 #include "kcompat-probed.h"
 
@@ -72,12 +75,32 @@ static inline void erdma_vma_never_exec(struct vm_area_struct *vma)
 #endif
 
 /* Pins memory of the current process; may sleep, returns an ERR_PTR() on failure. */
-static inline struct ib_umem *erdma_umem_get(struct ib_device *ib, u64 va, size_t bytes, int access)
+static inline struct ib_umem *erdma_umem_get(struct ib_ucontext *context, u64 va, size_t bytes,
+					     int access)
 {
-#ifdef ERDMA_HAVE_UMEM_GET_VA
-	return ib_umem_get_va(ib, va, bytes, access);
+#if defined(ERDMA_HAVE_UMEM_GET_VA)
+	return ib_umem_get_va(context->device, va, bytes, access);
+#elif defined(ERDMA_HAVE_UMEM_GET_UDATA)
+	struct uverbs_attr_bundle attrs = { .context = context };
+
+	return ib_umem_get(&attrs.driver_udata, va, bytes, access);
 #else
-	return ib_umem_get(ib, va, bytes, access);
+	return ib_umem_get(context->device, va, bytes, access);
+#endif
+}
+
+/*
+ * What tcp_sock_set_quickack() does with 0: acknowledgements wait for what the owner of the socket
+ * sends.  May sleep.
+ */
+static inline void erdma_sock_delay_ack(struct sock *sk)
+{
+#ifdef ERDMA_HAVE_TCP_QUICKACK
+	tcp_sock_set_quickack(sk, 0);
+#else
+	lock_sock(sk);
+	inet_csk_enter_pingpong_mode(sk);
+	release_sock(sk);
 #endif
 }
 
@@ -125,7 +148,7 @@ static inline void rb_add(struct rb_node *node, struct rb_root *tree,
 #endif
 
 /* Name of a counter as the core takes it. */
-#ifdef ERDMA_HAVE_PORT_STATS
+#ifdef ERDMA_HAVE_STAT_DESC
 #define erdma_stat_name struct rdma_stat_desc
 #define ERDMA_STAT_NAME(text) { .name = (text) }
 #else
