@@ -18,7 +18,7 @@
 
 /* ---- the QP ---- */
 
-/* Ties an unconnected QP to the endpoint, which takes over the caller's reference on success. */
+/* Ties an unconnected QP to the endpoint.  Takes over the caller's reference. */
 static int erdma_ep_bind_qp(struct erdma_ep *ep, struct erdma_qp *qp)
 {
 	unsigned long flags;
@@ -37,6 +37,8 @@ static int erdma_ep_bind_qp(struct erdma_ep *ep, struct erdma_qp *qp)
 		spin_unlock_irqrestore(&ep->cm->qp_lock, flags);
 	}
 	mutex_unlock(&qp->state_lock);
+	if (ret)
+		erdma_qp_put(qp);
 	return ret;
 }
 
@@ -318,21 +320,27 @@ static int erdma_cm_check_param(const struct erdma_adapter *ad,
 	return 0;
 }
 
-/* Looks up the QP of a connect or accept and ties it to the endpoint. */
-static int erdma_ep_bind_qpn(struct erdma_ep *ep, const struct iw_cm_conn_param *param)
+/*
+ * The QP of a connect or accept, referenced, or an ERR_PTR().  Whose it is may take long to find
+ * out (erdma_qp_is_callers()), and what an endpoint hears meanwhile waits for its lock in the
+ * workqueue of all endpoints: before any lock is taken.
+ */
+static struct erdma_qp *erdma_cm_find_qp(struct erdma_adapter *ad,
+					 const struct iw_cm_conn_param *param)
 {
-	struct erdma_qp *qp = erdma_qp_find(ep->cm->ad, param->qpn);
-	int ret;
+	struct erdma_qp *qp = erdma_qp_find(ad, param->qpn);
 
 	if (!qp)
-		return -EINVAL;
-	ret = erdma_qp_is_callers(qp) ? erdma_ep_bind_qp(ep, qp) : -EPERM;
-	if (ret)
+		return ERR_PTR(-EINVAL);
+	if (!erdma_qp_is_callers(qp)) {
 		erdma_qp_put(qp);
-	return ret;
+		return ERR_PTR(-EPERM);
+	}
+	return qp;
 }
 
-static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id,
+/* Takes over the reference of the QP. */
+static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, struct erdma_qp *qp,
 			    const struct iw_cm_conn_param *param)
 {
 	const struct sockaddr_in *own = (const struct sockaddr_in *)&id->m_local_addr;
@@ -343,7 +351,7 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id,
 	};
 	int ret;
 
-	ret = erdma_ep_bind_qpn(ep, param);
+	ret = erdma_ep_bind_qp(ep, qp);
 	if (ret)
 		return ret;
 	f.cookie = ep->qp->cookie;
@@ -372,6 +380,7 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id,
 static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
 				  const struct iw_cm_conn_param *param)
 {
+	struct erdma_qp *qp;
 	struct erdma_ep *ep;
 	int ret;
 
@@ -382,11 +391,16 @@ static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
 	    id->m_local_addr.ss_family != AF_INET || id->m_remote_addr.ss_family != AF_INET)
 		return -EAFNOSUPPORT;
 
+	qp = erdma_cm_find_qp(ad, param);
+	if (IS_ERR(qp))
+		return PTR_ERR(qp);
 	ep = erdma_ep_alloc(ad->cm);
-	if (!ep)
+	if (!ep) {
+		erdma_qp_put(qp);
 		return -ENOMEM;
+	}
 	mutex_lock(&ep->lock);
-	ret = erdma_ep_connect(ep, id, param);
+	ret = erdma_ep_connect(ep, id, qp, param);
 	if (ret)
 		erdma_ep_close(ep);
 	mutex_unlock(&ep->lock);
@@ -460,7 +474,8 @@ static void erdma_ep_on_unanswered(struct erdma_ep *ep)
 	erdma_ep_close(ep);
 }
 
-static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id,
+/* Takes over the reference of the QP, which may be an ERR_PTR(). */
+static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, struct erdma_qp *qp,
 			   const struct iw_cm_conn_param *param)
 {
 	struct erdma_mpa_fields f = {
@@ -469,9 +484,15 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id,
 	};
 	int len, ret;
 
+	ret = PTR_ERR_OR_ZERO(qp);
+	if (ret)
+		goto reject;
 	ret = erdma_cm_check_param(ep->cm->ad, param);
-	if (!ret)
-		ret = erdma_ep_bind_qpn(ep, param);
+	if (ret) {
+		erdma_qp_put(qp);
+		goto reject;
+	}
+	ret = erdma_ep_bind_qp(ep, qp);
 	if (ret)
 		goto reject;
 
@@ -512,12 +533,16 @@ int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 {
 	struct erdma_adapter *ad = to_erdma(id->device);
 	struct erdma_ep *ep = erdma_ep_lookup(ad->cm, id->provider_data);
+	struct erdma_qp *qp;
 	int ret = -ECONNRESET;
 
 	if (ep) {
+		qp = erdma_cm_find_qp(ad, param);
 		mutex_lock(&ep->lock);
 		if (ep->state == ERDMA_EP_GOT_REQUEST)
-			ret = erdma_ep_accept(ep, id, param);
+			ret = erdma_ep_accept(ep, id, qp, param);
+		else if (!IS_ERR(qp))
+			erdma_qp_put(qp);
 		mutex_unlock(&ep->lock);
 		erdma_ep_put(ep);
 	} else if (erdma_is_broken(&ad->dev)) {

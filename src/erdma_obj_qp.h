@@ -115,7 +115,10 @@ void erdma_qp_put(struct erdma_qp *qp);
  *
  * Whoever asks names a QP by its number, through a file that has nothing to do with the one that
  * the QP belongs to.  A process's QP is for those who have that file open; one of the kernel is for
- * kernel threads and for the process on whose behalf it was made.  Process context.
+ * kernel threads and for the process on whose behalf it was made.
+ *
+ * Process context.  Looks at every file of a process that is refused, or has inherited the one of
+ * the QP: callers hold no lock.
  */
 bool erdma_qp_is_callers(const struct erdma_qp *qp);
 static inline void erdma_qp_get(struct erdma_qp *qp)

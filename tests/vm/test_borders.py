@@ -44,10 +44,13 @@ def test_shared_doorbells(vms):
 
 @pytest.fixture
 def traced(vm):
-    """A function: calls of kernel functions and events of the driver are recorded while it runs what it is given."""
-    def trace(probes, events, action):
+    """A function: calls of kernel functions, if asked for those of programs of one name, and events of the driver are
+    recorded while it runs what it is given."""
+    def trace(probes, events, action, who=None):
         for name, function in probes.items():
             vm.run(f"echo 'p:order/{name} {function}' >> {TRACING}/kprobe_events")
+            if who:
+                vm.run(f"""echo 'comm == "{who}"' > {TRACING}/events/order/{name}/filter""")
         switches = [f"{TRACING}/events/{event}/enable" for event in [*events, "order"]]
         vm.run(f"echo > {TRACING}/trace; for e in {' '.join(switches)}; do echo 1 > $e; done")
         try:
@@ -73,6 +76,16 @@ def test_reset_comes_first(vm, traced):
     assert "master" in seen and seen[0] == "reset", seen
     vm.wait_devices(1)
     workloads.rping(vm, 5)
+
+
+@pytest.mark.stock_kernel
+def test_whose_without_locks(vm, traced):
+    """Whose a queue pair is takes as long to find out as the asking process has files: no connection waits meanwhile."""
+    probes = {"accept": "erdma:erdma_cm_accept", "search": "iterate_fd", "lock": "mutex_lock"}
+    seen = traced(probes, [], lambda: run_cases(vm, "borders", "--only", "foreign-accept"), who="borders")
+    assert seen.count("accept") == 1 and "search" in seen, seen
+    order = seen[seen.index("accept"):]
+    assert order.index("search") < order.index("lock"), order[:10]
 
 
 @pytest.mark.stock_kernel
