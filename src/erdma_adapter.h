@@ -63,6 +63,7 @@ struct erdma_adapter {
 	u32 next_qpn, next_cqn;		/* cyclic allocation */
 	struct ida pdns;
 	struct ida mr_ids;
+	u32 local_index;		/* taken out of mr_ids for the local DMA key, or 0 */
 	struct erdma_tracker tracker;
 
 	/* direct-WQE doorbell pages (adapter.md 6.3); erdma_obj_ctx.c */

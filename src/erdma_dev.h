@@ -33,6 +33,7 @@ struct erdma_caps {
 	u32 max_qps;		/* QPNs are 1 .. max_qps - 1 */
 	u32 max_cqs;		/* CQNs are 1 .. max_cqs - 1 */
 	u32 max_mrs;		/* MR indices are 1 .. max_mrs - 1 */
+	u32 max_regions;	/* so many of them are for regions */
 	u32 max_cqe;
 	u32 max_recv_wr;
 	u32 max_send_wr;
@@ -44,6 +45,12 @@ struct erdma_caps {
 	u32 firmware;
 	u32 direct_wqe_groups;	/* register GRP_NUM */
 };
+
+/* Can a region have this index? */
+static inline bool erdma_is_region_index(const struct erdma_caps *caps, u32 index)
+{
+	return index && index < caps->max_mrs;
+}
 
 /* An 8-byte doorbell record in coherent memory. */
 struct erdma_dbrec {

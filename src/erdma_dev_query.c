@@ -56,6 +56,9 @@ int erdma_query_caps(struct erdma_dev *dev)
 	caps->max_send_wr = ERDMA_MAX_SEND_WR;
 	caps->max_mr_size = 1ULL << erdma_cap_limit(dev, "log2 of the region size", log_size, 63);
 	caps->local_dma_key = FIELD_GET(ERDMA_QD1_LOCAL_KEY, resp1);
+	caps->max_regions = caps->max_mrs - 1;
+	if (erdma_is_region_index(caps, caps->local_dma_key >> 8))
+		caps->max_regions--;
 	caps->flags = FIELD_GET(ERDMA_QD0_FLAGS, resp0);
 	caps->default_cc = FIELD_GET(ERDMA_QD1_CC, resp1);
 	if (caps->default_cc > ERDMA_MAX_CC) {

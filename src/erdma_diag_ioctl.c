@@ -155,7 +155,7 @@ static void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_devi
 
 	out->max_qp = ad->dev.caps.max_qps - 1;
 	out->max_cq = ad->dev.caps.max_cqs - 1;
-	out->max_mr = ad->dev.caps.max_mrs - 1;
+	out->max_mr = ad->dev.caps.max_regions;
 	out->max_pd = ERDMA_MAX_PD;
 	out->max_ctx = ERDMA_MAX_CONTEXTS;
 	out->max_cqe = ad->dev.caps.max_cqe;

@@ -54,7 +54,7 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 		.max_cq = caps->max_cqs - 1,
 		.max_cqe = caps->max_cqe,
 		.max_pd = ERDMA_MAX_PD,
-		.max_mr = caps->max_mrs - 1,
+		.max_mr = caps->max_regions,
 		/* The device has memory windows, this driver does not. */
 		.max_mw = 0,
 		.max_mr_size = caps->max_mr_size,
@@ -198,6 +198,7 @@ void erdma_objects_cleanup(struct erdma_adapter *ad)
 {
 	WARN_ON(!xa_empty(&ad->qps));
 	WARN_ON(!xa_empty(&ad->cqs));
+	erdma_mr_drop_local_key(ad);
 	WARN_ON(!ida_is_empty(&ad->mr_ids));
 	WARN_ON(!ida_is_empty(&ad->pdns));
 	xa_destroy(&ad->qps);

@@ -17,6 +17,7 @@
 #include "erdma_events.h"
 #include "erdma_ibdev.h"
 #include "erdma_netdev.h"
+#include "erdma_obj_mr.h"
 
 #define ERDMA_CC_FROM_DEVICE 255
 
@@ -344,6 +345,9 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (err)
 		goto stop;
 	err = erdma_query_caps(&ad->dev);
+	if (err)
+		goto stop;
+	err = erdma_mr_keep_local_key(ad);
 	if (err)
 		goto stop;
 	ad->dev.caps.max_reads = erdma_max_reads;

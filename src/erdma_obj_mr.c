@@ -45,6 +45,27 @@ int erdma_mr_check_access(const struct erdma_adapter *ad, int access)
 	return 0;
 }
 
+int erdma_mr_keep_local_key(struct erdma_adapter *ad)
+{
+	u32 index = ad->dev.caps.local_dma_key >> 8;
+	int got;
+
+	if (!erdma_is_region_index(&ad->dev.caps, index))
+		return 0;
+	got = ida_alloc_range(&ad->mr_ids, index, index, GFP_KERNEL);
+	if (got < 0)
+		return got;
+	ad->local_index = index;
+	return 0;
+}
+
+void erdma_mr_drop_local_key(struct erdma_adapter *ad)
+{
+	if (ad->local_index)
+		ida_free(&ad->mr_ids, ad->local_index);
+	ad->local_index = 0;
+}
+
 /*
  * A free index from a random place on.  With a random key, an STag of one region says nothing about
  * that of another, and a stale one hits nothing.

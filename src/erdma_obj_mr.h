@@ -31,6 +31,13 @@ static inline struct erdma_mr *to_erdma_mr(struct ib_mr *ib)
 	return container_of(ib, struct erdma_mr, ib);
 }
 
+/*
+ * The device chooses the local DMA key, which is all of memory: no region may have its index, if
+ * that is one of regions.  Once the capabilities are known, before any region.  0 or -ENOMEM.
+ */
+int erdma_mr_keep_local_key(struct erdma_adapter *ad);
+void erdma_mr_drop_local_key(struct erdma_adapter *ad);
+
 /* ERDMA_ACCESS_* bits of REG_MR, command and request (4.11, 7.1); always with local read. */
 u32 erdma_access_bits(int access);
 

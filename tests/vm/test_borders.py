@@ -9,7 +9,7 @@ import pytest
 
 from eadm_tools import NOBODY
 from erdmalab import workloads
-from support import bdf, expect_in_use, in_use, program, run_cases
+from support import bdf, expect_in_use, in_use, program, run_cases, wait
 
 TRACING = "/sys/kernel/tracing"
 
@@ -40,6 +40,41 @@ def test_shared_doorbells(vms):
     machine.unload_driver()
     machine.load_driver("shared_doorbells=1")
     assert opens(*NOBODY) and opens(*powerless)
+
+
+# Registers regions until there are no more; prints how many, how many were promised, and the indices asked about.
+ALL_REGIONS = """
+import sys
+from pyverbs.device import Context, get_device_list
+from pyverbs.mr import MR
+from pyverbs.pd import PD
+from pyverbs.pyverbs_error import PyverbsRDMAError
+context = Context(name=get_device_list()[0].name.decode())
+pd, regions = PD(context), []
+try:
+    while True:
+        regions.append(MR(pd, 64, 1))
+except PyverbsRDMAError:
+    pass
+print(len(regions), context.query_device().max_mr, [r.rkey >> 8 for r in regions].count(int(sys.argv[1])))
+"""
+
+
+def test_local_key_of_the_device(vms):
+    """The device chooses the key of all memory.  No region gets the key's index, and what is said to be there is."""
+    machine, = vms(1, adapter={"qblock": 1}, load=False)
+    machine.load_rdma()
+    with machine.faults("cmd-drop=0/0*1"):
+        commands = machine.counters()["commands"]
+        job = machine.popen(["modprobe", "erdma"])
+        wait("QUERY_DEVICE", lambda: not machine.qom_get("faults"), 20 * machine.slow)
+        # An answer with key 0x500: no error; of four blocks each command takes one slot.
+        slot = machine.counters()["commands"] - commands - 1
+        machine.qom_set("faults", f"post=cmd:200,{4 * slot:x},{10 << 16 | 32:x},{12 << 8:x},{1 << 16:x},500")
+        assert job.wait(30 * machine.slow).code == 0, job.text
+    machine.wait_devices(1)
+    result = machine.run(["/usr/bin/python3", "-c", ALL_REGIONS, "5"], timeout=120 * machine.slow)
+    assert result.output.split() == ["2046", "2046", "0"], result.output
 
 
 @pytest.fixture
