@@ -2,6 +2,7 @@
 """Borders: what one process cannot do to another (programs/borders.c), what the device cannot do to freed memory, and
 what an administrator cannot do to the driver."""
 
+import json
 import re
 import time
 
@@ -9,6 +10,7 @@ import pytest
 
 from eadm_tools import NOBODY
 from erdmalab import workloads
+from erdmalab.storage import NvmeHost, NvmeTarget
 from support import bdf, expect_in_use, in_use, program, run_cases, wait
 
 TRACING = "/sys/kernel/tracing"
@@ -40,6 +42,13 @@ def test_shared_doorbells(vms):
     machine.unload_driver()
     machine.load_driver("shared_doorbells=1")
     assert opens(*NOBODY) and opens(*powerless)
+    # What they can disturb then: stores that no ring can mean end nothing of a queue pair whose owner goes on.
+    machine.run("chmod 666 /dev/infiniband/rdma_cm")
+    ignored = machine.counters()["bad_doorbells"]
+    result = machine.run([*NOBODY, program("direct_wqe"), "--only", "foreign-doorbells", machine.address], check=False)
+    assert result.code == 0, result.output + result.errors
+    assert machine.counters()["bad_doorbells"] >= ignored + 12
+    expect_in_use(machine, before)
 
 
 # Registers regions until there are no more; prints how many, how many were promised, and the indices asked about.
@@ -110,6 +119,18 @@ def test_reset_comes_first(vm, traced):
                   lambda: vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/bind", timeout=20 * vm.slow))
     assert "master" in seen and seen[0] == "reset", seen
     vm.wait_devices(1)
+    workloads.rping(vm, 5)
+
+
+@pytest.mark.stock_kernel  # the debug one is built without block devices of the network
+def test_kernel_queue_pairs(vm):
+    """A process connects none of the kernel's queue pairs, whether a thread made it or another process had it made."""
+    with NvmeTarget(vm) as target, NvmeHost(vm, target):
+        shown = json.loads(vm.run(["rdma", "-j", "resource", "show", "qp"]).output)
+        numbers = [str(entry["lqpn"]) for entry in shown if entry["type"] == "RC" and "comm" in entry and "pid" not in entry]
+        assert len(numbers) >= 4, shown
+        run_cases(vm, "borders", "--only", "kernel-*", env={"ERDMA_TEST_KERNEL_QPS": " ".join(numbers)})
+        assert "live" in vm.run("cat /sys/class/nvme/nvme*/state").output
     workloads.rping(vm, 5)
 
 

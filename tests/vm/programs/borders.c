@@ -64,23 +64,20 @@ static void victim_end(struct victim *victim) {
     EXPECT_EQ("exit of the victim", 0, status);
 }
 
-static void foreign_connect(void) {
-    struct victim victim = victim_start();
+static void expect_no_connect(uint32_t qpn) {
     struct pair p = {0};
     struct rdma_conn_param param = connection_defaults();
     struct cm_event e;
     listener_open(&p, 0, 4);
     client_resolve(&p.client, listener_port(&p));
-    param.qp_num = victim.qpn;
+    param.qp_num = qpn;
     EXPECT(rdma_connect(p.client.id, &param) != 0);
     EXPECT_EQ("errno of connect", EPERM, errno);
     EXPECT(!cm_event_wait(p.server.cm, &e, 500));
-    victim_end(&victim);
     pair_close(&p);
 }
 
-static void foreign_accept(void) {
-    struct victim victim = victim_start();
+static void expect_no_accept(uint32_t qpn) {
     struct pair p = {0};
     struct rdma_conn_param param = connection_defaults();
     listener_open(&p, 0, 4);
@@ -88,14 +85,43 @@ static void foreign_accept(void) {
     end_open(&p.client, p.client.id, NULL);
     CALL(rdma_connect(p.client.id, &param));
     struct cm_event e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
-    param.qp_num = victim.qpn;
+    param.qp_num = qpn;
     EXPECT(rdma_accept(e.id, &param) != 0);
     EXPECT_EQ("errno of accept", EPERM, errno);
     CALL(rdma_destroy_id(e.id));
     cm_event_expect(p.client.cm, RDMA_CM_EVENT_REJECTED, 5000);
-    victim_end(&victim);
     pair_close(&p);
 }
+
+static void foreign_connect(void) {
+    struct victim victim = victim_start();
+    expect_no_connect(victim.qpn);
+    victim_end(&victim);
+}
+
+static void foreign_accept(void) {
+    struct victim victim = victim_start();
+    expect_no_accept(victim.qpn);
+    victim_end(&victim);
+}
+
+/* Numbers of queue pairs that the kernel has, separated by blanks; each is tried. */
+static void for_kernel_qps(void (*try)(uint32_t qpn)) {
+    const char *at = getenv("ERDMA_TEST_KERNEL_QPS");
+    char *end;
+    if (!at)
+        fail("ERDMA_TEST_KERNEL_QPS names no queue pair of the kernel");
+    for (; *at; at = end) {
+        unsigned long qpn = strtoul(at, &end, 10);
+        EXPECT(end != at);
+        note("queue pair %lu", qpn);
+        try((uint32_t)qpn);
+    }
+}
+
+static void kernel_connect(void) { for_kernel_qps(expect_no_connect); }
+
+static void kernel_accept(void) { for_kernel_qps(expect_no_accept); }
 
 /* The open file counts, not the process: a child that inherited it may connect its parent's queue pair. */
 static void inherited_file(void) {
@@ -284,10 +310,19 @@ static void keys_not_guessed(void) {
 }
 
 static const struct test_case cases[] = {
-    {"foreign-connect", foreign_connect, 0},         {"foreign-accept", foreign_accept, 0},
-    {"inherited-file", inherited_file, 0},           {"connect-while-destroyed", connect_while_destroyed, 0},
-    {"keys-not-guessed", keys_not_guessed, 0},       {"reply-with-data", reply_with_data, 0},
+    {"foreign-connect", foreign_connect, 0},
+    {"foreign-accept", foreign_accept, 0},
+    {"inherited-file", inherited_file, 0},
+    {"connect-while-destroyed", connect_while_destroyed, 0},
+    {"keys-not-guessed", keys_not_guessed, 0},
+    {"reply-with-data", reply_with_data, 0},
     {"unanswered-request", unanswered_request, 100},
+    /* Only with queue pairs of the kernel around; the last two. */
+    {"kernel-connect", kernel_connect, 60},
+    {"kernel-accept", kernel_accept, 60},
 };
 
-int main(int argc, char **argv) { return run_cases(argc, argv, cases, ARRAY_LEN(cases)); }
+int main(int argc, char **argv) {
+    bool kernel = getenv("ERDMA_TEST_KERNEL_QPS");
+    return run_cases(argc, argv, cases, ARRAY_LEN(cases) - (kernel ? 0 : 2));
+}

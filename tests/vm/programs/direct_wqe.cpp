@@ -582,6 +582,37 @@ void manyProcesses() {
     }
 }
 
+// Pages that ring everybody's queues are given out: stores of another process that no ring can mean end nothing.
+void foreignDoorbells() {
+    Connection victim;
+    const pid_t child = fork();
+    EXPECT(child >= 0);
+    if (child == 0) {
+        const Context own;
+        const Mapping rqPage(kPage, PROT_WRITE, own.fd(), own.doorbells.rq);
+        const Mapping cqPage(kPage, PROT_WRITE, own.fd(), own.doorbells.cq);
+        for (const uint64_t index : {2, 3, 0x100, 0x7fff, 0x8000, 0xffff}) {
+            for (const uint64_t number : {victim.client.number, victim.server.number})
+                store64(rqPage.at(), number << 32 | index);
+            for (uint64_t number = 1; number < 64; number++)
+                store64(cqPage.at(), number << 32 | 0x700000 | index);
+        }
+        _exit(0);
+    }
+    int status = 0;
+    EXPECT(waitpid(child, &status, 0) == child);
+    EXPECT_EQ("exit status of the process that stored", 0, status);
+    unsigned char octets[96];
+    for (uint32_t i = 0; i < 200; i++) {
+        fill(octets, sizeof(octets), i);
+        const auto wqe = victim.client.write(victim.server, 0, octets, sizeof(octets), false);
+        victim.client.toRing(wqe);
+        victim.client.ring(wqe.header);
+        EXPECT_EQ("syndrome", 0, victim.client.completion());
+        expect_data("what arrived", victim.server.data.at(), sizeof(octets), i);
+    }
+}
+
 void refuseMapping(const char* what, const Context& context, size_t bytes, int protection, int flags, uint64_t offset) {
     void* at = mmap(nullptr, bytes, protection, flags, context.fd(), static_cast<off_t>(offset));
     if (at != MAP_FAILED)
@@ -637,6 +668,7 @@ int main(int argc, char** argv) {
         {"mixed-in-order", mixedInOrder, 0},
         {"many-processes", manyProcesses, 90},
         {"mappings-are-narrow", mappingsAreNarrow, 0},
+        {"foreign-doorbells", foreignDoorbells, 0},
     };
     const test_case holding[] = {{"hold", hold, 120}};
     rlimit files = {};
