@@ -26,6 +26,9 @@ OBJECT_DECLARE_SIMPLE_TYPE(EniFilter, ERDMA_ENI_FILTER)
 /* Frames that came while the machine was stopped; more are lost, as on any overrun interface. */
 #define WAITING_MAX_FRAMES 1024
 #define WAITING_MAX_OCTETS (16 * MiB)
+/* Shown to the model in one turn: what fits into this time, each frame being bounded by itself. */
+#define CATCH_UP_FRAMES 64
+#define CATCH_UP_NS (SCALE_MS / 2)
 
 /* Frames that the netdev or the NIC does not take yet stay in QEMU's queue of it; more are lost. */
 #define QUEUED_MAX_FRAMES 10000
@@ -54,7 +57,12 @@ struct EniFilter {
         GQueue lengths; /* of the frames, in order */
         size_t octets;
     } queued[2]; /* by side */
-    bool shown;  /* frames since the last erdma_dev_frames_end() */
+    /*
+     * Who sends to the backend, for QEMU's queue of it: the NIC may be unplugged while its frames are in there, and not
+     * every one takes them out.
+     */
+    NetClientState wire_sender;
+    bool shown; /* frames since the last erdma_dev_frames_end() */
     uint8_t frame[FRAME_MAX];
 };
 
@@ -170,54 +178,52 @@ static void wait_for_machine(EniFilter *f, enum erdma_side side, unsigned flags,
 }
 
 /* NULL: it has gone since the frame was sent. */
-static EniFilter *filter_of(const NetClientState *client)
+static EniFilter *filter_of(const NetClientState *backend)
 {
     NetFilterState *nf;
 
-    if (client) {
-        QTAILQ_FOREACH (nf, &client->filters, next) {
-            if (object_dynamic_cast(OBJECT(nf), TYPE_ERDMA_ENI_FILTER)) {
-                return ERDMA_ENI_FILTER(nf);
-            }
+    QTAILQ_FOREACH (nf, &backend->filters, next) {
+        if (object_dynamic_cast(OBJECT(nf), TYPE_ERDMA_ENI_FILTER)) {
+            return ERDMA_ENI_FILTER(nf);
         }
     }
     return NULL;
 }
 
 /* A frame left QEMU's queue, or was thrown away there. */
-static void dequeued(NetClientState *sender, ssize_t ret)
+static void dequeued(EniFilter *f, enum erdma_side side)
 {
-    EniFilter *f = filter_of(sender);
-    enum erdma_side side = f ? ERDMA_TO_GUEST : ERDMA_TO_WIRE;
-
-    (void)ret;
-    f = f ? f : filter_of(sender->peer);
-    if (f && !g_queue_is_empty(&f->queued[side].lengths)) {
+    if (!g_queue_is_empty(&f->queued[side].lengths)) {
         f->queued[side].octets -= GPOINTER_TO_SIZE(g_queue_pop_head(&f->queued[side].lengths));
     }
 }
 
-/*
- * Onwards, past this filter, as qemu_netfilter_pass_to_next() does it; but that
- * lets QEMU's queue grow to 10000 frames of any size.
- */
-static void pass_on(EniFilter *f, enum erdma_side side, unsigned flags, const struct iovec *iov, int iovcnt)
+static void dequeued_to_wire(NetClientState *sender, ssize_t ret)
 {
-    NetFilterState *next = NETFILTER(f);
-    NetClientState *backend = next->netdev;
-    NetClientState *sender = side == ERDMA_TO_GUEST ? backend : backend->peer;
-    NetFilterDirection direction = side == ERDMA_TO_GUEST ? NET_FILTER_DIRECTION_TX : NET_FILTER_DIRECTION_RX;
-    size_t length = iov_size(iov, iovcnt);
+    (void)ret;
+    dequeued(container_of(sender, EniFilter, wire_sender), ERDMA_TO_WIRE);
+}
 
-    if (!sender || !sender->peer) {
-        return;
+/* The sender is the backend. */
+static void dequeued_to_guest(NetClientState *sender, ssize_t ret)
+{
+    EniFilter *f = filter_of(sender);
+
+    (void)ret;
+    if (f) {
+        dequeued(f, ERDMA_TO_GUEST);
     }
-    while ((next = side == ERDMA_TO_GUEST ? QTAILQ_NEXT(next, next) : QTAILQ_PREV(next, next))) {
-        if (qemu_netfilter_receive(next, direction, sender, flags, iov, iovcnt, NULL)) {
-            return;
-        }
-    }
-    if (!sender->peer) { /* gone meanwhile */
+}
+
+/* The last step of pass_on(). */
+static void enqueue(EniFilter *f, enum erdma_side side, NetClientState *sender, unsigned flags, const struct iovec *iov,
+                    int iovcnt)
+{
+    size_t length = iov_size(iov, iovcnt);
+    NetPacketSent *sent = dequeued_to_guest;
+    NetClientState *to = sender->peer;
+
+    if (!to) { /* gone meanwhile */
         return;
     }
     if (g_queue_get_length(&f->queued[side].lengths) >= QUEUED_MAX_FRAMES ||
@@ -225,10 +231,41 @@ static void pass_on(EniFilter *f, enum erdma_side side, unsigned flags, const st
         trace_erdma_frame(f->user.id, side, length, "lost: too many are queued");
         return;
     }
-    if (!qemu_net_queue_send_iov(sender->peer->incoming_queue, sender, flags, iov, iovcnt, dequeued)) {
+    if (side == ERDMA_TO_WIRE) {
+        f->wire_sender.peer = to;
+        sender = &f->wire_sender;
+        sent = dequeued_to_wire;
+    }
+    if (!qemu_net_queue_send_iov(to->incoming_queue, sender, flags, iov, iovcnt, sent)) {
         g_queue_push_tail(&f->queued[side].lengths, GSIZE_TO_POINTER(length));
         f->queued[side].octets += length;
     }
+}
+
+/*
+ * Onwards, past this filter, as qemu_netfilter_pass_to_next() does it; but that
+ * lets QEMU's queue grow to 10000 frames of any size.  What the frame brings
+ * about may remove the filter.
+ */
+static void pass_on(EniFilter *f, enum erdma_side side, unsigned flags, const struct iovec *iov, int iovcnt)
+{
+    NetFilterState *next = NETFILTER(f);
+    NetClientState *backend = next->netdev;
+    NetClientState *sender = side == ERDMA_TO_GUEST ? backend : backend->peer;
+    NetFilterDirection direction = side == ERDMA_TO_GUEST ? NET_FILTER_DIRECTION_TX : NET_FILTER_DIRECTION_RX;
+    bool taken = false;
+
+    if (!sender || !sender->peer) {
+        return;
+    }
+    object_ref(OBJECT(f));
+    while (!taken && (next = side == ERDMA_TO_GUEST ? QTAILQ_NEXT(next, next) : QTAILQ_PREV(next, next))) {
+        taken = qemu_netfilter_receive(next, direction, sender, flags, iov, iovcnt, NULL) != 0;
+    }
+    if (!taken) {
+        enqueue(f, side, sender, flags, iov, iovcnt);
+    }
+    object_unref(OBJECT(f));
 }
 
 static ssize_t eni_filter_receive(NetFilterState *nf, NetClientState *sender, unsigned flags, const struct iovec *iov,
@@ -249,36 +286,52 @@ static ssize_t eni_filter_receive(NetFilterState *nf, NetClientState *sender, un
     }
     if (!runstate_is_running() || !QSIMPLEQ_EMPTY(&f->waiting)) {
         wait_for_machine(f, side, flags, header, iov, iovcnt);
+        if (runstate_is_running()) { /* behind those that wait: they are on their way */
+            qemu_bh_schedule(f->bh);
+        }
         return (ssize_t)total;
     }
     return offer(f, side, header, iov, iovcnt) ? (ssize_t)total : 0;
 }
 
+/* The first of those that waited. */
+static void show_waiting(EniFilter *f)
+{
+    struct waiting_frame *frame = QSIMPLEQ_FIRST(&f->waiting);
+    struct iovec iov = {.iov_base = frame->data, .iov_len = frame->length};
+
+    take_waiting(f, frame);
+    if (!wanted(f, frame->side, frame->header, &iov, 1) || !offer(f, frame->side, frame->header, &iov, 1)) {
+        pass_on(f, frame->side, frame->flags, &iov, 1);
+    }
+    g_free(frame);
+}
+
+/* What a frame brings about may stop the machine, or unplug the adapter, which empties the list. */
+static bool may_show_waiting(EniFilter *f)
+{
+    return model_of(f) && runstate_is_running() && !QSIMPLEQ_EMPTY(&f->waiting);
+}
+
 static void catch_up(void *opaque)
 {
     EniFilter *f = opaque;
-    Object *device = OBJECT(f->user.device);
-    struct waiting_frame *frame;
+    int64_t end = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + CATCH_UP_NS;
+    Object *device;
 
-    if (!runstate_is_running()) {
+    if (!model_of(f) || !runstate_is_running()) {
         return; /* erdma_eni_resume() makes up for it */
     }
+    device = OBJECT(f->user.device);
     object_ref(device);
     object_ref(OBJECT(f));
-    frame = QSIMPLEQ_FIRST(&f->waiting);
-    if (frame) {
-        struct iovec iov = {.iov_base = frame->data, .iov_len = frame->length};
-
-        /* One in each turn: the model's work is bounded for a call. */
-        take_waiting(f, frame);
-        if (!wanted(f, frame->side, frame->header, &iov, 1) || !offer(f, frame->side, frame->header, &iov, 1)) {
-            pass_on(f, frame->side, frame->flags, &iov, 1);
-        }
-        g_free(frame);
+    for (unsigned count = 0;
+         may_show_waiting(f) && count < CATCH_UP_FRAMES && qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < end; count++) {
+        show_waiting(f);
     }
-    if (model_of(f) && !QSIMPLEQ_EMPTY(&f->waiting)) {
+    if (may_show_waiting(f)) {
         qemu_bh_schedule(f->bh);
-    } else if (f->shown && model_of(f)) {
+    } else if (f->shown && model_of(f) && runstate_is_running()) {
         f->shown = false;
         erdma_dev_frames_end(model_of(f));
     }
@@ -352,6 +405,7 @@ void erdma_eni_detach(EniFilter *f)
 {
     struct waiting_frame *frame;
 
+    object_ref(OBJECT(f));
     *f->place = NULL;
     f->place = NULL;
     /* The adapter is gone: what waits for it is ordinary traffic now. */
@@ -363,6 +417,7 @@ void erdma_eni_detach(EniFilter *f)
         g_free(frame);
     }
     object_unparent(OBJECT(f));
+    object_unref(OBJECT(f));
 }
 
 static void eni_filter_init(Object *object)
@@ -383,6 +438,9 @@ static void eni_filter_cleanup(NetFilterState *nf)
     while ((frame = QSIMPLEQ_FIRST(&f->waiting))) {
         take_waiting(f, frame);
         g_free(frame);
+    }
+    if (f->wire_sender.peer) {
+        qemu_net_queue_purge(nf->netdev->incoming_queue, &f->wire_sender);
     }
     g_queue_clear(&f->queued[ERDMA_TO_WIRE].lengths);
     g_queue_clear(&f->queued[ERDMA_TO_GUEST].lengths);

@@ -42,6 +42,7 @@ struct ErdmaState {
     QEMUBH *bh;
     QEMUTimer *timer;
     VMChangeStateEntry *run_state;
+    Notifier wakeup;
     bool timer_waits; /* it fired while the machine was stopped */
     Error *migration_blocker;
     bool msix_ready;
@@ -270,7 +271,7 @@ static void run_model(void *opaque)
     ErdmaState *s = opaque;
 
     if (!s->dev || !runstate_is_running()) {
-        return; /* run_state_changed() makes up for it */
+        return; /* go_on() makes up for it */
     }
     object_ref(OBJECT(s));
     erdma_dev_run(s->dev);
@@ -293,14 +294,9 @@ static void timer_fired(void *opaque)
     object_unref(OBJECT(s));
 }
 
-static void run_state_changed(void *opaque, bool running, RunState state)
+/* The machine runs again. */
+static void go_on(ErdmaState *s)
 {
-    ErdmaState *s = opaque;
-
-    (void)state;
-    if (!running) {
-        return;
-    }
     qemu_bh_schedule(s->bh);
     if (s->timer_waits) {
         s->timer_waits = false;
@@ -309,6 +305,21 @@ static void run_state_changed(void *opaque, bool running, RunState state)
     if (s->filter) {
         erdma_eni_resume(s->filter);
     }
+}
+
+static void run_state_changed(void *opaque, bool running, RunState state)
+{
+    (void)state;
+    if (running) {
+        go_on(opaque);
+    }
+}
+
+/* From sleep (S3), in and out of which no run state is announced. */
+static void woken(Notifier *notifier, void *reason)
+{
+    (void)reason;
+    go_on(container_of(notifier, ErdmaState, wakeup));
 }
 
 /* Registers */
@@ -665,6 +676,7 @@ static void tear_down(ErdmaState *s)
     if (s->run_state) {
         qemu_del_vm_change_state_handler(s->run_state);
         s->run_state = NULL;
+        notifier_remove(&s->wakeup);
     }
     if (s->timer) {
         timer_free(s->timer);
@@ -687,6 +699,8 @@ static void erdma_realize(PCIDevice *pci, Error **errp)
     s->bh = qemu_bh_new(run_model, s);
     s->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, timer_fired, s);
     s->run_state = qemu_add_vm_change_state_handler(run_state_changed, s);
+    s->wakeup.notify = woken;
+    qemu_register_wakeup_notifier(&s->wakeup);
     if (!claim_eni(s, errp) || !create_model(s, errp) || !join_wire(s, errp) || !add_bars(s, errp) ||
         !add_pcie_capability(s, errp) || !block_migration(s, errp)) {
         tear_down(s);

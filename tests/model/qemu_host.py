@@ -164,6 +164,14 @@ class Qemu:
     def set(self, name, value, device="eri0"):
         return self.command("qom-set", path=f"/machine/peripheral/{device}", property=name, value=value)
 
+    def sleep(self):
+        """ACPI's S3 on a q35 machine, as its guest would ask for it.  QMP's system_wakeup ends it, and resets all devices."""
+        bridge = Function(self, 0x1F)
+        bridge.set_config(0x40, 0x600 | 1)  # PMBASE
+        bridge.set_config(0x44, 0x80, 1)  # ACPI_EN
+        self.qtest("outw 0x604 0x2400")  # PM1a_CNT: SLP_EN, SLP_TYP 1
+        self.wait_event("SUSPEND")
+
     # qtest
 
     def qtest(self, text):

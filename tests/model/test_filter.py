@@ -140,6 +140,31 @@ class Frames(Base):
             self.assertEqual(self.nic.receive(), frame(True, number))
         self.assertEqual(self.counter("link_delayed"), 20)
 
+    def test_many_frames_wait_while_the_machine_is_stopped(self):
+        """Those that come while others still wait stay behind them."""
+        self.start(link="to-guest:cut")
+        self.qemu.command("stop")
+        for number in range(900):
+            self.wire.send(frame(True, number))
+        self.assertEqual(self.counter("link_cut"), 0)
+        self.qemu.command("cont")
+        self.wait("link_cut", 900)
+
+    def test_frames_wait_while_the_machine_sleeps(self):
+        self.start(link="both:delay=1ms")
+        self.qemu.sleep()
+        for number in range(20):
+            self.wire.send(frame(True, number))
+        time.sleep(0.5)
+        self.assertEqual(self.counter("link_delayed"), 0)
+        self.qemu.command("system_wakeup")
+        self.qemu.wait_event("WAKEUP")
+        self.wait("link_delayed", 20)
+        self.nic = VirtioNic(self.qemu, NIC)
+        while self.nic.receive(0.2):
+            pass
+        self.both_ways(frame(False, 99), frame(True, 99))
+
 
 class Link(Base):
     def send_out(self, count, first=0):
@@ -353,6 +378,27 @@ class SeveralAdapters(unittest.TestCase):
             self.assertEqual([qemu.get("counter-link_delayed", f"eri{number}") for number in (0, 1)], [6, 6])
 
 
+class E1000:
+    """Just enough of a driver for an Intel 82540EM to send."""
+
+    BAR, RING, BUFFER, SIZE = 0xE1800000, 0x3000000, 0x3100000, 64
+
+    def __init__(self, qemu, slot):
+        self.qemu, self.tail = qemu, 0
+        function = host.Function(qemu, slot)
+        function.set_config(0x10, self.BAR)
+        function.set_config(4, 6, 2)
+        for register, value in ((0x3800, self.RING), (0x3804, 0), (0x3808, 16 * self.SIZE), (0x3810, 0), (0x3818, 0),
+                                (0x400, 2)):  # TDBAL, TDBAH, TDLEN, TDH, TDT, TCTL.EN
+            qemu.write32(self.BAR + register, value)
+
+    def send(self, data):
+        self.qemu.write(self.BUFFER, data)
+        self.qemu.write(self.RING + 16 * self.tail, struct.pack("<QIHH", self.BUFFER, 3 << 24 | len(data), 0, 0))
+        self.tail = (self.tail + 1) % self.SIZE
+        self.qemu.write32(self.BAR + 0x3818, self.tail)
+
+
 class HotPlug(Base):
     """The three parts leave in every order, with frames under way."""
 
@@ -369,6 +415,10 @@ class HotPlug(Base):
         self.qemu.qtest("outl 0xae10 0")
         self.qemu.qtest(f"outl 0xae08 {1 << slot:#x}")
         self.qemu.wait_event("DEVICE_DELETED")
+
+    def show_what_is_freed(self):
+        os.environ["MALLOC_PERTURB_"] = "165"
+        self.addCleanup(os.environ.pop, "MALLOC_PERTURB_")
 
     def filters(self):
         """None when the adapter is gone too."""
@@ -399,6 +449,35 @@ class HotPlug(Base):
         self.assertTrue(self.filters())
         self.eject("eri0", ERI)
         self.qemu.command("netdev_del", id="eni0")
+
+    def test_nic_goes_while_its_frames_wait_for_the_netdev(self):
+        """An e1000 leaves its frames in the netdev's queue; who sent them is not asked when they leave it."""
+        self.show_what_is_freed()
+        self.wire = Wire()
+        self.addCleanup(self.wire.close)
+        self.qemu = host.Qemu(["-netdev", self.wire.netdev + ",id=eni0",
+                               "-device", f"e1000,id=nic0,netdev=eni0,mac=52:54:00:12:34:50,romfile=,addr={NIC:#x}",
+                               *host.adapter(addr=f"{ERI:#x}", link="to-wire:duplicate=100%")],
+                              machine="pc", running=True)
+        self.addCleanup(self.qemu.close)
+        card = E1000(self.qemu, NIC)
+        for number in range(200):
+            card.send(frame(False, number, 1514))
+        self.eject("nic0", NIC)
+        arrived = self.wire.received()
+        self.assertEqual(arrived[:4], [frame(False, number // 2, 1514) for number in range(4)])
+        self.assertTrue(self.filters())
+        self.eject("eri0", ERI)
+        self.qemu.command("netdev_del", id="eni0")
+
+    def test_adapter_goes_while_its_frames_wait_for_the_netdev(self):
+        self.show_what_is_freed()
+        self.start(link="to-wire:duplicate=100%")
+        for number in range(400):
+            self.nic.send(frame(False, number, 9000))
+        self.eject("eri0", ERI)
+        self.assertGreater(len(self.wire.received()), 3)
+        self.both_ways(frame(False, 1), frame(True, 1))
 
     def test_netdev_goes_first(self):
         self.begin()
