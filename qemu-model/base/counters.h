@@ -22,7 +22,7 @@ namespace erdma {
     X(Pairings, "pairings") X(PairTimeouts, "pair_timeouts") X(RnrHolds, "rnr_holds") X(RnrTimeouts, "rnr_timeouts") \
     X(LinkLost, "link_lost") X(LinkCut, "link_cut") X(LinkCorrupted, "link_corrupted") \
     X(LinkDuplicated, "link_duplicated") X(LinkReordered, "link_reordered") X(LinkDelayed, "link_delayed") \
-    X(LinkOverflows, "link_overflows") \
+    X(LinkOverflows, "link_overflows") X(LinkMarked, "link_marked") \
     X(Handovers, "handovers") X(HandoversRefused, "handovers_refused") X(HpccFallbacks, "hpcc_fallbacks") \
     X(TcpSegmentsOut, "tcp_segments_out") X(TcpSegmentsIn, "tcp_segments_in") \
     X(TcpRetransmissions, "tcp_retransmissions") X(TcpTimeouts, "tcp_timeouts") \

@@ -5,6 +5,10 @@
 //       delay=TIME jitter=TIME   number with ns, us, ms or s, up to 60s; jitter not more than delay
 //       rate=RATE                number with kbit, mbit or gbit a second
 //       cut                      nothing passes
+//       drop=PACKETS corrupt=PACKETS duplicate=PACKETS ecn=PACKETS delay=TIME/PACKETS   chosen packets of TCP connections
+//           PACKETS is KIND[/FIELD=VALUE...][#FIRST[-[LAST]]], KIND any, data, ack or retransmission (PacketRule says what
+//           each is); FIELD conn (number of the connection), opcode (name) or msn, and psn once there is RoCE; which of
+//           those that match: the 5th, #5; the 5th to the 7th, #5-7; all from the 5th, #5-; without, all
 //   seed=NUMBER         of the dice (1)
 #pragma once
 

@@ -27,9 +27,21 @@ void finishChecksum(std::vector<std::byte>& frame, erdma_offload& offload) {
     offload = {};
 }
 
+// As a congested switch does it (RFC 3168); the header's checksum stays right.
+void mark(std::vector<std::byte>& frame, size_t ip) {
+    constexpr uint8_t kCongestionExperienced = 3;
+    constexpr size_t kTypeOfService = 1, kChecksum = 10;
+    store8(frame, ip + kTypeOfService, load8(frame, ip + kTypeOfService) | kCongestionExperienced);
+    storeBe16(frame, ip + kChecksum, 0);
+    const size_t size = size_t{load8(frame, ip) & 0xFu} * 4;
+    storeBe16(frame, ip + kChecksum, checksumFold(checksumAdd(ConstBytes(frame).subspan(ip, size))));
+}
+
 } // namespace
 
 void Impairment::set(const Plan& plan) {
+    rules_.set({plan.sides[0].rules, plan.sides[1].rules});
+    hasRules_ = !plan.sides[0].rules.empty() || !plan.sides[1].rules.empty();
     for (size_t i = 0; i < paths_.size(); ++i) {
         paths_[i].settings = plan.sides[i];
         paths_[i].dice.seed(plan.seed * paths_.size() + i);
@@ -54,25 +66,37 @@ void Impairment::push(erdma_side side, ConstBytes frame, const erdma_offload& of
         ++counters_[Counter::LinkCut];
         return;
     }
-    if (path.rolls(settings.loss)) {
+    // Frames of both directions tell of connections, whichever side has rules.
+    const PacketRules::Fate fate = hasRules_ ? rules_.judge(side, frame, offload) : PacketRules::Fate{};
+    if (fate.drop || path.rolls(settings.loss)) {
         ++counters_[Counter::LinkLost];
         return;
     }
     Held held{{frame.begin(), frame.end()}, offload};
+    if (fate.markAt) {
+        ++counters_[Counter::LinkMarked];
+        mark(held.frame, *fate.markAt);
+    }
+    if (fate.corruptAt) {
+        ++counters_[Counter::LinkCorrupted];
+        finishChecksum(held.frame, held.offload);
+        held.frame[*fate.corruptAt] ^= std::byte{1};
+    }
     if (path.rolls(settings.corrupt) && !held.frame.empty()) {
         ++counters_[Counter::LinkCorrupted];
         finishChecksum(held.frame, held.offload);
         const uint64_t bit = path.dice() % (held.frame.size() * 8);
         held.frame[bit / 8] ^= std::byte{1} << (bit % 8);
     }
-    if (path.rolls(settings.duplicate)) {
+    if (path.rolls(settings.duplicate) || fate.duplicate) {
         ++counters_[Counter::LinkDuplicated];
-        enqueue(path, Held(held), nowNs);
+        enqueue(path, Held(held), nowNs, fate.delayNs);
     }
-    enqueue(path, std::move(held), nowNs);
+    enqueue(path, std::move(held), nowNs, fate.delayNs);
 }
 
-void Impairment::enqueue(Path& path, Held&& held, uint64_t nowNs) {
+// aloneNs: a delay of this frame only.
+void Impairment::enqueue(Path& path, Held&& held, uint64_t nowNs, uint64_t aloneNs) {
     const Settings& settings = path.settings;
     const size_t size = held.frame.size();
     uint64_t due = nowNs;
@@ -89,12 +113,16 @@ void Impairment::enqueue(Path& path, Held&& held, uint64_t nowNs) {
     due += settings.delayNs;
     if (settings.jitterNs)
         due = due - settings.jitterNs + path.dice() % (2 * settings.jitterNs + 1);
-    if (settings.delayNs)
+    if (settings.delayNs || aloneNs)
         ++counters_[Counter::LinkDelayed];
     due = std::max(due, path.lastDueNs);
 
     path.bytes += size;
     ++path.frames;
+    if (aloneNs) {
+        path.insert(due + aloneNs, std::move(held));
+        return;
+    }
     if (path.rolls(settings.reorder) && !path.passed) {
         ++counters_[Counter::LinkReordered];
         path.passedLeft = static_cast<uint32_t>(1 + path.dice() % kReorderFrames);

@@ -13,6 +13,7 @@
 
 #include "counters.h"
 #include "host.h"
+#include "packet_rules.h"
 
 namespace erdma {
 
@@ -22,7 +23,7 @@ namespace erdma {
 // The dice of each direction are their own and are thrown per frame in a fixed order, so the same seed and the same
 // frames give the same fate.
 //
-// Order of the stages: cut, loss, corruption, duplication, rate, delay with jitter, reordering.  Jitter alone keeps the
+// Order of the stages: cut, rules for chosen packets, loss, corruption, duplication, rate, delay with jitter, reordering.  Jitter alone keeps the
 // order of frames; a reordered frame lets the next one to three of its direction pass, for 10 ms at most.
 class Impairment {
 public:
@@ -31,6 +32,7 @@ public:
         uint64_t delayNs = 0, jitterNs = 0;
         uint64_t bitsPerSecond = 0; // 0: no limit
         bool cut = false;
+        std::vector<PacketRule> rules; // PacketRules::kMaxRules at most
         bool operator==(const Settings&) const = default;
     };
     struct Plan { // settings by erdma_side
@@ -41,7 +43,7 @@ public:
 
     explicit Impairment(Counters& counters) : counters_(counters) {}
 
-    // Replaces the settings and seeds the dice anew.  Frames under way keep their time.
+    // Replaces the settings, seeds the dice and begins to count packets anew.  Frames under way keep their time.
     void set(const Plan& plan);
     const Plan& plan() const { return plan_; }
 
@@ -76,13 +78,14 @@ private:
         void insert(uint64_t dueNs, Held&& held);
     };
 
-    void enqueue(Path& path, Held&& held, uint64_t nowNs);
+    void enqueue(Path& path, Held&& held, uint64_t nowNs, uint64_t aloneNs);
     void deliverOne(size_t side, const Sink& sink);
     bool idle() const { return paths_[0].frames == 0 && paths_[1].frames == 0; }
 
     Counters& counters_;
     std::array<Path, 2> paths_;
-    bool configured_ = false;
+    PacketRules rules_;
+    bool configured_ = false, hasRules_ = false;
     Plan plan_;
 };
 

@@ -49,11 +49,16 @@ std::string textOf(Input& in) {
         "1",        "60",        ".",          "0.0001", "cmd-drop=",  "cmd-fail=", "cmd-slow=", "irq-lose=",
         "db-lose=", "post=",     "init-stuck", "dead",   "any",        "/",         ":",         "*",
         "+",        "sq",        "rq",         "cq1",    "eq1",        "aeq",       "cmd"};
+    static constexpr std::array<const char*, 13> chosen = {
+        "drop=", "ecn=",         "data", "ack", "retransmission", "/conn=", "/opcode=", "/msn=", "send",
+        "write", "read-request", "#",    "-"};
     std::string out;
     for (uint32_t n = in.below(24); n > 0; --n) {
         const uint8_t how = in.u8();
-        if (how < 0xE0)
+        if (how < 4 * words.size())
             out += words[how % words.size()];
+        else if (how < 0xE0)
+            out += chosen[how % chosen.size()];
         else if (how < 0xF0)
             out += std::to_string(in.u32());
         else

@@ -7,59 +7,11 @@
 
 #include <gtest/gtest.h>
 
-#include "byteorder.h"
-#include "link_text.h"
+#include "impaired_link.h"
 #include "packet.h"
 
 namespace erdma {
 namespace {
-
-constexpr uint64_t kMs = 1000000;
-
-struct Arrival {
-    uint64_t at = 0;
-    erdma_side side = ERDMA_TO_WIRE;
-    std::vector<std::byte> frame;
-    erdma_offload offload{};
-    uint32_t number() const { return loadLe32(frame, 0); }
-};
-
-struct Link {
-    Counters counters;
-    Impairment link{counters};
-    uint64_t now = 1000 * kMs;
-    std::vector<Arrival> arrivals;
-
-    void set(const std::string& text) { ASSERT_EQ(setLink(link, text), std::nullopt) << text; }
-    std::string refused(const std::string& text) { return setLink(link, text).value_or("(accepted)"); }
-
-    void deliver() {
-        link.deliverDue(now, [this](erdma_side side, ConstBytes frame, const erdma_offload& offload) {
-            arrivals.push_back({now, side, {frame.begin(), frame.end()}, offload});
-        });
-    }
-    void push(erdma_side side, uint32_t number, size_t size = 64, const erdma_offload& offload = {}) {
-        std::vector<std::byte> frame(size);
-        storeLe32(frame, 0, number);
-        link.push(side, frame, offload, now);
-        deliver();
-    }
-    // Moves the clock from one deadline to the next, as the device timer does.
-    void runUntil(uint64_t end) {
-        for (uint64_t next = link.deadline(); next <= end; next = link.deadline()) {
-            now = std::max(now, next);
-            deliver();
-        }
-        now = end;
-    }
-    void drain() { runUntil(now + 200000 * kMs); }
-    std::vector<uint32_t> numbers() const {
-        std::vector<uint32_t> all;
-        for (const Arrival& arrival : arrivals)
-            all.push_back(arrival.number());
-        return all;
-    }
-};
 
 TEST(Impairment, CleanLinkPassesAtOnceAndIsNotActive) {
     Link l;
@@ -91,6 +43,16 @@ TEST(Impairment, TextHasOneSpelling) {
         {"both:delay=1500us,jitter=1ms", "both:delay=1500us,jitter=1ms"},
         {"to-wire:duplicate=100%,reorder=2.05%", "to-wire:reorder=2.05%,duplicate=100%"},
         {"both:loss=1%;to-wire:loss=2%", "to-wire:loss=2%;to-guest:loss=1%"},
+        {"to-wire:drop=data#5", "to-wire:drop=data#5"},
+        {"both:drop=any", "both:drop=any"},
+        {"both:drop=ack#1-,loss=1%", "both:loss=1%,drop=ack"},
+        {"to-guest:corrupt=data#5-5,duplicate=ack#2-3", "to-guest:corrupt=data#5,duplicate=ack#2-3"},
+        {"to-wire:delay=1000us / data # 7- ", "to-wire:delay=1ms/data#7-"},
+        {"to-wire:delay=5ms,delay=50ms/retransmission#1", "to-wire:delay=5ms,delay=50ms/retransmission#1"},
+        {"to-wire:ecn=data/msn=0/opcode=send/conn=2#1-3", "to-wire:ecn=data/conn=2/opcode=send/msn=0#1-3"},
+        {"to-wire:corrupt=2%,corrupt=data/opcode=read-response",
+         "to-wire:corrupt=2%,corrupt=data/opcode=read-response"},
+        {"to-wire:drop=data#18446744073709551615", "to-wire:drop=data#18446744073709551615"},
     };
     for (const auto& [text, canonical] : spellings) {
         Link l;
@@ -133,6 +95,26 @@ TEST(Impairment, BadTextNamesTheFieldAndChangesNothing) {
         {"both:cut=1", "\"cut=1\" is none of"},
         {"both:speed=1", "\"speed=1\" is none of"},
         {"both:loss=1%;seed=x", "seed must"},
+        {"both:drop", "drop must be chosen packets: any, data, ack or retransmission, for example drop=data#5"},
+        {"both:drop=5%", "drop must be chosen packets"},
+        {"both:drop=syn#1", "drop must be chosen packets"},
+        {"both:corrupt=1", "corrupt must be 0% to 100%, for example corrupt=1.5%, or chosen packets: any, data"},
+        {"both:ecn=data#0", "ecn must say which packets as #5, #5-7 or #5-"},
+        {"both:ecn=data#", "ecn must say"},
+        {"both:ecn=data#7-5", "ecn must say"},
+        {"both:ecn=data#1#2", "ecn must say"},
+        {"both:ecn=data#18446744073709551616", "ecn must say"},
+        {"both:drop=data/conn=0", "conn must be the number of a connection"},
+        {"both:drop=data/conn", "conn must be the number of a connection"},
+        {"both:drop=data/msn=4294967296", "msn must be a number of 32 bits"},
+        {"both:drop=data/opcode=3", "opcode must be write, read-request, read-response, send,"},
+        {"both:drop=data/psn=7", "psn is a field of RoCE"},
+        {"both:drop=data/port=7", "\"port=7\" is none of conn=, opcode= and msn="},
+        {"both:drop=data//", "\"\" is none of conn="},
+        {"both:delay=data#5", "delay must be 0ns to 60s"},
+        {"both:delay=0ns/data#5", "delay of chosen packets must be 1ns to 60s"},
+        {"both:delay=5ms/", "delay must be chosen packets"},
+        {"both:loss=data#1", "loss must"},
         {"seed=", "seed must"},
         {"seed=18446744073709551616", "seed must"},
     };
