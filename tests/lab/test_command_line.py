@@ -10,7 +10,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
-from erdmalab import cli, vm  # noqa: E402  (found through the line above)
+from erdmalab import cli, scenario, vm  # noqa: E402  (found through the line above)
 from erdmalab.common import LabError  # noqa: E402
 from erdmalab.network import Group  # noqa: E402
 from erdmalab.watch import GuestTrouble  # noqa: E402
@@ -69,6 +69,30 @@ class ExitCodes(unittest.TestCase):
         with self.assertRaises(SystemExit) as end:
             self.ended("build", "--nonsense")
         self.assertEqual(end.exception.code, 2)
+
+    def test_of_scenarios(self):
+        """A failed check is 1, a complaint of a kernel more than that; a file that is not in order is the lab's."""
+        one = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "scenarios", "short-cut.toml")
+
+        def outcome(good, trouble=""):
+            made = scenario.Outcome()
+            made.rows.append(scenario.Row("something", "0", "1", good))
+            made.trouble = trouble
+            return made
+
+        for outcomes, code, said in (([outcome(True), outcome(True)], 0, "short-cut.toml: passed\n"),
+                                     ([outcome(False), outcome(True)], 1, "short-cut.toml: FAILED\n"),
+                                     ([outcome(False, "WARNING: x"), outcome(True)], 126, "WARNING: x")):
+            output = io.StringIO()
+            with mock.patch.object(cli, "play_scenario", side_effect=outcomes), contextlib.redirect_stdout(output):
+                self.assertEqual(self.ended("scenario", one, one), code)
+            self.assertIn(said, output.getvalue())
+        with mock.patch.object(cli, "play_scenario") as play:
+            self.assertEqual(self.ended("scenario", "--check", one), 0)
+            self.assertEqual(self.ended("scenario", one, "none.toml"), 125)
+            play.assert_not_called()
+            play.side_effect = LabError("no")
+            self.assertEqual(self.ended("scenario", one), 125)
 
 
 if __name__ == "__main__":

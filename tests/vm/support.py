@@ -84,9 +84,7 @@ def wait(what, condition, seconds):
 
 
 def bdf(vm, index=0):
-    """PCI address of an adapter, in the order of the bus."""
-    text = vm.run("grep -l 0x1ded /sys/bus/pci/devices/*/vendor").output
-    return sorted(os.path.basename(os.path.dirname(line)) for line in text.split())[index]
+    return vm.pci_address(index)
 
 
 def set_mtu(group, mtu):

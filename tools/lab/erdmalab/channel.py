@@ -30,6 +30,11 @@ class CommandFailed(LabError):
                          f"{result.output}{result.errors}".rstrip())
 
 
+def shell_code(code):
+    """An exit code as a shell counts: 128 and the number of the signal that ended the command."""
+    return code if code >= 0 else 128 - code
+
+
 class Result:
     """Outcome of a finished command: code, output, errors (both text), seconds."""
 

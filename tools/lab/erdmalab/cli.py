@@ -17,8 +17,8 @@ import traceback
 import tty
 
 from . import (bench, demo, fuzz, kernel as kernels, kernel_driver, matrix, network, packages, qemu_tree, roots, runs,
-               staying, testing, vm as machines)
-from .channel import Channel
+               scenario, scenario_file, staying, testing, vm as machines)
+from .channel import Channel, shell_code
 from .common import BUILD, LAB, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
 
@@ -90,6 +90,11 @@ def parser():
     sub = add("shell", "open a shell: in a VM of its own, or in one that is running (as in ./lab shell vm1)")
     boot_options(sub)
     sub.add_argument("vm", nargs="?", metavar="VM", help="name of a running VM, or its directory in build/lab")
+    sub = add("scenario", "play scenario files: guests, programs, what goes wrong and when, and checks (docs/scenarios.md)")
+    sub.add_argument("files", nargs="+", metavar="FILE.toml")
+    sub.add_argument("--check", action="store_true", help="only tell whether the files are in order")
+    sub.add_argument("--kernel", metavar="KERNEL", help="guest kernel, in place of what the files say")
+    sub.add_argument("--no-build", action="store_true", help="take what is built already")
     sub = add("up", "boot VMs that stay until ./lab stop")
     boot_options(sub)
     add("ps", "show the VMs that stay")
@@ -229,18 +234,6 @@ def booted(options, name, run=None):
     return group
 
 
-def prefixed(name):
-    """on_output that writes whole lines, each with the name of its VM before it."""
-    rest = {"O": b"", "E": b""}
-
-    def write(kind, payload):
-        lines = (rest[kind] + payload).split(b"\n")
-        rest[kind] = lines.pop()
-        if lines:
-            machines.echo(kind, b"".join(name.encode() + b": " + line + b"\n" for line in lines))
-    return write
-
-
 def await_service(machine, job, limit=5):
     """Wait until a program in the background listens for RDMA connections, has ended, or had time for it."""
     deadline = time.monotonic() + limit * machine.slow
@@ -262,11 +255,11 @@ def command_run(options):
         others = []
         for name, line in options.on:
             machine = group[int(name[2:]) - 1]
-            others.append((machine, machine.popen(line, on_output=prefixed(name), **keywords)))
+            others.append((machine, machine.popen(line, on_output=machines.prefixed(name), **keywords)))
         for machine, job in others:
             await_service(machine, job)
         if options.each:
-            jobs = [machine.popen(options.words, on_output=prefixed(machine.name), **keywords) for machine in group]
+            jobs = [machine.popen(options.words, on_output=machines.prefixed(machine.name), **keywords) for machine in group]
         else:
             jobs = [group[0].popen(options.words, stdin=not sys.stdin.isatty(), on_output=machines.echo, **keywords)]
             if not sys.stdin.isatty():
@@ -286,12 +279,58 @@ def command_run(options):
     return next((code for code in codes if code), 0)
 
 
+def command_scenario(options):
+    scenarios, problems = [], []
+    for path in options.files:
+        try:
+            scenarios.append(scenario_file.load(path))
+        except LabError as error:
+            problems.append(str(error))
+    if problems:
+        raise LabError("\n".join(problems))
+    if options.check:
+        say(f"in order: {', '.join(one.path for one in scenarios)}")
+        return 0
+    codes, complaints = [], []
+    for one in scenarios:
+        say(f"{one.path}: {one.title}")
+        outcome = play_scenario(one, options)
+        sys.stderr.flush()
+        print(f"{one.path}: {'FAILED' if outcome.failed else 'passed'}\n{outcome.text()}", flush=True)
+        codes.append(1 if outcome.failed else 0)
+        complaints += [outcome.trouble] if outcome.trouble else []
+    if complaints:
+        raise GuestTrouble("a guest's kernel complained, see above")
+    return max(codes)
+
+
+def play_scenario(one, options):
+    """Boot the guests of a scenario and play it; returns the Outcome."""
+    guests = one.guests
+    runs.setup("run", *(["switch"] if guests.count > 2 else []))
+    named = [options.kernel] if options.kernel else guests.kernel if isinstance(guests.kernel, list) else [guests.kernel]
+    chosen = [kernels.find(name) for name in named] * (guests.count if len(named) == 1 else 1)
+    if guests.driver == "kernel":
+        chosen = [kernel_driver.of(kernel) for kernel in chosen]
+    if not options.no_build:
+        for kernel in {kernel.version: kernel for kernel in chosen}.values():
+            runs.build(kernel)
+    with network.Group(runs.new_run("scenario"), chosen, guests.count, **one.settings) as group:
+        group.tell()
+        for machine in group:
+            if guests.load:
+                machine.load_driver(guests.params)
+            else:
+                machine.load_rdma()
+        return scenario.play(one, group)
+
+
 def finished(job, timeout):
     """Wait for a job; returns its exit code as a shell counts."""
     result = job.wait(timeout)
     if job.problem:
         print(job.problem, file=sys.stderr)
-    return result.code if result.code >= 0 else 128 - result.code
+    return shell_code(result.code)
 
 
 def feed(job):
@@ -408,11 +447,11 @@ def interact(channel, environment=None):
         if saved:
             termios.tcsetattr(0, termios.TCSADRAIN, saved)
             signal.signal(signal.SIGWINCH, signal.SIG_DFL)
-    return job.code if job.code >= 0 else 128 - job.code
+    return shell_code(job.code)
 
 
 # Commands that end with the code of a program: these are the lab's own, and say when the guest's kernel complained.
-OF_A_PROGRAM = ("run", "shell", "exec", "stop")
+OF_A_PROGRAM = ("run", "scenario", "shell", "exec", "stop")
 LAB_FAILED, KERNEL_COMPLAINED = 125, 126
 
 

@@ -4,6 +4,7 @@
     vm          a running guest with the driver loaded
     pair        two of them on a cable, pair[0] and pair[1]
     vms         a function: vms(3, mtu=9000) boots three guests of the test's own, on a switch
+    scenario    a function: scenario("cut.toml") plays a scenario file, and fails where its checks do
     rdma_device name of vm's RDMA device, as -d wants it
     lab         lab.kernel, lab.run (the directory of this run's logs), lab.model
 
@@ -26,6 +27,8 @@ SINGLE, DOUBLE = 1, 2
 # Settings that a running guest takes.
 AT_RUN_TIME = ("link", "faults", "mtu")
 MARKER = "guests"
+# For ./lab test, which repeats no test during which a guest reported something.
+GUEST_TROUBLE = ("guest", "trouble")
 LIMIT = 300
 
 
@@ -84,6 +87,15 @@ class Lab:
         if isinstance(wanted, (list, tuple)):
             return [self.kernel_of(one) for one in wanted]
         return kernel.find(wanted) if isinstance(wanted, str) else wanted or self.kernel
+
+    def driven(self, wanted, driver):
+        """As kernel_of(), with the driver that a scenario asks for: "ours" or "kernel"."""
+        from . import kernel_driver
+
+        found = self.kernel_of(wanted)
+        if driver != "kernel":
+            return found
+        return [kernel_driver.of(one) for one in found] if isinstance(found, list) else kernel_driver.of(found)
 
     def make(self, name, count, kernel=None, mtu=1500, adapter=None, nets=({},), load=True, params="", **settings):
         """A Group that is not started yet.  load, params: the driver, as prepare() loads it."""
@@ -229,6 +241,37 @@ def vms(lab, request):
 
 
 @pytest.fixture
+def scenario(lab, request):
+    from . import scenario as scenarios, scenario_file
+
+    with contextlib.ExitStack() as groups:
+        def play(path):
+            """Play a file, relative to the test's; returns the scenario.Outcome, which has failed no check."""
+            one = scenario_file.load(os.path.join(os.path.dirname(request.node.path), path))
+            guests = one.guests
+            settings = {"kernel": lab.driven(guests.kernel, guests.driver), "load": guests.load, "params": guests.params,
+                        **one.settings}
+            if guests.count in (SINGLE, DOUBLE):
+                group = lab.shared_group(guests.count, settings)
+            else:
+                group = groups.enter_context(lab.make("group", guests.count, **settings))
+                prepare(group)
+            for machine in group:
+                lab.begin(machine, request.node.name)
+                # Events like a reset leave a guest that no other test is to find.
+                machine.tainted = machine.tainted or any(event.do in scenarios.DISRUPTIVE for event in one.events)
+            outcome = scenarios.play(one, group)
+            print(outcome.text())
+            if outcome.trouble:
+                request.node.user_properties.append(GUEST_TROUBLE)
+            if outcome.failed:
+                pytest.fail(f"{one.path}: {one.title}\n{outcome.text()}", pytrace=False)
+            return outcome
+
+        yield play
+
+
+@pytest.fixture
 def rdma_device(vm):
     return vm.wait_devices(1)[0]
 
@@ -308,8 +351,7 @@ def pytest_runtest_makereport(item, call):
         lab.in_use.clear()
         report.duration += time.monotonic() - begin
     if problem:
-        # For ./lab test, which repeats no test during which a guest reported something.
-        item.user_properties.append(("guest", "trouble"))
+        item.user_properties.append(GUEST_TROUBLE)
     if problem and report.outcome != "failed":
         report.outcome = "failed"
         report.longrepr = problem

@@ -387,6 +387,11 @@ class Vm:
         expected = sum(1 for adapter in self.adapters if adapter.erdma)
         return self.wait_devices(expected, timeout or 30 * self.slow)
 
+    def pci_address(self, index=0):
+        """PCI address of an adapter, in the order of the bus."""
+        text = self.run("grep -l 0x1ded /sys/bus/pci/devices/*/vendor").output
+        return sorted(os.path.basename(os.path.dirname(line)) for line in text.split())[index]
+
     def unload_driver(self, timeout=None):
         self.run(["rmmod", "erdma"], timeout=timeout or 60 * self.slow)
 
@@ -534,3 +539,15 @@ def echo(kind, payload):
     stream = sys.stdout.buffer if kind == "O" else sys.stderr.buffer
     stream.write(payload)
     stream.flush()
+
+
+def prefixed(name, errors=False):
+    """on_output that writes whole lines, each with a name before it; errors: all of them to this process's errors."""
+    rest = {"O": b"", "E": b""}
+
+    def write(kind, payload):
+        lines = (rest[kind] + payload).split(b"\n")
+        rest[kind] = lines.pop()
+        if lines:
+            echo("E" if errors else kind, b"".join(name.encode() + b": " + line + b"\n" for line in lines))
+    return write
