@@ -2,56 +2,86 @@
 """./lab bench: the adapter, rdma_rxe and TCP in the same two VMs, one after the other."""
 
 import json
+import math
 import os
+import platform
 import re
-import statistics
+import subprocess
 
-from . import kernel as kernels, network, runs, table, workloads
-from .common import BUILD, say
+from . import benchpage, benchresult, kernel as kernels, network, runs, workloads
+from .benchresult import PEERS, TARGETS, Results
+from .channel import GuestGone
+from .common import BUILD, LabError, LabTimeout, say
 from .storage import NvmeHost, NvmeTarget
 
 PROGRAMS = os.path.join(BUILD, "tests", "vm", "programs")
 PROGRAM, LARGE = os.path.join(PROGRAMS, "connections"), os.path.join(PROGRAMS, "large")
-PEERS = ("erdma", "rdma_rxe", "tcp")
 SIZES = {64: "64 B", 4096: "4 KiB", 65536: "64 KiB", 1 << 20: "1 MiB"}
 QPS = (1, 4)
 OPERATIONS = ("write", "read", "send")
 # Messages for about a second of emulated traffic each.
 COUNTS = {"erdma": {64: 20000, 4096: 10000, 65536: 4000, 1 << 20: 400},
           "rdma_rxe": {64: 3000, 4096: 1500, 65536: 200, 1 << 20: 16}}
-# What the project wants to reach: measure, compared with, factor, and whether that is a least or a most.
-TARGETS = (("write 64 KiB, 1 QP", "rdma_rxe", 20, "least"), ("read 64 KiB, 1 QP", "rdma_rxe", 20, "least"),
-           ("write 64 KiB, 1 QP", "tcp", 8, "least"), ("read 64 KiB, 1 QP", "tcp", 8, "least"),
-           ("write 64 B, latency", "rdma_rxe", 0.5, "most"), ("connections, QPs ready", "tcp", 0.5, "least"),
-           ("NVMe random read 4 KiB", "tcp", 1, "least"), ("NVMe read 128 KiB", "tcp", 1, "least"),
-           ("NVMe write 128 KiB", "tcp", 1, "least"))
 # Measure, its unit, from what of fio's result and over what, and how fio makes it.
 NVME = (("NVMe random read 4 KiB", "IOPS", "read", "iops", 1, ("--rw=randread", "--bs=4k", "--iodepth=32")),
         ("NVMe read 128 KiB", "MiB/s", "read", "bw", 1024, ("--rw=read", "--bs=128k", "--iodepth=8")),
         ("NVMe write 128 KiB", "MiB/s", "write", "bw", 1024, ("--rw=write", "--bs=128k", "--iodepth=8")))
 
 
-class Bench:
-    """The two VMs and what was measured in them: values[measure][peer] is a list, one value a round."""
+# Seconds that one program of a row may take, times what a guest is slower: its traffic takes about one.
+ROW_SECONDS = 30
 
-    def __init__(self, group):
-        self.group, self.values, self.units = group, {}, {}
+
+class Bench:
+    """The two VMs and what was measured in them.  `file` has what there is so far, whatever happens next."""
+
+    def __init__(self, group, results, file=None):
+        self.group, self.results, self.file = group, results, file
         self.address = {"erdma": group[0].adapters[0].address.split("/")[0]}
         # rdma_rxe and TCP have network cards of their own: the address selects the device, and nobody is filtered.
         self.address["rdma_rxe"] = self.address["tcp"] = group[0].adapters[1].address.split("/")[0]
         self.more = 1 if group[0].slow > 1 else 10
 
-    def note(self, measure, unit, peer, value):
-        self.units[measure] = unit
-        self.values.setdefault(measure, {}).setdefault(peer, []).append(value)
-        say(f"{measure}, {peer}: {value:.4g} {unit}")
+    def attempt(self, measure, unit, peer, function, *arguments):
+        """
+        Measures with a function that returns a value, or one for each of several measures as a dictionary measure ->
+        (unit, value).  One that hangs or fails is ended and tried once more; then the rows are marked, and the benchmark
+        goes on.
+        """
+        for last in (False, True):
+            try:
+                value = function(*arguments)
+                if isinstance(value, float) and not 0 < value < math.inf:
+                    raise LabError("it could not tell")
+                break
+            except GuestGone:
+                raise  # there is nothing to go on with
+            except (LabError, KeyError, ValueError) as error:
+                what = "hangs" if isinstance(error, LabTimeout) else "fails"
+                say(f"{measure}, {peer} {what}{'' if last else '; once more'}: {str(error).splitlines()[0]}")
+                reason = f"{what}: {error}"
+        else:
+            for one, of in measure.items() if isinstance(measure, dict) else [(measure, unit)]:
+                self.results.fail(one, of, peer, reason)
+            self.save()
+            return
+        for one, (of, amount) in (value if isinstance(value, dict) else {measure: (unit, value)}).items():
+            self.results.note(one, of, peer, amount)
+            say(f"{one}, {peer}: {amount:.4g} {of}")
+        self.save()
+
+    def save(self):
+        if self.file:
+            with open(self.file + ".new", "w", encoding="utf-8") as file:
+                json.dump(self.results.json(), file, indent=2)
+            os.replace(self.file + ".new", self.file)
 
     def wanted(self, measure):
         """How often to measure in a round: what has a target three times."""
         return 3 if any(measure == target[0] for target in TARGETS) else 1
 
     def perftest(self, peer, program, *options, client=None):
-        return workloads.perftest(self.group[0], program, self.address[peer], options,
+        return workloads.perftest(self.group[0], program, self.address[peer], options, timeout=ROW_SECONDS,
                                   client=client or self.group[1])[-1]
 
     def bandwidth(self, operation, size, qps):
@@ -59,31 +89,35 @@ class Bench:
         for _ in range(self.wanted(measure)):
             for peer in COUNTS:
                 count = max(8, COUNTS[peer][size] * self.more // qps)
-                row = self.perftest(peer, f"ib_{operation}_bw", "-s", size, "-n", count, "-q", qps)
-                self.note(measure, "MiB/s", peer, row["average"])
+                self.attempt(measure, "MiB/s", peer, lambda *words: self.perftest(*words)["average"],
+                             peer, f"ib_{operation}_bw", "-s", size, "-n", count, "-q", qps)
             if operation != "send":
-                self.note(measure, "MiB/s", "tcp", self.tcp_stream(size, qps, reverse=operation == "read"))
+                self.attempt(measure, "MiB/s", "tcp", self.tcp_stream, size, qps, operation == "read")
 
     def tcp_stream(self, size, streams, reverse):
         """MiB/s from the client to the server, or back."""
         port = str(workloads.next_port())
         server = self.group[0].popen(["iperf3", "-s", "-1", "-p", port, "--forceflush"])
-        server.wait_output("listening", 20 * self.group[0].slow)
-        result = self.group[1].run(["iperf3", "-J", "-c", self.address["tcp"], "-p", port, "-t", "2", "-l", str(size),
-                                    "-P", str(streams), *(["-R"] if reverse else [])], timeout=40 * self.group[1].slow)
-        server.wait(20 * self.group[0].slow)
+        try:
+            server.wait_output("listening", 20 * self.group[0].slow)
+            result = self.group[1].run(["iperf3", "-J", "-c", self.address["tcp"], "-p", port, "-t", "2", "-l", str(size),
+                                        "-P", str(streams), *(["-R"] if reverse else [])],
+                                       timeout=ROW_SECONDS * self.group[1].slow)
+            server.wait(20 * self.group[0].slow)
+        finally:
+            server.kill()
         return json.loads(result.output)["end"]["sum_received"]["bits_per_second"] / 8 / (1 << 20)
 
     def latency(self, operation):
         measure = f"{operation} 64 B, latency"
         for _ in range(self.wanted(measure)):
             for peer in COUNTS:
-                row = self.perftest(peer, f"ib_{operation}_lat", "-s", 64, "-n", 1000 * self.more)
-                self.note(measure, "µs", peer, row["typical"])
+                self.attempt(measure, "µs", peer, lambda *words: self.perftest(*words)["typical"],
+                             peer, f"ib_{operation}_lat", "-s", 64, "-n", 1000 * self.more)
             if operation == "send":
                 count = 1000 * self.more
-                taken = self.connections("tcp", 1, "--messages", count)["messages"]
-                self.note(measure, "µs", "tcp", taken / count / 2 * 1e6)
+                self.attempt(measure, "µs", "tcp", lambda times: self.connections(
+                    "tcp", 1, "--messages", times)["messages"] / times / 2 * 1e6, count)
 
     def connections(self, peer, count, *options, ready=0):
         """Seconds of each step of tests/vm/programs/connections; `ready` queue pairs wait in the server."""
@@ -93,7 +127,7 @@ class Bench:
         try:
             server.wait_output("listening", 20 * server_vm.slow)
             result = self.group[1].run([PROGRAM, "open", *words, str(count), *map(str, options)],
-                                       timeout=90 * server_vm.slow)
+                                       timeout=2 * ROW_SECONDS * server_vm.slow)
         finally:
             server.kill()
         return {step: float(seconds) for step, seconds in re.findall(r"(?m)^(\w+) \d+ ([\d.]+)$", result.output)}
@@ -105,35 +139,47 @@ class Bench:
         """
         for _ in range(self.wanted("connections, QPs ready")):
             for peer in PEERS:
-                rate = count / self.connections(peer, count)["connected"]
-                self.note("connections", "1/s", peer, rate)
-                if peer == "erdma":
-                    rate = count / self.connections(peer, count, ready=count)["connected"]
+                def rate(*words, one=peer, **ready):
+                    return count / self.connections(one, count, *words, **ready)["connected"]
+
+                self.attempt("connections", "1/s", peer, rate)
                 if peer != "rdma_rxe":
-                    self.note("connections, QPs ready", "1/s", peer, rate)
+                    ready = {"ready": count} if peer == "erdma" else {}
+                    self.attempt("connections, QPs ready", "1/s", peer, lambda: rate(**ready))
 
     def loopback(self):
         """Both ends in one VM, where no network is involved."""
         for peer in COUNTS:
-            row = self.perftest(peer, "ib_write_bw", "-s", 65536, "-n", COUNTS[peer][65536] * self.more,
-                                client=self.group[0])
-            self.note("loopback write 64 KiB", "MiB/s", peer, row["average"])
+            def rate(one=peer):
+                return self.perftest(one, "ib_write_bw", "-s", 65536, "-n", COUNTS[one][65536] * self.more,
+                                     client=self.group[0])["average"]
+
+            self.attempt("loopback write 64 KiB", "MiB/s", peer, rate)
 
     def registration(self):
         """How long ibv_reg_mr() takes for memory in separate pages."""
         for peer in COUNTS:
-            result = self.group[0].run([LARGE, "--only", "256-mib", self.address[peer]], timeout=60 * self.group[0].slow)
-            self.note("register 256 MiB", "ms", peer, float(re.search(r"registered in (\d+) ms", result.output)[1]))
+            def taken(one=peer):
+                result = self.group[0].run([LARGE, "--only", "256-mib", self.address[one]],
+                                           timeout=ROW_SECONDS * self.group[0].slow)
+                said = re.search(r"registered in (\d+) ms", result.output)
+                if not said:
+                    raise LabError(f"'{result.command}' printed no time\n{result.output}")
+                return float(said[1])
+
+            self.attempt("register 256 MiB", "ms", peer, taken)
 
     def storage(self):
         """NVMe over Fabrics: the same disk in the server's memory, over the adapter and over TCP."""
+        def rates(peer, transport):
+            with NvmeTarget(self.group[0], transport=transport, address=self.address[peer]) as target, \
+                    NvmeHost(self.group[1], target) as host:
+                return {measure: (unit, host.fio(*options, "--runtime=3", "--time_based")[direction][value] / divisor)
+                        for measure, unit, direction, value, divisor, options in NVME}
+
         for _ in range(self.wanted(NVME[0][0])):
             for peer, transport in (("erdma", "rdma"), ("tcp", "tcp")):
-                with NvmeTarget(self.group[0], transport=transport, address=self.address[peer]) as target, \
-                        NvmeHost(self.group[1], target) as host:
-                    for measure, unit, direction, value, divisor, options in NVME:
-                        job = host.fio(*options, "--runtime=3", "--time_based")
-                        self.note(measure, unit, peer, job[direction][value] / divisor)
+                self.attempt({row[0]: row[1] for row in NVME}, None, peer, rates, peer, transport)
 
     def everything(self):
         for operation in OPERATIONS:
@@ -146,24 +192,6 @@ class Bench:
         self.registration()
         self.storage()
 
-    def medians(self):
-        return {measure: {peer: statistics.median(values) for peer, values in peers.items()}
-                for measure, peers in self.values.items()}
-
-
-def ratio(medians, measure, peer):
-    """The adapter's value as a multiple of another's; None where one is missing."""
-    values = medians.get(measure, {})
-    return values["erdma"] / values[peer] if values.get(peer) and "erdma" in values else None
-
-
-def targets(medians):
-    """Measure, peer, ratio, what it should be, whether it is."""
-    for measure, peer, factor, kind in TARGETS:
-        value = ratio(medians, measure, peer)
-        if value is not None:
-            yield measure, peer, value, f"at {kind} {factor}", value >= factor if kind == "least" else value <= factor
-
 
 def start_rxe(machine):
     """rdma_rxe on a VM's second network card."""
@@ -173,37 +201,69 @@ def start_rxe(machine):
     machine.run(["rdma", "link", "add", "rxe0", "type", "rxe", "netdev", name])
 
 
-def bench(kernel_name=None, rounds=1, as_json=False, cpus=1):
-    """Run everything and print it; returns the exit code."""
+def about_machine(kvm):
+    """What a reader must know of the machine."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = re.search(r"(?m)^model name\s*: (.*)$", file.read())
+    qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=False).stdout
+    return {"processor": model[1] if model else platform.machine(), "processors": os.cpu_count(),
+            "guests by": "KVM" if kvm else "emulation", "host's kernel": platform.release(),
+            "QEMU": (re.search(r"version (\S+)", qemu) or ["", "unknown"])[1],
+            "load before": f"{os.getloadavg()[0]:.2f}"}
+
+
+def measure(kernel_name, rounds, cpus):
+    """Everything in two new VMs; returns the results, of which a file in the run's directory has what came before the end."""
     kernel = kernels.find(kernel_name)
     runs.build(kernel, more=[os.path.basename(PROGRAM), os.path.basename(LARGE)])
-    with network.Group(runs.new_run("bench"), kernel, 2, nets=[{}, {"erdma": False}], cpus=cpus) as group:
+    run = runs.new_run("bench")
+    with network.Group(run, kernel, 2, nets=[{}, {"erdma": False}], cpus=cpus) as group:
         group.tell()
         group.load_drivers()
         for machine in group:
             start_rxe(machine)
-        work = Bench(group)
-        for _ in range(rounds):
-            work.everything()
-        group.check_logs()
-    medians = work.medians()
+        results = Results({"machine": about_machine(group[0].slow == 1), "kernel": kernel.version, "rounds": rounds,
+                           "cpus": cpus})
+        work = Bench(group, results, os.path.join(run, "bench.json"))
+        try:
+            for _ in range(rounds):
+                work.everything()
+            group.check_logs()
+        except (LabError, AssertionError, KeyboardInterrupt) as error:
+            results.stopped = str(error) or type(error).__name__
+            work.save()
+    return results
+
+
+def show(results, as_json=False, page=None, old=None):
+    """Prints and writes what was measured; returns the exit code."""
+    if page:
+        with open(page, "w", encoding="utf-8") as file:
+            file.write(benchpage.page(results, old))
+        say(f"the page is {page}")
     if as_json:
-        print(json.dumps({"kernel": kernel.version, "rounds": rounds, "cpus": cpus, "units": work.units,
-                          "values": work.values, "median": medians,
-                          "targets": [dict(zip(("measure", "peer", "ratio", "target", "met"), row))
-                                      for row in targets(medians)]}, indent=2))
-        return 0
+        print(json.dumps({**results.json(), **({"compared": comparison(old, results)} if old else {})}, indent=2))
+    else:
+        about = results.about
+        print(f"\n=== two VMs, {about.get('machine', {}).get('guests by', 'unknown')}, MTU 1500, median of "
+              f"{about.get('rounds')} round{'s' if about.get('rounds') != 1 else ''}\n" + results.text())
+        if old:
+            print("\n" + benchresult.comparison_text(old, results))
+    return 1 if results.stopped or old and benchresult.slower(old, results) else 0
 
-    def cell(value, form="{:.4g}"):
-        return "-" if value is None else form.format(value)
 
-    rows = [(measure, work.units[measure], *(cell(values.get(peer)) for peer in PEERS),
-             *(cell(ratio(medians, measure, peer), "{:.2f}") for peer in PEERS[1:]))
-            for measure, values in medians.items()]
-    print(f"\n=== two VMs, {'emulated processors' if work.more == 1 else 'KVM'}, MTU 1500, median of {rounds} "
-          f"round{'s' if rounds > 1 else ''}\n"
-          f"{table.render(('measure', 'unit', *PEERS, 'erdma/rxe', 'erdma/tcp'), rows)}\n")
-    print(table.render(("target", "compared with", "ratio", "should be", ""),
-                       [(measure, peer, f"{value:.2f}", wish, "met" if met else "MISSED")
-                        for measure, peer, value, wish, met in targets(medians)]))
-    return 0
+def comparison(old, new):
+    factor, lines = benchresult.compare(old, new)
+    return {"machine_speed": factor, "rows": [
+        dict(zip(("measure", "unit", "then", "now", "times_as_fast", "verdict"), line)) for line in lines]}
+
+
+def bench(options):
+    """`./lab bench`; returns the exit code: 1 when it did not come to its end, or a row is slower than in --compare's."""
+    old = benchresult.read(options.compare) if options.compare else None
+    if options.html:  # before an hour of work
+        with open(options.html, "a", encoding="utf-8"):
+            pass
+    results = benchresult.read(options.results) if options.results else \
+        measure(options.kernel, options.rounds, options.cpus)
+    return show(results, options.json, options.html, old)

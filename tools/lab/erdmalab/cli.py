@@ -107,6 +107,9 @@ def parser():
     sub.add_argument("vm", nargs="?", metavar="VM")
     sub = add("bench", "compare the adapter with rdma_rxe and TCP between two VMs")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    sub.add_argument("--html", metavar="FILE", help="also a page with charts")
+    sub.add_argument("--compare", metavar="OLD.json", help="a verdict for each row beside an older --json")
+    sub.add_argument("--from", dest="results", metavar="FILE", help="show what --json printed then; measures nothing")
     sub.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat everything (default 1)")
     sub.add_argument("--cpus", type=int, default=1, metavar="N")
     sub.add_argument("--kernel", metavar="KERNEL")
@@ -156,8 +159,9 @@ def command_test(options):
 
 
 def command_bench(options):
-    runs.setup("bench")
-    return bench.bench(options.kernel, options.rounds, options.json, options.cpus)
+    if not options.results:
+        runs.setup("bench")
+    return bench.bench(options)
 
 
 def command_fuzz(options):
