@@ -68,6 +68,14 @@ Snapshot healthy() {
 // Work that waits at both looks.
 void waiting(eadm::WatchedQp& qp) { qp.first.hw.sq_pi = qp.second.hw.sq_pi = 15; }
 
+// Time-outs in ten seconds, which are few for that time, among so many packets.
+void timeouts(Snapshot& s, uint32_t count, uint16_t packets) {
+    auto& qp = s.adapters[0].qps[0];
+    qp.seconds = 10;
+    qp.second.hw.retransmits = count;
+    qp.second.hw.tx_packets = static_cast<uint16_t>(qp.first.hw.tx_packets + packets);
+}
+
 struct Case {
     const char* id;
     Severity severity;
@@ -161,6 +169,22 @@ std::vector<Case> connectionCases() {
          }},
         {"retransmissions", Severity::Fault, [](Snapshot& s) { s.adapters[0].qps[0].second.hw.retransmits = 4; }},
         {"retransmissions", Severity::Warning, [](Snapshot& s) { s.adapters[0].qps[0].second.hw.retransmits = 2; }},
+        {"retransmissions", Severity::Note, [](Snapshot& s) { s.adapters[0].qps[0].second.hw.retransmits = 1; }},
+        {"retransmissions", Severity::Fault, [](Snapshot& s) { timeouts(s, 3, 1000); }},
+        {"retransmissions", Severity::Warning, [](Snapshot& s) { timeouts(s, 3, 10000); }},
+        {"retransmissions", Severity::Note, [](Snapshot& s) { timeouts(s, 3, 60000); }},
+        // One in ten packets, but only one.
+        {"retransmissions", Severity::Note, [](Snapshot& s) { timeouts(s, 1, 10); }},
+        {"retransmissions", Severity::Warning,
+         [](Snapshot& s) { // the adapter sent too little for a counter that wrapped
+             timeouts(s, 3, 10000);
+             s.adapters[0].second.set(Counter::tx_packets_cnt, 70000);
+         }},
+        {"retransmissions", Severity::Note,
+         [](Snapshot& s) { // the counter of the queue pair may have wrapped
+             timeouts(s, 3, 10000);
+             s.adapters[0].second.set(Counter::tx_packets_cnt, 80000);
+         }},
         {"retransmissions", Severity::Note,
          [](Snapshot& s) { // one in four seconds
              s.adapters[0].qps[0].second.hw.retransmits = 1;

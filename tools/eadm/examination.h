@@ -43,6 +43,7 @@ private:
     void setUp();
     void queuePair(const WatchedQp& qp);
     bool neverWorks(const WatchedQp& qp, const std::string& name);
+    uint64_t packetsSent(const WatchedQp& qp);
     void retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures);
     void reads(const WatchedQp& qp, const std::string& name);
     void path(const WatchedQp& qp, const std::string& name);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The rules about connections, queue pairs, and traffic that takes another way.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -148,24 +149,42 @@ bool Examination::neverWorks(const WatchedQp& qp, const std::string& name) {
     return false;
 }
 
+// The counter of a queue pair has 16 bits.  It may have wrapped as often as what the whole adapter sent allows: with
+// more packets a share is smaller, so nobody is accused because of it.
+uint64_t Examination::packetsSent(const WatchedQp& qp) {
+    constexpr uint64_t turn = 65536;
+    const uint64_t least = static_cast<uint16_t>(qp.second.hw.tx_packets - qp.first.hw.tx_packets);
+    const uint64_t all = growth(Counter::tx_packets_cnt);
+    return all > least ? least + (all - least) / turn * turn : least;
+}
+
 void Examination::retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures) {
     const auto& hw = qp.second.hw;
     const uint32_t grown = hw.retransmits - std::min(hw.retransmits, qp.first.hw.retransmits);
     const double perSecond = qp.seconds > 0 ? grown / qp.seconds : 0;
-    const auto sent = static_cast<uint16_t>(hw.tx_packets - qp.first.hw.tx_packets);
+    const uint64_t sent = packetsSent(qp);
+    const double percent = sent != 0 ? 100.0 * grown / static_cast<double>(sent) : 0;
     Json more = figures;
     more["now"] = grown;
     more["seconds"] = qp.seconds;
+    more["packets_now"] = sent;
+    more["percent"] = std::round(percent * 1000) / 1000;
     // Each time-out sends a packet or two again; when there is nothing else, nothing gets through.
-    if (grown != 0 && noneCompleted(qp) && sent <= 2 * grown)
+    if (grown != 0 && noneCompleted(qp) && sent <= 2 * uint64_t{grown})
         addQp(Severity::Fault, "retransmissions",
               fmt::format("{} gets nothing through: it retransmitted {} times just now, {} times in all.", name, grown,
                           hw.retransmits),
               "The peer, or the network up to it, is gone, or drops what this connection sends.", more);
-    else if (grown != 0 && perSecond >= limits_.retransmissions_warning)
-        addQp(perSecond >= limits_.retransmissions_fault ? Severity::Fault : Severity::Warning, "retransmissions",
-              fmt::format("The network loses packets: {} retransmitted {} times just now, {} times in all.", name,
-                          grown, hw.retransmits),
+    // One time-out is no rate and no share.
+    else if (grown >= 2 &&
+             (perSecond >= limits_.retransmissions_warning || percent >= limits_.retransmissions_percent_warning))
+        addQp(perSecond >= limits_.retransmissions_fault || percent >= limits_.retransmissions_percent_fault
+                  ? Severity::Fault
+                  : Severity::Warning,
+              "retransmissions",
+              fmt::format("The network loses packets: {} waited for {} of its {} packets just now until their time was "
+                          "up and sent them again, {} times in all.",
+                          name, grown, sent, hw.retransmits),
               "Look for loss on the path and for a peer that is overloaded.", more);
     else if (hw.retransmits != 0) {
         ++quietQps_;

@@ -12,6 +12,8 @@ namespace eadm {
     X(seconds, 2)                                                                                                      \
     X(retransmissions_warning, 0.5)                                                                                    \
     X(retransmissions_fault, 2)                                                                                        \
+    X(retransmissions_percent_warning, 0.01)                                                                           \
+    X(retransmissions_percent_fault, 0.1)                                                                              \
     X(strange_events, 2)                                                                                               \
     X(tcp_instead, 1e6)                                                                                                \
     X(small_window, 262144)                                                                                            \
