@@ -15,6 +15,7 @@ namespace {
 constexpr TerminateCode kTcpLost{2, 0, 1}; // Refusal::Gone
 constexpr size_t kMostHeaders = 128;       // of an FPDU, CRC included
 constexpr unsigned kTimeoutsBeforeMacSwitch = 3;
+constexpr uint32_t kRtrStag = 1; // of the message without octets that an initiator begins with (1.9)
 // What one turn does for a queue pair.
 constexpr size_t kInputAtOnce = size_t{192} << 10;
 constexpr size_t kUnitCost = 512; // of a segment besides its octets
@@ -123,7 +124,13 @@ Placement Endpoint::deliver(const Segment& segment) {
         return Placement{Placement::Kind::Hold, {}, {}};
     }
     halfSent_ = !segment.last;
-    send(segment);
+    if (rtrReadSent_ && (segment.op == SegmentOp::ReadRequest || segment.op == SegmentOp::AtomicRequest)) {
+        Segment next = segment;
+        ++next.message;
+        send(next);
+    } else {
+        send(segment);
+    }
     return Placement{};
 }
 
@@ -225,7 +232,15 @@ size_t Endpoint::received(ConstBytes octets) {
 }
 
 bool Endpoint::giveSegment() {
-    const Segment segment = decoder_.segment();
+    Segment segment = decoder_.segment();
+    if (rtrReadSent_ && !rtrReadAnswered_ && segment.op == SegmentOp::ReadResponse) {
+        rtrReadAnswered_ = true;
+        if (segment.stag == kRtrStag && segment.payload.empty() && segment.last)
+            return true;
+    }
+    if (rtrReadSent_ && segment.op == SegmentOp::Terminate &&
+        segment.terminate.culprit == TerminateInfo::Culprit::Request)
+        --segment.terminate.message;
     terminateSeen_ = terminateSeen_ || segment.op == SegmentOp::Terminate;
     counters_.terminatesIn += segment.op == SegmentOp::Terminate ? 1 : 0;
     const Placement placement = qp_->inbound(segment);
@@ -417,7 +432,13 @@ void Endpoint::start() {
     if (!setup_.initiator || tcp_.appended() != fpduStart_)
         return;
     Segment rtr;
-    rtr.stag = 1;
+    rtr.stag = kRtrStag;
+    if (setup_.rtrRead) {
+        rtr.op = SegmentOp::ReadRequest;
+        rtr.message = 1;
+        rtr.read.sinkStag = rtr.read.sourceStag = kRtrStag;
+        rtrReadSent_ = true;
+    }
     send(rtr);
     rtrEnd_ = tcp_.appended();
     if (setup_.format.dialect == FpduFormat::Dialect::Standard)
@@ -452,7 +473,7 @@ void Endpoint::fireTimers(uint64_t now) {
         nudgeAt_ = kNever;
         if (qp_ != nullptr && !fpduSeen_ && tcp_.appended() == rtrEnd_ && tcp_.state() != TcpState::Closed) {
             Segment rtr;
-            rtr.stag = 1;
+            rtr.stag = kRtrStag;
             send(rtr);
             tcp_.flush();
             rtrEnd_ = tcp_.appended();

@@ -41,6 +41,7 @@ struct EndpointSetup {
     LinkHeader link;
     IpHeader ip; // from this end to the peer
     bool initiator = false;
+    bool rtrRead = false;                  // what the initiator begins with is a Read Request, not a Write (1.9)
     uint32_t kernelOctets = 0;             // passive: octets of the MPA reply, which the kernel has yet to hand over
     uint16_t ord = kMaxOrd, ird = kMaxIrd; // 2.7
     bool completeQueued = false;           // completion mode `queued` of 5.2
@@ -158,6 +159,8 @@ private:
     bool kernelFinished_ = false; // the kernel closed before it had sent the MPA reply
 
     uint64_t rtrEnd_ = 0;
+    // A Read Request that no queue pair knows of: it counts in the peer's sequence, and its answer ends here.
+    bool rtrReadSent_ = false, rtrReadAnswered_ = false;
     unsigned nudges_ = 0;
     uint64_t started_ = 0;
     uint64_t guardAt_ = kNever, replyAt_ = kNever, lingerAt_ = kNever, responsesAt_ = kNever, nudgeAt_ = kNever;

@@ -171,6 +171,7 @@ EndpointSetup Iwarp::setupFor(const QueuePair& qp, const FlowHandover& flow) {
     setup.initiator = flow.initiator;
     setup.kernelOctets = flow.kernelOctets;
     if (flow.reply) {
+        setup.rtrRead = flow.initiator && flow.reply->rtrRead;
         const RequestLimits limits = requestLimits(*flow.reply, flow.initiator);
         setup.ord = limits.ord;
         setup.ird = limits.ird;

@@ -67,6 +67,7 @@ MpaParse parseMpa(ConstBytes octets, bool reply) {
         header.enhanced = true;
         header.ird = loadBe16(octets, 20) & 0x3FFF;
         header.ord = loadBe16(octets, 22) & 0x3FFF;
+        header.rtrRead = (loadBe16(octets, 22) & 0xC000) == 0x4000;
     }
     out.kind = MpaParse::Kind::Header;
     return out;

@@ -46,6 +46,7 @@ struct MpaHeader {
     uint16_t privateBytes = 0;
     uint16_t ird = 0x3FFF, ord = 0x3FFF; // 0x3FFF: not negotiated
     bool enhanced = false;               // revision 2 with IRD and ORD
+    bool rtrRead = false;                // and a zero-length Read Request, but no Write, to begin with (2.3)
     uint32_t cookie = 0;                 // revision 129
     uint8_t congestion = 0;              // revision 129
 

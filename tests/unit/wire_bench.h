@@ -16,6 +16,7 @@ struct WireOptions {
     uint32_t seed = 1;
     uint32_t replyOctets = 0; // that the passive kernel still owes
     bool passiveCrc = true;   // B knows `format.crc` from the start
+    bool rtrRead = false;     // A begins with a Read Request
     bool start = true;
 };
 
@@ -67,6 +68,7 @@ public:
         setup.settings = options_.link.settings;
         setup.format = options_.format;
         setup.format.crc = options_.format.crc && (first || options_.passiveCrc);
+        setup.rtrRead = first && options_.rtrRead;
         setup.link = linkHeaderOf(first);
         setup.ip = ipHeaderOf(first);
         setup.initiator = first;

@@ -115,6 +115,31 @@ TEST(WireEndpoint, RtrFrameOpensThePassiveGate) {
     EXPECT_FALSE(t.a.sent());
 }
 
+// Revision 2 may choose a Read Request for it: no queue pair hears of it or of its answer, and later requests count on.
+TEST(WireEndpoint, RtrIsTheReadThatTheReplyChose) {
+    WireOptions options;
+    options.format = {.dialect = FpduFormat::Dialect::Standard, .crc = false};
+    options.rtrRead = true;
+    WireBench t(options);
+    t.bench.recv(t.a, 0, 64);
+    t.bench.post(t.b, sendSqe(Op::Send, kSignal, {t.b.sge(0, 64)}));
+    EXPECT_EQ(t.received(t.a)->bytes, 64u);
+    EXPECT_EQ(t.sent(t.b)->syndrome, 0);
+    EXPECT_EQ(t.endA.endpoint->tcp().appended(), 52u); // the Read Request alone
+    EXPECT_FALSE(t.a.sent());
+
+    for (unsigned i = 0; i < 3; ++i) {
+        const uint16_t read = t.bench.post(t.a, readSqe(kSignal, t.a.sge(100000, 5000), t.b.stag, t.b.iova + i * 5000));
+        expectCqe(t.sent(t.a), {Op::Read, QueueType::Send, Syndrome::Success, read, 5000}, "read");
+        EXPECT_EQ(t.a.data(100000, 5000), t.b.data(i * 5000, 5000));
+    }
+    // Whose request is refused is known nevertheless.
+    const uint16_t bad = t.bench.post(t.a, readSqe(kSignal, t.a.sge(0, 64), 0xBAD00, t.b.iova));
+    const auto refused = t.sent(t.a);
+    EXPECT_EQ(refused->index, bad);
+    EXPECT_EQ(refused->syndrome, static_cast<uint8_t>(Syndrome::RecvStag));
+}
+
 TEST(WireEndpoint, PassiveEndSendsTheReplyOfItsKernelFirst) {
     for (unsigned lost = 0; lost < 3; ++lost) {
         WireOptions options;
