@@ -55,8 +55,9 @@ def parser():
         sub.add_argument("--cpus", type=int, default=1, metavar="N", help="processors of a guest (default 1)")
         sub.add_argument("--memory", type=int, metavar="MIB", help="memory (default 1024, debug kernel 2048)")
         sub.add_argument("--append", default="", metavar="WORDS", help="further kernel parameters")
-        sub.add_argument("--driver", choices=["ours", "kernel"], default="ours",
-                         help="the driver of this project, or the one that the guest's kernel has itself (docs/lab.md)")
+        sub.add_argument("--driver", action="append", default=[], metavar="[VM:]NAME",
+                         help="of all guests or of that one: ours (default), kernel, the adapter's driver that Linux has "
+                         "itself, or siw, SoftiWARP, a peer without an adapter (repeatable; docs/lab.md)")
         sub.add_argument("--params", default="", metavar="WORDS", help='module parameters of erdma, "a=1 b=2"')
         sub.add_argument("--device", action="append", default=[], metavar="PROPS",
                          help='properties of the adapters, "a=1,b=2" (repeatable); values may have commas')
@@ -119,8 +120,9 @@ def parser():
     sub.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                      help="processes side by side (default: processors)")
     sub.add_argument("--merge", action="store_true", help="do not look: make the checked-in inputs anew from all there are")
-    sub = add("kernel", "build the debug kernel (KASAN, lockdep, kmemleak; about 10 minutes, once)")
-    sub.add_argument("which", choices=["debug"])
+    sub = add("kernel", "build, once, the debug kernel (KASAN, lockdep, kmemleak; about 10 minutes), or SoftiWARP for a guest's")
+    sub.add_argument("which", choices=["debug", "siw"])
+    sub.add_argument("--kernel", metavar="KERNEL", help="siw: for this kernel (default: newest installed with headers)")
     sub = add("kernels", "build the driver for every supported kernel, with W=1, and tell what it was built with")
     sub.add_argument("--all", action="store_true", help="for the cloud flavours too")
     sub.add_argument("names", nargs="*", metavar="KERNEL", help=f"only these: {', '.join(roots.KERNELS)}")
@@ -171,7 +173,10 @@ def command_fuzz(options):
     return fuzz.fuzz(options.target, options.minutes, max(1, options.jobs))
 
 
-def command_kernel(_options):
+def command_kernel(options):
+    if options.which == "siw":
+        say(f"{kernel_driver.build(kernels.find(options.kernel), 'siw')} is ready; use it with --driver siw, or vm2:siw")
+        return 0
     kernel = kernels.debug_kernel(build=True)
     say(f"{kernel.version} is ready; use it with --kernel debug")
     return 0
@@ -209,17 +214,32 @@ def adapter_properties(texts):
     return dict(part.partition("=")[::2] for part in parts)
 
 
+def drivers(options):
+    """Name of each guest's driver."""
+    chosen = ["ours"] * options.vms
+    for text in options.driver:
+        machine, _, name = text.rpartition(":")
+        if name not in kernel_driver.NAMES:
+            raise LabError(f"--driver {text}: {', '.join(kernel_driver.NAMES)} are possible, or vm2:siw for one guest")
+        if machine and machine not in [f"vm{number + 1}" for number in range(options.vms)]:
+            raise LabError(f"--driver {text}: with --vms {options.vms} there are vm1 to vm{options.vms}")
+        for number in range(options.vms):
+            if machine in ("", f"vm{number + 1}"):
+                chosen[number] = name
+    return chosen
+
+
 def booted(options, name, run=None):
     """VMs as the options describe them, with the driver loaded unless they say otherwise; run: the directory of that run."""
     runs.setup("run", *(["switch"] if options.vms > 2 else []))
     kernel = kernels.find(options.kernel)
-    if options.driver == "kernel":
-        kernel = kernel_driver.of(kernel)
+    chosen = [kernel_driver.of(kernel, name) for name in drivers(options)]
     model = not options.no_model
     if model and not options.no_build:
-        runs.build(kernel)
+        for one in {one.driver: one for one in chosen}.values():
+            runs.build(one)
     properties = adapter_properties(options.device)
-    group = network.Group(run or runs.new_run(name), kernel, options.vms, capture=options.capture,
+    group = network.Group(run or runs.new_run(name), chosen, options.vms, capture=options.capture,
                           nets=[{"mtu": options.mtu, "options": properties}], model=model, driver=model,
                           cpus=options.cpus, memory=options.memory, append=options.append,
                           qemu_args=options.qemu_arg)

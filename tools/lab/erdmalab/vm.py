@@ -377,13 +377,21 @@ class Vm:
         """Load the kernel's RDMA modules that user programs need."""
         self.run(["modprobe", "-a", *RDMA_MODULES], timeout=60 * self.slow)
 
+    @property
+    def driver_name(self):
+        """erdma, or siw: SoftiWARP, which makes its devices on network interfaces when it is told to."""
+        return "siw" if os.path.basename(self.driver or "") == "siw.ko" else "erdma"
+
     def load_driver(self, params="", timeout=None):
         """Load the RDMA modules and the driver; waits until its devices are there.
 
         params: module parameters, "a=1 b=2".
         """
         self.load_rdma()
-        self.run(["modprobe", "erdma", *params.split()], timeout=timeout or 60 * self.slow)
+        self.run(["modprobe", self.driver_name, *params.split()], timeout=timeout or 60 * self.slow)
+        if self.driver_name == "siw":
+            for number in range(len(self.adapters)):
+                self.run(["rdma", "link", "add", f"siw_{number}", "type", "siw", "netdev", f"eth{number}"])
         expected = sum(1 for adapter in self.adapters if adapter.erdma)
         return self.wait_devices(expected, timeout or 30 * self.slow)
 
@@ -393,13 +401,15 @@ class Vm:
         return sorted(os.path.basename(os.path.dirname(line)) for line in text.split())[index]
 
     def unload_driver(self, timeout=None):
-        self.run(["rmmod", "erdma"], timeout=timeout or 60 * self.slow)
+        self.run(["rmmod", self.driver_name], timeout=timeout or 60 * self.slow)
 
     def driver_loaded(self):
-        return self.run(["test", "-d", "/sys/module/erdma"], check=False).code == 0
+        return self.run(["test", "-d", f"/sys/module/{self.driver_name}"], check=False).code == 0
 
     def devices(self):
         """Names of the RDMA devices that the driver made, in order."""
+        if self.driver_name == "siw":
+            return self.run("ls /sys/class/infiniband").output.split()
         text = self.run("for d in /sys/class/infiniband/*; do [ -e $d ] || continue; "
                         "echo ${d##*/} $(basename $(readlink -f $d/device/driver)); done").output
         return [words[0] for words in map(str.split, text.splitlines())
