@@ -68,6 +68,14 @@ static void erdma_ep_stop_qp(struct erdma_ep *ep, enum erdma_hw_qp_state target)
 		ibdev_dbg(&ep->cm->ad->ib, "QP %u: cannot stop: %d\n", ep->qp->ib.qp_num, ret);
 }
 
+/* Congestion control of the connection; only revision 129 agrees on it. */
+static u8 erdma_ep_cc(const struct erdma_ep *ep)
+{
+	if (ep->rx.f.revision != ERDMA_MPA_REV_ERDMA)
+		return ep->qp->cc;
+	return erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc);
+}
+
 /*
  * MODIFY_QP(RTS); the caller holds ep->lock and the QP's state_lock.  A peer that has closed
  * already makes it fail; one that closes from here on raises an event, which waits for ep->lock and
@@ -77,7 +85,7 @@ static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
 {
 	struct erdma_handover h = {
 		.peer_cookie = ep->rx.f.cookie,
-		.cc = erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc),
+		.cc = erdma_ep_cc(ep),
 		.passive = ep->link.passive,
 	};
 	int ret;
@@ -195,14 +203,18 @@ static void erdma_ep_fail_connect(struct erdma_ep *ep, int status, const u8 *pd,
 	erdma_ep_close(ep);
 }
 
-/* Answers with R, its extension echoed (2.4).  If that cannot be sent, closing says the same. */
+/*
+ * Answers with R, its extension echoed (2.4).  If that cannot be sent, closing says the same.
+ * IRD and ORD are in it where the request has them: some peers read them unasked (8.3).
+ */
 static void erdma_ep_send_reject(struct erdma_ep *ep, const u8 *pd, u32 pd_len)
 {
 	struct erdma_mpa_fields f = ep->rx.f;
 	int len;
 
-	f.flags = ERDMA_MPA_REJECT;
-	f.pd_len = pd_len;
+	f.flags = ERDMA_MPA_REJECT | (f.flags & ERDMA_MPA_ENHANCED);
+	f.cut = false;
+	f.pd_len = min(pd_len, erdma_mpa_own_pd(f.revision));
 	len = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REPLY, &f, pd);
 	if (len > 0)
 		erdma_ep_send(ep, ep->tx, len);
@@ -218,6 +230,77 @@ static void erdma_ep_end_rdma(struct erdma_ep *ep)
 }
 
 /* ---- active side ---- */
+
+/*
+ * Picks the revision of the next attempt and builds its request.  Private data that does not fit a
+ * revision leaves that one out.  Returns whether there is a next attempt.
+ */
+static bool erdma_ep_build_request(struct erdma_ep *ep, u32 pd_len)
+{
+	const struct sockaddr_in *peer = (const struct sockaddr_in *)&ep->id->m_remote_addr;
+	int len;
+
+	do {
+		ep->request = (struct erdma_mpa_fields) {
+			.revision = erdma_peers_next(&ep->cm->peers, peer->sin_addr.s_addr,
+						     peer->sin_port, &ep->tried),
+			.pd_len = pd_len,
+			.cookie = ep->qp->cookie,
+			.cc = ep->qp->cc,
+		};
+		if (!ep->request.revision)
+			return false;
+		if (ep->request.revision == ERDMA_MPA_REV_2)
+			erdma_mpa_offer(&ep->request, ep->ird, ep->ord);
+		len = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REQUEST, &ep->request,
+				      ep->pd);
+	} while (len < 0);
+	ep->tx_len = len;
+	return true;
+}
+
+static unsigned int erdma_ep_secs_left(const struct erdma_ep *ep, unsigned int most)
+{
+	long left = ep->give_up - jiffies;
+
+	return left <= 0 ? 0 : min_t(unsigned int, most, DIV_ROUND_UP(left, HZ));
+}
+
+/* Starts to connect, in the state CONNECTING. */
+static int erdma_ep_attempt(struct erdma_ep *ep, struct net *net, struct iw_cm_id *id)
+{
+	const struct sockaddr_in *own = (const struct sockaddr_in *)&id->m_local_addr;
+	int ret;
+
+	ret = erdma_ep_open(ep, net, id, own->sin_port);
+	/* rdma_cm picks ports from a space of its own; TCP may have one of them in use. */
+	if (own->sin_port && (ret == -EADDRINUSE || ret == -EADDRNOTAVAIL))
+		ret = erdma_ep_open(ep, net, id, 0);
+	if (ret)
+		return ret;
+	erdma_ep_set_state(ep, ERDMA_EP_CONNECTING);
+	erdma_ep_start_timer(ep, erdma_ep_secs_left(ep, ERDMA_CM_CONNECT_SECS));
+	return 0;
+}
+
+/*
+ * A peer that does not speak the request's revision closes without a word, or answers in one of its
+ * own.  Tries the next one on a new connection; false when the attempt has failed for good.
+ */
+static bool erdma_ep_try_next(struct erdma_ep *ep)
+{
+	struct net *net;
+	int ret;
+
+	if (!erdma_ep_secs_left(ep, 1) || !erdma_ep_build_request(ep, ep->request.pd_len))
+		return false;
+	erdma_count(&ep->cm->ad->dev, cm_fallback_cnt);
+	net = get_net(sock_net(ep->sock->sk));
+	erdma_ep_put_socket(ep);
+	ret = erdma_ep_attempt(ep, net, ep->id);
+	put_net(net);
+	return !ret;
+}
 
 static void erdma_ep_on_connected(struct erdma_ep *ep)
 {
@@ -241,7 +324,7 @@ static void erdma_ep_on_connected(struct erdma_ep *ep)
 		return;
 	}
 	erdma_ep_set_state(ep, ERDMA_EP_WAIT_REPLY);
-	erdma_ep_start_timer(ep, ERDMA_CM_REPLY_SECS);
+	erdma_ep_start_timer(ep, erdma_ep_secs_left(ep, ERDMA_CM_REPLY_SECS));
 	erdma_mpa_reader_init(&ep->rx, ERDMA_MPA_REPLY);
 	if (erdma_ep_send(ep, ep->tx, ep->tx_len))
 		erdma_ep_fail_connect(ep, -ECONNRESET, NULL, 0);
@@ -249,32 +332,67 @@ static void erdma_ep_on_connected(struct erdma_ep *ep)
 		erdma_ep_post(ep, ERDMA_EP_EV_SOCKET);
 }
 
+/* Says why over the connection, and gives up. */
+static void erdma_ep_terminate(struct erdma_ep *ep, u8 code)
+{
+	erdma_mpa_terminate(ep->tx, code);
+	erdma_ep_send(ep, ep->tx, ERDMA_MPA_TERMINATE_BYTES);
+	erdma_ep_fail_connect(ep, -EPROTO, NULL, 0);
+}
+
+static void erdma_ep_on_established(struct erdma_ep *ep)
+{
+	const struct sockaddr_in *peer = (const struct sockaddr_in *)&ep->id->m_remote_addr;
+	int ret;
+
+	erdma_peers_worked(&ep->cm->peers, peer->sin_addr.s_addr, peer->sin_port,
+			   ep->request.revision);
+	erdma_ep_stop_timer(ep);
+	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
+	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx),
+				ep->rx.f.pd_len);
+	if (ret) {
+		/* The consumer cannot have the reply, so it has no connection. */
+		erdma_ep_stop_qp(ep, ERDMA_QP_ERROR);
+		erdma_ep_fail_connect(ep, ret, NULL, 0);
+	}
+}
+
 static void erdma_ep_on_reply(struct erdma_ep *ep)
 {
+	u8 terminate;
 	int ret = erdma_ep_read(ep);
 
 	if (!ret)
 		return;
-	if (ret < 0) {
-		if (ret == -ECONNRESET)
-			erdma_count(&ep->cm->ad->dev, cm_reset_cnt);
-		erdma_ep_fail_connect(ep, ret == -ECONNRESET || ret == -ETIMEDOUT ? ret : -EPROTO,
-				      NULL, 0);
-		return;
+	if (ret > 0)
+		ret = erdma_mpa_check_reply(&ep->rx.f, &ep->request);
+	if (ret == -EPROTONOSUPPORT || (ret == -ECONNRESET && !ep->rx.have)) {
+		if (erdma_ep_try_next(ep))
+			return;
 	}
-
-	ret = erdma_mpa_check_reply(&ep->rx.f);
 	if (ret) {
-		bool rejected = ret == -ECONNRESET;
+		bool rejected = ret == -ECONNRESET && ep->rx.f.flags & ERDMA_MPA_REJECT &&
+				ep->rx.have == ep->rx.total;
 
 		if (rejected)
 			erdma_count(&ep->cm->ad->dev, cm_rejected_cnt);
+		else if (ret == -ECONNRESET)
+			erdma_count(&ep->cm->ad->dev, cm_reset_cnt);
+		else if (ret != -ECONNREFUSED && ret != -ETIMEDOUT)
+			ret = -EPROTO;
 		erdma_ep_fail_connect(ep, ret, erdma_mpa_reader_pd(&ep->rx),
 				      rejected ? ep->rx.f.pd_len : 0);
 		return;
 	}
 	if (ep->rx.f.pd_len > ERDMA_MPA_OWN_PD) {
 		erdma_ep_fail_connect(ep, -EPROTO, NULL, 0);
+		return;
+	}
+	terminate = erdma_mpa_conclude(&ep->rx.f, &ep->request, ep->cm->ad->dev.caps.max_reads,
+				       &ep->ird, &ep->ord);
+	if (terminate) {
+		erdma_ep_terminate(ep, terminate);
 		return;
 	}
 
@@ -287,15 +405,7 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 		erdma_ep_fail_connect(ep, ret, NULL, 0);
 		return;
 	}
-	erdma_ep_stop_timer(ep);
-	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
-	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx),
-				ep->rx.f.pd_len);
-	if (ret) {
-		/* The consumer cannot have the reply, so it has no connection. */
-		erdma_ep_stop_qp(ep, ERDMA_QP_ERROR);
-		erdma_ep_fail_connect(ep, ret, NULL, 0);
-	}
+	erdma_ep_on_established(ep);
 }
 
 static void erdma_ep_on_connect_timeout(struct erdma_ep *ep)
@@ -343,38 +453,22 @@ static struct erdma_qp *erdma_cm_find_qp(struct erdma_adapter *ad,
 static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, struct erdma_qp *qp,
 			    const struct iw_cm_conn_param *param)
 {
-	const struct sockaddr_in *own = (const struct sockaddr_in *)&id->m_local_addr;
 	struct net *net = current->nsproxy ? current->nsproxy->net_ns : &init_net;
-	struct erdma_mpa_fields f = {
-		.revision = ERDMA_MPA_REV_ERDMA,
-		.pd_len = param->private_data_len,
-	};
 	int ret;
 
 	ret = erdma_ep_bind_qp(ep, qp);
 	if (ret)
 		return ret;
-	f.cookie = ep->qp->cookie;
-	f.cc = ep->qp->cc;
-	ret = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REQUEST, &f, param->private_data);
-	if (ret < 0)
-		return ret;
-	ep->tx_len = ret;
-	ep->ird = param->ird;
-	ep->ord = param->ord;
-
-	ret = erdma_ep_open(ep, net, id, own->sin_port);
-	/* rdma_cm picks ports from a space of its own; TCP may have one of them in use. */
-	if (own->sin_port && (ret == -EADDRINUSE || ret == -EADDRNOTAVAIL))
-		ret = erdma_ep_open(ep, net, id, 0);
-	if (ret)
-		return ret;
-
 	ep->id = id;
 	id->add_ref(id);
-	erdma_ep_set_state(ep, ERDMA_EP_CONNECTING);
-	erdma_ep_start_timer(ep, ERDMA_CM_CONNECT_SECS);
-	return 0;
+	ep->ird = param->ird;
+	ep->ord = param->ord;
+	ep->give_up = jiffies + ERDMA_CM_ACTIVE_SECS * HZ;
+	if (param->private_data_len)
+		memcpy(ep->pd, param->private_data, param->private_data_len);
+	if (!erdma_ep_build_request(ep, param->private_data_len))
+		return -EINVAL;
+	return erdma_ep_attempt(ep, net, id);
 }
 
 static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
@@ -450,8 +544,13 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 	erdma_ep_start_timer(ep, ERDMA_CM_ANSWER_SECS);
 	erdma_ep_uncount(ep);
 	erdma_ep_set_state(ep, ERDMA_EP_GOT_REQUEST);
+	/* What is possible here: we read as much as the peer serves, and the reverse. */
 	ep->ird = ep->cm->ad->dev.caps.max_reads;
 	ep->ord = ep->cm->ad->dev.caps.max_reads;
+	if (erdma_mpa_is_enhanced(&ep->rx.f)) {
+		ep->ird = erdma_mpa_reads(ep->rx.f.ord, ep->ird);
+		ep->ord = erdma_mpa_reads(ep->rx.f.ird, ep->ord);
+	}
 	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REQUEST, 0, erdma_mpa_reader_pd(&ep->rx),
 				ep->rx.f.pd_len);
 	if (ret) {
@@ -479,7 +578,6 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, struct erdm
 			   const struct iw_cm_conn_param *param)
 {
 	struct erdma_mpa_fields f = {
-		.revision = ep->rx.f.revision,
 		.pd_len = param->private_data_len,
 	};
 	int len, ret;
@@ -499,7 +597,8 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, struct erdm
 	/* The QP must receive when the reply leaves: the device starts behind it. */
 	mutex_lock(&ep->qp->state_lock);
 	f.cookie = ep->qp->cookie;
-	f.cc = erdma_mpa_common_cc(ep->qp->cc, ep->rx.f.cc);
+	f.cc = erdma_ep_cc(ep);
+	erdma_mpa_answer(&f, &ep->rx.f, param->ird, param->ord);
 	len = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REPLY, &f, param->private_data);
 	ret = len < 0 ? len : erdma_ep_handover(ep, len);
 	mutex_unlock(&ep->qp->state_lock);
@@ -516,8 +615,8 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, struct erdm
 	erdma_ep_leave_listener(ep);
 	ep->id = id;
 	id->add_ref(id);
-	ep->ird = param->ird;
-	ep->ord = param->ord;
+	ep->ird = erdma_mpa_is_enhanced(&f) ? f.ird : param->ird;
+	ep->ord = erdma_mpa_is_enhanced(&f) ? f.ord : param->ord;
 	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_ESTABLISHED, 0, NULL, 0);
 	return 0;
@@ -675,6 +774,7 @@ int erdma_cm_setup(struct erdma_adapter *ad)
 	cm->ad = ad;
 	cm->step = erdma_ep_step;
 	spin_lock_init(&cm->qp_lock);
+	erdma_peers_init(&cm->peers);
 	xa_init_flags(&cm->eps, XA_FLAGS_ALLOC1);
 	refcount_set(&cm->live, 1);
 	init_completion(&cm->idle);

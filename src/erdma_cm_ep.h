@@ -15,10 +15,12 @@
 #include <net/sock.h>
 #include <rdma/iw_cm.h>
 
+#include "erdma_cm_peers.h"
 #include "erdma_mpa.h"
 #include "erdma_obj_qp.h"
 
-/* Seconds (wire.md 2.6); the two active ones add up to the 20 s of a whole attempt (2.7). */
+/* Seconds (wire.md 2.6); all attempts of a connect together (2.7) are as long as one may be. */
+#define ERDMA_CM_ACTIVE_SECS	(ERDMA_CM_CONNECT_SECS + ERDMA_CM_REPLY_SECS)
 #define ERDMA_CM_CONNECT_SECS	10
 #define ERDMA_CM_REPLY_SECS	10
 #define ERDMA_CM_REQUEST_SECS	20
@@ -60,6 +62,7 @@ struct erdma_cm {
 	spinlock_t qp_lock;		/* erdma_qp.ep; taken in hard irq */
 	struct xarray eps;		/* handle -> endpoint that is not closed */
 	u32 next_handle;
+	struct erdma_peers peers;
 	refcount_t live;		/* endpoints and listeners not yet freed, plus one */
 	struct completion idle;		/* live fell to zero */
 
@@ -131,7 +134,12 @@ struct erdma_ep {
 
 	u8 ird, ord;
 	struct erdma_mpa_reader rx;
-	u32 tx_len;			/* active: the request, until it is sent */
+	/* Active: the attempt that is made, and what the next one takes */
+	unsigned int tried;		/* revisions, as erdma_peers_next() counts them */
+	unsigned long give_up;		/* jiffies; after that there is no next one */
+	struct erdma_mpa_fields request;
+	u8 pd[ERDMA_MPA_OWN_PD];
+	u32 tx_len;			/* the request, until it is sent */
 	u8 tx[ERDMA_MPA_HEAD_BYTES + ERDMA_MPA_EXT_BYTES + ERDMA_MPA_OWN_PD];
 };
 

@@ -25,16 +25,34 @@ typedef uint32_t u32;
 #define ERDMA_MPA_KEY_BYTES	16u
 #define ERDMA_MPA_HEAD_BYTES	20u	/* key, flags, revision, PD_Length */
 #define ERDMA_MPA_EXT_BYTES	8u	/* revision 129: cookie and CC, not in PD_Length */
+#define ERDMA_MPA_ENH_BYTES	4u	/* revision 2 with S: IRD, ORD and RTR, in PD_Length */
 #define ERDMA_MPA_RFC_PD	512u	/* most private data of any revision */
 #define ERDMA_MPA_PEER_PD	256u	/* most private data that a peer of revision 129 may send */
 #define ERDMA_MPA_OWN_PD	255u	/* most that we send, and that the iw_cm takes */
+#define ERDMA_MPA_ENH_PD	252u	/* most that we send in enhanced frames (2.5) */
 #define ERDMA_MPA_FRAME_BYTES	(ERDMA_MPA_HEAD_BYTES + ERDMA_MPA_EXT_BYTES + ERDMA_MPA_RFC_PD)
 
 #define ERDMA_MPA_MARKERS	0x80u
 #define ERDMA_MPA_CRC		0x40u
 #define ERDMA_MPA_REJECT	0x20u
+#define ERDMA_MPA_ENHANCED	0x10u	/* S: IRD, ORD and RTR follow; revision 2 */
 
-#define ERDMA_MPA_REV_ERDMA	129u
+#define ERDMA_MPA_REV_1		1u	/* RFC 5044 */
+#define ERDMA_MPA_REV_2		2u	/* RFC 6581 */
+#define ERDMA_MPA_REV_ERDMA	129u	/* the adapter's own (2.4) */
+
+/* Frames that may say "ready to receive" (2.3): zero-length Send, RDMA Write, RDMA Read */
+#define ERDMA_MPA_RTR_SEND	1u
+#define ERDMA_MPA_RTR_WRITE	2u
+#define ERDMA_MPA_RTR_READ	4u
+
+#define ERDMA_MPA_UNSAID	0x3fffu	/* IRD or ORD that is not negotiated here */
+#define ERDMA_MPA_MAX_READS	128u	/* what it counts as */
+
+#define ERDMA_MPA_TERMINATE_BYTES 28u
+/* Why a connection ends before it began (4.8, layer LLP) */
+#define ERDMA_MPA_TERM_IRD	0x06u
+#define ERDMA_MPA_TERM_RTR	0x07u
 
 #define ERDMA_MPA_CC_MASK	0x0fu
 #define ERDMA_MPA_CC_CUBIC	1u	/* both sides fall back to it when they differ (2.4) */
@@ -49,7 +67,11 @@ struct erdma_mpa_fields {
 	u8 flags;	/* ERDMA_MPA_* */
 	u8 revision;
 	u8 cc;		/* revision 129 */
-	u16 pd_len;	/* octets */
+	u8 rtr;		/* enhanced: ERDMA_MPA_RTR_* offered, or the one chosen */
+	bool p2p;	/* enhanced: either side may send first */
+	bool cut;	/* S without room for what it announces; only read */
+	u16 pd_len;	/* octets of the consumer's private data */
+	u16 ird, ord;	/* enhanced: of the frame's sender */
 	u32 cookie;	/* revision 129 */
 };
 
@@ -73,8 +95,12 @@ u8 *erdma_mpa_reader_room(struct erdma_mpa_reader *r, u32 *space);
 int erdma_mpa_reader_stored(struct erdma_mpa_reader *r, u32 count);
 const u8 *erdma_mpa_reader_pd(const struct erdma_mpa_reader *r);
 
-/* Octets of a frame with `pd_len` octets of private data. */
-u32 erdma_mpa_frame_len(u8 revision, u32 pd_len);
+/* Octets of a frame. */
+u32 erdma_mpa_frame_len(const struct erdma_mpa_fields *f);
+/* Are IRD, ORD and RTR in the frame? */
+bool erdma_mpa_is_enhanced(const struct erdma_mpa_fields *f);
+/* Most private data of our own that fits a frame of this revision; 0 for one we do not speak. */
+u32 erdma_mpa_own_pd(u8 revision);
 /*
  * Writes a frame into `out` (`size` octets); f->pd_len octets come from `pd`.  Returns its length,
  * or -EINVAL when the private data or the frame is too long or the revision is not spoken.
@@ -82,13 +108,32 @@ u32 erdma_mpa_frame_len(u8 revision, u32 pd_len);
 int erdma_mpa_build(u8 *out, u32 size, enum erdma_mpa_kind kind, const struct erdma_mpa_fields *f,
 		    const u8 *pd);
 
+/* Makes a request of revision 2 an enhanced one, with the reads that its sender means (2.7). */
+void erdma_mpa_offer(struct erdma_mpa_fields *request, u16 ird, u16 ord);
+/* Makes a reply to `request` of its kind, with IRD, ORD and RTR if it has any (2.7). */
+void erdma_mpa_answer(struct erdma_mpa_fields *reply, const struct erdma_mpa_fields *request,
+		      u16 ird, u16 ord);
+/* IRD or ORD of a frame as a number of reads, at most `max`. */
+u16 erdma_mpa_reads(u16 said, u16 max);
+
 /* May a responder without CRC and markers take this?  0, or -ECONNREFUSED: answer R (2.6). */
 int erdma_mpa_check_request(const struct erdma_mpa_fields *f);
 /*
- * May the initiator take this reply?  0, -ECONNRESET: rejected, -ECONNREFUSED: wants what the
- * device cannot (2.6).
+ * May the initiator take this reply to its request?  0, -EPROTONOSUPPORT: another revision,
+ * -ECONNRESET: rejected, or not what was asked for, -ECONNREFUSED: wants what the device cannot,
+ * -EPROTO: no room for what it announces (2.6).
  */
-int erdma_mpa_check_reply(const struct erdma_mpa_fields *f);
+int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_mpa_fields *request);
+/*
+ * What the initiator's reads are after the reply, which erdma_mpa_check_reply() passed: `ird` and
+ * `ord` come with its own and get what holds.  Returns 0, or ERDMA_MPA_TERM_* to end with: the
+ * responder wants to read more than `max` at a time, or chose no RTR frame that was offered.
+ */
+u8 erdma_mpa_conclude(const struct erdma_mpa_fields *reply, const struct erdma_mpa_fields *request,
+		      u16 max, u8 *ird, u8 *ord);
+/* A Terminate of the MPA layer (4.8), without CRC, the first message of its queue. */
+void erdma_mpa_terminate(u8 out[ERDMA_MPA_TERMINATE_BYTES], u8 code);
+
 /* Congestion control that both sides use: their own when equal, else CUBIC (2.4). */
 u8 erdma_mpa_common_cc(u8 own, u8 peer);
 

@@ -55,6 +55,7 @@
 	X(CM, cm_refused_cnt, "connections to ports where nobody listens") \
 	X(CM, cm_timeout_cnt, "connections that the peer did not answer in time") \
 	X(CM, cm_reset_cnt, "connections that the peer closed during setup") \
+	X(CM, cm_fallback_cnt, "connections tried again with another revision of MPA") \
 	X(CM, cm_requests_cnt, "connection requests received") \
 	X(CM, cm_bad_requests_cnt, "incoming connections that sent no valid request") \
 	X(CM, cm_misrouted_cnt, \

@@ -59,7 +59,7 @@ void play(Input& in) {
     if (result != 1)
         return;
     const erdma_mpa_fields& f = whole.f;
-    FUZZ_CHECK(takenWhole == takenPieces && takenWhole == erdma_mpa_frame_len(f.revision, f.pd_len),
+    FUZZ_CHECK(takenWhole == takenPieces && takenWhole == erdma_mpa_frame_len(&f),
                "more or less than the frame was taken");
     FUZZ_CHECK(f.cookie == pieces.f.cookie && f.cc == pieces.f.cc && f.flags == pieces.f.flags, "a cut changes fields");
     const uint8_t* pd = erdma_mpa_reader_pd(&whole);
@@ -67,25 +67,34 @@ void play(Input& in) {
 
     // The adapter listens to the same octets.
     const MpaParse heard = parseMpa(std::as_bytes(std::span(bytes)).first(takenWhole), kind == ERDMA_MPA_REPLY);
-    FUZZ_CHECK(heard.kind == MpaParse::Kind::Header && heard.header.flags == f.flags &&
-                   heard.header.revision == f.revision && heard.header.privateBytes == f.pd_len &&
-                   heard.header.cookie == f.cookie && heard.header.congestion == f.cc &&
-                   heard.header.bytes() == takenWhole,
-               "driver and adapter understand a frame in different ways");
+    const bool enhanced = erdma_mpa_is_enhanced(&f) && !f.cut;
+    FUZZ_CHECK(
+        heard.kind == MpaParse::Kind::Header && heard.header.flags == f.flags && heard.header.revision == f.revision &&
+            heard.header.privateBytes == f.pd_len + (enhanced ? ERDMA_MPA_ENH_BYTES : 0) &&
+            heard.header.enhanced == enhanced &&
+            (!enhanced || (heard.header.ird == f.ird && heard.header.ord == f.ord)) &&
+            heard.header.cookie == f.cookie && heard.header.congestion == f.cc && heard.header.bytes() == takenWhole,
+        "driver and adapter understand a frame in different ways");
 
-    const int taken = kind == ERDMA_MPA_REPLY ? erdma_mpa_check_reply(&f) : erdma_mpa_check_request(&f);
+    erdma_mpa_fields request = {};
+    request.revision = f.revision;
+    if (f.revision == ERDMA_MPA_REV_2)
+        erdma_mpa_offer(&request, 4, 4);
+    const int taken = kind == ERDMA_MPA_REPLY ? erdma_mpa_check_reply(&f, &request) : erdma_mpa_check_request(&f);
     FUZZ_CHECK(taken != 0 || (f.flags & (ERDMA_MPA_MARKERS | ERDMA_MPA_CRC)) == 0, "what the device cannot is taken");
     std::vector<uint8_t> out(takenWhole);
     const int built = erdma_mpa_build(out.data(), static_cast<uint32_t>(out.size()), kind, &f, pd);
-    if (f.pd_len > ERDMA_MPA_OWN_PD) {
+    if (f.pd_len > erdma_mpa_own_pd(f.revision)) {
         FUZZ_CHECK(built == -EINVAL, "too much private data is sent");
         return;
     }
     FUZZ_CHECK(built == static_cast<int>(takenWhole), "what was read cannot be built");
     // Reserved octets 24 to 26, and the high half of 27, are not kept.
     std::vector<uint8_t> want(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(takenWhole));
-    want[24] = want[25] = want[26] = 0;
-    want[27] &= ERDMA_MPA_CC_MASK;
+    if (f.revision == ERDMA_MPA_REV_ERDMA) {
+        want[24] = want[25] = want[26] = 0;
+        want[27] &= ERDMA_MPA_CC_MASK;
+    }
     FUZZ_CHECK(out == want, "a frame is built in another way than it was read");
 }
 

@@ -24,8 +24,19 @@ const Frame kReject = {0x4d, 0x50, 0x41, 0x20, 0x49, 0x44, 0x20, 0x52, 0x65, 0x7
 
 constexpr uint8_t kCubic = ERDMA_MPA_CC_CUBIC;
 
+erdma_mpa_fields ofRevision(uint8_t revision, uint16_t pdLength = 0) {
+    erdma_mpa_fields f{};
+    f.revision = revision;
+    f.pd_len = pdLength;
+    return f;
+}
+
 erdma_mpa_fields fields(uint32_t cookie, uint16_t pdLength = 0, uint8_t flags = 0) {
-    return {.flags = flags, .revision = ERDMA_MPA_REV_ERDMA, .cc = kCubic, .pd_len = pdLength, .cookie = cookie};
+    erdma_mpa_fields f = ofRevision(ERDMA_MPA_REV_ERDMA, pdLength);
+    f.flags = flags;
+    f.cc = kCubic;
+    f.cookie = cookie;
+    return f;
 }
 
 Frame built(erdma_mpa_kind kind, const erdma_mpa_fields& f, const Frame& pd, uint32_t size = ERDMA_MPA_FRAME_BYTES) {
@@ -98,7 +109,8 @@ TEST(Mpa, EveryPrivateDataLengthComesBack) {
         for (size_t i = 0; i < pd.size(); ++i)
             pd[i] = static_cast<uint8_t>(length + i);
         const Frame frame = built(ERDMA_MPA_REQUEST, fields(0xfedcba98, length), pd);
-        ASSERT_EQ(frame.size(), erdma_mpa_frame_len(ERDMA_MPA_REV_ERDMA, length));
+        const erdma_mpa_fields f = fields(0xfedcba98, length);
+        ASSERT_EQ(frame.size(), erdma_mpa_frame_len(&f));
         erdma_mpa_reader r;
         ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, frame, 7), 1) << length;
         EXPECT_EQ(r.f.cookie, 0xfedcba98u);
@@ -150,7 +162,7 @@ TEST(Mpa, OnlyRevisionsThatAreSpoken) {
         erdma_mpa_reader r;
         size_t taken = 0;
         const int result = read(r, ERDMA_MPA_REQUEST, with(kRequest, 17, static_cast<uint8_t>(revision)), 1, &taken);
-        if (revision == ERDMA_MPA_REV_ERDMA) {
+        if (revision == ERDMA_MPA_REV_ERDMA || revision == 1 || revision == 2) {
             EXPECT_EQ(result, 1);
             continue;
         }
@@ -217,7 +229,8 @@ TEST(Mpa, WhatFlagsMean) {
         const erdma_mpa_fields f = fields(1, 0, static_cast<uint8_t>(flags));
         const bool wants = (flags & (ERDMA_MPA_MARKERS | ERDMA_MPA_CRC)) != 0;
         EXPECT_EQ(erdma_mpa_check_request(&f), wants ? -ECONNREFUSED : 0) << flags;
-        const int reply = erdma_mpa_check_reply(&f);
+        const erdma_mpa_fields request = fields(2);
+        const int reply = erdma_mpa_check_reply(&f, &request);
         if (flags & ERDMA_MPA_REJECT)
             EXPECT_EQ(reply, -ECONNRESET) << flags;
         else
@@ -229,6 +242,158 @@ TEST(Mpa, CongestionControlIsCommonOrCubic) {
     for (uint8_t own = 0; own < 16; ++own)
         for (uint8_t peer = 0; peer < 16; ++peer)
             EXPECT_EQ(erdma_mpa_common_cc(own, peer), own == peer ? own : kCubic);
+}
+
+// The dumps of wire.md 2.2 and 2.3.
+const Frame kPlainRequest = {0x4d, 0x50, 0x41, 0x20, 0x49, 0x44, 0x20, 0x52, 0x65, 0x71,
+                             0x20, 0x46, 0x72, 0x61, 0x6d, 0x65, 0x00, 0x01, 0x00, 0x00};
+const Frame kEnhancedRequest = {0x4d, 0x50, 0x41, 0x20, 0x49, 0x44, 0x20, 0x52, 0x65, 0x71, 0x20, 0x46, 0x72,
+                                0x61, 0x6d, 0x65, 0x10, 0x02, 0x00, 0x06, 0x80, 0x10, 0xc0, 0x10, 0x68, 0x69};
+const Frame kEnhancedReply = {0x4d, 0x50, 0x41, 0x20, 0x49, 0x44, 0x20, 0x52, 0x65, 0x70, 0x20, 0x46,
+                              0x72, 0x61, 0x6d, 0x65, 0x10, 0x02, 0x00, 0x04, 0x80, 0x10, 0x80, 0x10};
+
+erdma_mpa_fields revision2(uint16_t ird, uint16_t ord, uint16_t pdLength = 0) {
+    erdma_mpa_fields f = ofRevision(ERDMA_MPA_REV_2, pdLength);
+    erdma_mpa_offer(&f, ird, ord);
+    return f;
+}
+
+TEST(MpaStandard, BuildsTheDumpsOfTheSpecification) {
+    EXPECT_EQ(built(ERDMA_MPA_REQUEST, ofRevision(ERDMA_MPA_REV_1), {}), kPlainRequest);
+    const erdma_mpa_fields request = revision2(16, 16, 2);
+    EXPECT_EQ(built(ERDMA_MPA_REQUEST, request, {'h', 'i'}), kEnhancedRequest);
+    erdma_mpa_fields reply = {};
+    erdma_mpa_answer(&reply, &request, 16, 16);
+    EXPECT_EQ(built(ERDMA_MPA_REPLY, reply, {}), kEnhancedReply);
+}
+
+TEST(MpaStandard, ReadsThemBack) {
+    erdma_mpa_reader r;
+    for (const size_t piece : {1u, 3u, 100u}) {
+        ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, kEnhancedRequest, piece), 1);
+        EXPECT_TRUE(r.f.p2p);
+        EXPECT_EQ(r.f.rtr, ERDMA_MPA_RTR_WRITE | ERDMA_MPA_RTR_READ);
+        EXPECT_EQ(r.f.ird, 16);
+        EXPECT_EQ(r.f.ord, 16);
+        EXPECT_EQ(pdOf(r), (Frame{'h', 'i'}));
+        ASSERT_EQ(read(r, ERDMA_MPA_REPLY, kEnhancedReply, piece), 1);
+        EXPECT_EQ(r.f.rtr, ERDMA_MPA_RTR_WRITE);
+        EXPECT_TRUE(pdOf(r).empty());
+        ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, kPlainRequest, piece), 1);
+        EXPECT_FALSE(erdma_mpa_is_enhanced(&r.f));
+    }
+}
+
+TEST(MpaStandard, PrivateDataLimits) {
+    for (const uint8_t revision : {uint8_t{1}, uint8_t{2}}) {
+        for (const uint32_t length : {0u, 255u, 256u, 511u, 512u, 513u, 0xffffu}) {
+            Frame frame = with(kPlainRequest, 17, revision);
+            frame[18] = static_cast<uint8_t>(length >> 8);
+            frame[19] = static_cast<uint8_t>(length);
+            frame.resize(20 + std::min(length, 600u), 7);
+            erdma_mpa_reader r;
+            const int result = read(r, ERDMA_MPA_REQUEST, frame, 1000);
+            EXPECT_EQ(result, length <= ERDMA_MPA_RFC_PD ? 1 : -EMSGSIZE) << length;
+            if (result == 1) {
+                EXPECT_EQ(pdOf(r), Frame(length, 7));
+            }
+        }
+    }
+    EXPECT_EQ(built(ERDMA_MPA_REQUEST, ofRevision(1, 255), Frame(255)).size(), 275u);
+    EXPECT_EQ(built(ERDMA_MPA_REQUEST, revision2(1, 1, 252), Frame(252)).size(), 276u);
+    EXPECT_TRUE(built(ERDMA_MPA_REQUEST, revision2(1, 1, 253), Frame(253)).empty());
+}
+
+// S announces four octets that are not there: no request to be taken, and no reply.
+TEST(MpaStandard, CutExtension) {
+    for (uint8_t length = 0; length < 4; ++length) {
+        Frame frame = with(with(with(kPlainRequest, 16, 0x10), 17, 2), 19, length);
+        frame.resize(20u + length, 0xff);
+        erdma_mpa_reader r;
+        ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, frame, 1), 1);
+        EXPECT_EQ(erdma_mpa_check_request(&r.f), -ECONNREFUSED);
+        EXPECT_EQ(pdOf(r), Frame(length, 0xff));
+        const erdma_mpa_fields request = revision2(1, 1);
+        EXPECT_EQ(erdma_mpa_check_reply(&r.f, &request), -EPROTO);
+    }
+}
+
+TEST(MpaStandard, WhatAResponderAnswers) {
+    struct Case {
+        uint16_t ird, ord; // of the request
+        uint8_t rtr;
+        bool p2p;
+        uint16_t wantIrd, wantOrd; // with 8 and 16 of its own
+        uint8_t wantRtr;
+    };
+    constexpr uint8_t kSend = ERDMA_MPA_RTR_SEND, kWrite = ERDMA_MPA_RTR_WRITE, kRead = ERDMA_MPA_RTR_READ;
+    for (const Case& one : {Case{4, 4, kWrite | kRead, true, 8, 4, kWrite}, Case{128, 128, kRead, true, 128, 16, kRead},
+                            Case{128, 129, kSend, true, 8, 16, kWrite}, Case{0x3fff, 0x3fff, 0, true, 8, 16, kWrite},
+                            Case{0, 0, kWrite, false, 8, 0, 0}}) {
+        erdma_mpa_fields request = revision2(one.ird, one.ord);
+        request.rtr = one.rtr;
+        request.p2p = one.p2p;
+        erdma_mpa_fields reply = ofRevision(0, 3);
+        erdma_mpa_answer(&reply, &request, 8, 16);
+        EXPECT_TRUE(erdma_mpa_is_enhanced(&reply));
+        EXPECT_EQ(reply.ird, one.wantIrd);
+        EXPECT_EQ(reply.ord, one.wantOrd);
+        EXPECT_EQ(reply.rtr, one.wantRtr);
+        EXPECT_EQ(reply.p2p, one.p2p);
+        EXPECT_EQ(reply.pd_len, 3);
+    }
+    erdma_mpa_fields reply = {};
+    const erdma_mpa_fields plain = ofRevision(1);
+    erdma_mpa_answer(&reply, &plain, 8, 16);
+    EXPECT_EQ(reply.revision, 1);
+    EXPECT_EQ(reply.flags, 0);
+}
+
+TEST(MpaStandard, WhatAnInitiatorTakes) {
+    const erdma_mpa_fields request = revision2(4, 8);
+    erdma_mpa_fields reply = {};
+    erdma_mpa_answer(&reply, &request, 2, 2);
+    EXPECT_EQ(erdma_mpa_check_reply(&reply, &request), 0);
+
+    erdma_mpa_fields other = reply;
+    other.revision = 1;
+    EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -EPROTONOSUPPORT);
+    other = reply;
+    other.flags = 0;
+    EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -ECONNRESET) << "asked for S";
+    for (const uint8_t flag : {uint8_t{ERDMA_MPA_CRC}, uint8_t{ERDMA_MPA_MARKERS}}) {
+        other = reply;
+        other.flags = static_cast<uint8_t>(reply.flags | flag);
+        EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -ECONNREFUSED);
+        other.flags |= ERDMA_MPA_REJECT;
+        EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -ECONNRESET);
+    }
+
+    uint8_t ird = 4, ord = 8;
+    other = reply;
+    other.ird = 3;
+    other.ord = 100;
+    EXPECT_EQ(erdma_mpa_conclude(&other, &request, 128, &ird, &ord), 0);
+    EXPECT_EQ(ird, 100) << "raised to what the responder may ask";
+    EXPECT_EQ(ord, 3) << "lowered to what the responder serves";
+    ird = 4, ord = 8;
+    EXPECT_EQ(erdma_mpa_conclude(&other, &request, 99, &ird, &ord), ERDMA_MPA_TERM_IRD);
+    other.ird = other.ord = ERDMA_MPA_UNSAID;
+    EXPECT_EQ(erdma_mpa_conclude(&other, &request, 99, &ird, &ord), 0);
+    EXPECT_EQ(ird, 4);
+    EXPECT_EQ(ord, 8);
+    for (const uint8_t rtr : {uint8_t{0}, uint8_t{ERDMA_MPA_RTR_SEND}}) {
+        other.rtr = rtr;
+        EXPECT_EQ(erdma_mpa_conclude(&other, &request, 128, &ird, &ord), ERDMA_MPA_TERM_RTR);
+    }
+}
+
+// The dump of 4.8, of another code and without CRC.
+TEST(MpaStandard, Terminate) {
+    Frame frame(ERDMA_MPA_TERMINATE_BYTES);
+    erdma_mpa_terminate(frame.data(), ERDMA_MPA_TERM_RTR);
+    EXPECT_EQ(frame,
+              (Frame{0, 0x16, 0x41, 0x47, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0x20, 7, 0, 0, 0, 0, 0, 0}));
 }
 
 } // namespace

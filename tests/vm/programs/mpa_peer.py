@@ -24,10 +24,13 @@ import time
 
 REQUEST_KEY = b"MPA ID Req Frame"
 REPLY_KEY = b"MPA ID Rep Frame"
-MARKERS, CRC, REJECT = 0x80, 0x40, 0x20
+MARKERS, CRC, REJECT, ENHANCED = 0x80, 0x40, 0x20, 0x10
 VENDOR = 129
+# Beside IRD and ORD of enhanced frames: peer-to-peer, and the frames that say "ready to receive".
+P2P, RTR_SEND, RTR_WRITE, RTR_READ = 0x80000000, 0x40000000, 0x8000, 0x4000
 HEAD = 20
 EXTENSION = 8
+TERMINATE = 28
 
 # The driver waits 20 s for a request and 10 s for a reply.
 REQUEST_TIME = 20
@@ -43,12 +46,23 @@ def frame(key, flags=0, revision=VENDOR, cookie=0x11, algorithm=1, data=b"", len
     return head + extension + data
 
 
+def enhanced(key, bits=P2P | RTR_WRITE | RTR_READ, ird=16, ord_=16, data=b"", flags=0):
+    """A frame of revision 2 with IRD, ORD and RTR."""
+    return frame(key, flags | ENHANCED, 2, data=struct.pack(">I", bits | ird << 16 | ord_) + data)
+
+
+def in_kind(**revisions):
+    """Octets of a peer that speaks these revisions, r1=... r2=..., and closes on others."""
+    return lambda request: revisions.get(f"r{request[17]}", b"")
+
+
 class Case:
     """What to send, how, and what the driver must do about it."""
 
-    def __init__(self, octets, want, pieces=None, stall=False, close=False):
-        self.octets = octets
+    def __init__(self, octets, want, pieces=None, stall=False, close=False, answer=VENDOR):
+        self.octets = octets    # or a function of the request's octets
         self.want = want        # outcomes that are right
+        self.answer = answer    # revision that the driver must reply in
         self.pieces = pieces    # octets per segment
         self.stall = stall      # the driver's timer has to end it
         self.close = close      # half-close behind the octets
@@ -80,8 +94,18 @@ def request_cases():
     for revision in (0, 3, 128, 130, 255):
         cases[f"revision-{revision}"] = Case(frame(REQUEST_KEY, revision=revision), {"closed"})
     for revision in (1, 2):
-        # Not spoken yet; a driver that does answers in kind.
-        cases[f"revision-{revision}"] = Case(frame(REQUEST_KEY, revision=revision), {"closed", "accept"})
+        cases[f"revision-{revision}"] = Case(frame(REQUEST_KEY, revision=revision, data=b"hi"), {"accept"}, answer=revision)
+        cases[f"revision-{revision}-crc"] = Case(frame(REQUEST_KEY, CRC, revision), {"reject"}, answer=revision)
+        cases[f"revision-{revision}-256"] = Case(frame(REQUEST_KEY, revision=revision, data=bytes(256)), {"closed"})
+        cases[f"revision-{revision}-513"] = Case(frame(REQUEST_KEY, revision=revision, data=bytes(513)), {"closed"})
+    cases["enhanced"] = Case(enhanced(REQUEST_KEY, data=b"hi"), {"accept"}, answer=2)
+    cases["enhanced-octet-per-segment"] = Case(enhanced(REQUEST_KEY), {"accept"}, pieces=1, answer=2)
+    cases["enhanced-read"] = Case(enhanced(REQUEST_KEY, P2P | RTR_READ), {"accept"}, answer=2)
+    cases["enhanced-client-first"] = Case(enhanced(REQUEST_KEY, 0), {"accept"}, answer=2)
+    cases["enhanced-unsaid"] = Case(enhanced(REQUEST_KEY, ird=0x3FFF, ord_=0x3FFF), {"accept"}, answer=2)
+    cases["enhanced-crc"] = Case(enhanced(REQUEST_KEY, flags=CRC), {"reject"}, answer=2)
+    for length in range(4):
+        cases[f"enhanced-cut-{length}"] = Case(frame(REQUEST_KEY, ENHANCED, 2, data=bytes(length)), {"reject"}, answer=2)
     for cut in range(len(good)):
         cases[f"truncated-{cut}"] = Case(good[:cut], {"closed"}, close=True)
     for cut in (0, 15, 20, 27, len(good) - 1):
@@ -108,8 +132,22 @@ def reply_cases():
         "octets-behind": Case(good + b"\0" * 24, {"error", "established"}),
         "silent": Case(b"", {"unreachable"}, stall=True),
         "close": Case(b"", {"rejected"}, close=True),
+        # Answers in the revision that is tried last; and in one without what was asked for.
+        "revision-1": Case(frame(REPLY_KEY, revision=1), {"established"}),
+        "revision-2": Case(frame(REPLY_KEY, revision=2), {"rejected"}),
+        # Standard peers, which close when they read revision 129.
+        "standard": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, data=b"mpa_peer")), {"established"}),
+        "standard-revision-1": Case(in_kind(r1=frame(REPLY_KEY, revision=1, data=b"mpa_peer")), {"established"}),
+        "standard-unsaid": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, 0x3FFF, 0x3FFF)), {"established"}),
+        "standard-reject": Case(in_kind(r2=enhanced(REPLY_KEY, 0, data=b"no", flags=REJECT)), {"rejected"}),
+        "standard-reject-1": Case(in_kind(r1=frame(REPLY_KEY, REJECT, 1, data=b"no")), {"rejected"}),
+        "standard-crc": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, flags=CRC)), {"rejected"}),
+        "standard-cut": Case(in_kind(r2=frame(REPLY_KEY, ENHANCED, 2, data=b"abc")), {"error"}),
+        "standard-no-rtr": Case(in_kind(r2=enhanced(REPLY_KEY, P2P)), {"error"}),
+        "standard-too-many-reads": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, ord_=129)), {"error"}),
+        "standard-512": Case(in_kind(r1=frame(REPLY_KEY, revision=1, data=bytes(512))), {"error"}),
     }
-    for revision in (0, 1, 2, 3, 128, 255):
+    for revision in (0, 3, 128, 255):
         cases[f"revision-{revision}"] = Case(frame(REPLY_KEY, revision=revision), {"error"})
     for cut in range(1, len(good)):
         cases[f"truncated-{cut}"] = Case(good[:cut], {"rejected"}, close=True)
@@ -118,19 +156,24 @@ def reply_cases():
     return cases
 
 
-def send(sock, case):
-    """Sends the case's octets; a driver that closed already is no error here."""
+def send(sock, case, request=b""):
+    """Sends the case's octets, which may answer a request; a driver that closed already is no error here.
+
+    Returns whether the connection stays: a peer that knows no answer closes it.
+    """
+    octets = case.octets(request) if callable(case.octets) else case.octets
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        step = case.pieces or max(len(case.octets), 1)
-        for start in range(0, len(case.octets), step):
-            sock.sendall(case.octets[start:start + step])
+        step = case.pieces or max(len(octets), 1)
+        for start in range(0, len(octets), step):
+            sock.sendall(octets[start:start + step])
             if case.pieces:
                 time.sleep(0.002)
         if case.close:
             sock.shutdown(socket.SHUT_WR)
     except OSError:
         pass
+    return bool(octets) or not callable(case.octets)
 
 
 def receive(sock, count):
@@ -184,7 +227,7 @@ def play_reply(host, port, case, patience):
     with sock:
         sock.settimeout(patience)
         request, flags, _ = read_frame(sock, REQUEST_KEY)
-        send(sock, case)
+        send(sock, case, request)
         started = time.monotonic()
         rest, closed = receive(sock, 1)
         return {"outcome": "request" if flags is not None else "no request", "request": request.hex(),
@@ -202,7 +245,28 @@ def run_request(host, port, name, case, patience):
         result = play_request(host, port, case, limit)
     except OSError as error:
         return report(name, case, {"outcome": "no connection", "error": str(error)}, False)
-    return report(name, case, result, result["outcome"] in case.want)
+    good = result["outcome"] in case.want
+    if result["outcome"] in ("accept", "reject"):
+        good &= answers(bytes.fromhex(result["reply"]), case)
+    return report(name, case, result, good)
+
+
+def answers(reply, case):
+    """Whether a reply is one to the case's request: of its revision, and with IRD, ORD and one RTR frame if that asks."""
+    if reply[17] != case.answer:
+        return False
+    if case.octets[17] != 2 or not case.octets[16] & ENHANCED:
+        return not reply[16] & ENHANCED
+    if not reply[16] & ENHANCED or len(reply) < HEAD + 4:
+        return False
+    said = struct.unpack(">I", reply[HEAD:HEAD + 4])[0]
+    if reply[16] & REJECT:
+        return True
+    asked = struct.unpack(">I", case.octets[HEAD:HEAD + 4])[0]
+    if not asked & P2P:
+        return not said & (P2P | RTR_SEND | RTR_WRITE | RTR_READ)
+    chosen = RTR_WRITE if asked & RTR_WRITE or not asked & RTR_READ else RTR_READ
+    return said & (P2P | RTR_SEND | RTR_WRITE | RTR_READ) == P2P | chosen
 
 
 def main():

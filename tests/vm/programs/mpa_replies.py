@@ -24,7 +24,7 @@ def attempt(host, program, case):
     with mpa_peer.socket.create_server((host, 0)) as server:
         server.settimeout(20 * SLOWNESS)
         port = server.getsockname()[1]
-        request = []
+        request, behind = [], []
 
         def answer():
             # Some revisions are tried one after the other, each on a connection of its own.
@@ -37,8 +37,8 @@ def attempt(host, program, case):
                     sock.settimeout(25 * SLOWNESS)
                     octets, _, _ = mpa_peer.read_frame(sock, mpa_peer.REQUEST_KEY)
                     request.append(octets)
-                    mpa_peer.send(sock, case)
-                    mpa_peer.receive(sock, 1)
+                    if mpa_peer.send(sock, case, octets):
+                        behind.append(mpa_peer.receive(sock, mpa_peer.TERMINATE)[0])
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
@@ -48,8 +48,19 @@ def attempt(host, program, case):
     thread.join(10)
     match = re.match(r"(\w+) (-?\d+) (\w*)$", result.stdout.splitlines()[0] if result.stdout else "")
     if not match or result.returncode:
-        return f"nothing ({result.stdout.strip()})", "", request
-    return match[1], match[3], request
+        return f"nothing ({result.stdout.strip()})", "", request, behind
+    return match[1], match[3], request, behind
+
+
+def revisions(name):
+    """The revisions that are tried until this case ends it."""
+    tried = {"close": 3, "revision-1": 3, "revision-2": 2, "standard-revision-1": 3, "standard-reject-1": 3,
+             "standard-512": 3}.get(name, 2 if name.startswith("standard") else 3 if name.startswith("revision") else 1)
+    return [mpa_peer.VENDOR, 2, 1][:tried]
+
+
+# Codes of the Terminate that tells the peer (wire.md 4.8).
+TERMINATES = {"standard-too-many-reads": 6, "standard-no-rtr": 7}
 
 
 def main():
@@ -59,12 +70,17 @@ def main():
     names = only or list(cases)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda name: attempt(host, program, cases[name]), names))
-    for name, (heard, data, request) in zip(names, results):
+    for name, (heard, data, request, behind) in zip(names, results):
         case = cases[name]
         good = heard in case.want
         if not request or not request[0].startswith(mpa_peer.REQUEST_KEY):
             good, heard = False, f"{heard}, and no request came"
-        if name == "reject-private-data" and bytes.fromhex(data) != b"no":
+        if [one[17] for one in request if len(one) > 17] != revisions(name):
+            good, heard = False, f"{heard}, after requests {[one.hex() for one in request]}"
+        if name in TERMINATES and not (behind and len(behind[-1]) == mpa_peer.TERMINATE and behind[-1][3] == 0x47 and
+                                       behind[-1][20:22] == bytes((0x20, TERMINATES[name]))):
+            good, heard = False, f"{heard}, and the peer {behind}"
+        if name in ("reject-private-data", "standard-reject", "standard-reject-1") and bytes.fromhex(data) != b"no":
             good, heard = False, f"{heard} with private data {data!r}"
         print(f"ok {name}" if good else f"FAIL {name}: expected {'|'.join(sorted(case.want))} got {heard}", flush=True)
         bad += not good
