@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "adapter.h"
 #include "byteorder.h"
 #include "tracker.h"
 
@@ -333,7 +334,7 @@ void Endpoint::finished() {
 }
 
 void Endpoint::tryFinish() {
-    if (qp_ != nullptr && qp_->serve(kResponsesAtOnce) != 0)
+    if (qp_ != nullptr && (qp_->serve(kResponsesAtOnce) != 0 || qp_->adapter().budget.spent()))
         goOn_ = true;
     if (qp_ != nullptr && (qp_->snapshot().queuedRequests == 0 || nowNs() >= responsesAt_)) {
         responsesAt_ = kNever;

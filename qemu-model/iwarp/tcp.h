@@ -209,6 +209,7 @@ private:
     uint32_t rcvSeq() const { return rcvBase_ + static_cast<uint32_t>(rcvNxt_); }
     bool acceptable(const TcpSegment& segment);
     bool checkTimestamps(const TcpSegment& segment);
+    void refuse(const TcpSegment& segment);
     void receiveData(const TcpSegment& segment);
     void deliver(ConstBytes octets);
     void store(uint64_t from, ConstBytes octets);

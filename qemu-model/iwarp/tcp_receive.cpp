@@ -21,11 +21,23 @@ bool TcpConnection::checkTimestamps(const TcpSegment& segment) {
     if (!segment.options.timestamps)
         return false; // RFC 7323 3.2: dropped silently
     if (seqBefore(segment.options.timestamps->value, tsRecent_)) {
-        ++counters_.unacceptable;
-        challenge();
+        refuse(segment);
         return false;
     }
     return true;
+}
+
+// What has been here before is answered each time: the peer did not hear of it, and stops when it does.  All else that
+// does not fit may be somebody's guess, or the answer to an answer; those are limited (RFC 9293 3.10.7.4, RFC 5961 7).
+void TcpConnection::refuse(const TcpSegment& segment) {
+    ++counters_.unacceptable;
+    const int32_t ahead = seqDiff(segment.seq, rcvSeq());
+    const bool repeated = segment.length() != 0 && ahead < 0 && seqAtOrBefore(segment.end(), rcvSeq());
+    const bool probe = segment.length() != 0 && ahead == 0 && rcvAdv_ == rcvNxt_; // of a closed window
+    if (repeated || probe)
+        sendAck();
+    else
+        challenge(ahead == -1);
 }
 
 bool TcpConnection::isNewIncarnation(const TcpSegment& syn) const {
@@ -53,9 +65,10 @@ bool TcpConnection::input(const TcpSegment& segment) {
     if (!checkTimestamps(segment))
         return false;
     if (!acceptable(segment)) {
-        ++counters_.unacceptable;
-        if (segment.has(tcp_flag::kRst))
+        if (segment.has(tcp_flag::kRst)) {
+            ++counters_.unacceptable;
             return false;
+        }
         // A closed window lets acknowledgements through (RFC 9293 3.10.7.4).
         const bool valid = segment.seq == rcvSeq() && segment.has(tcp_flag::kAck) && !segment.has(tcp_flag::kSyn) &&
                            receiveAck(segment);
@@ -63,7 +76,7 @@ bool TcpConnection::input(const TcpSegment& segment) {
         if (state_ == TcpState::TimeWait && segment.has(tcp_flag::kFin) && segment.end() == rcvSeq())
             endAt_ = now() + settings_.timeWait;
         if (state_ != TcpState::Closed)
-            challenge(segment.seq == rcvSeq() - 1);
+            refuse(segment);
         return valid;
     }
     if (segment.has(tcp_flag::kRst)) {

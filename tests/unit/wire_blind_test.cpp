@@ -98,6 +98,67 @@ TEST(WireBlind, FloodDoesNotSilenceProbes) {
     EXPECT_EQ(pair.a.sent.size(), before + 1);
 }
 
+// What the peer repeats because it did not hear of its arrival is no challenge: every one is answered.
+TEST(WireBlind, FloodDoesNotSilenceAcknowledgementsOfRepeatedData) {
+    for (const bool timestamps : {false, true}) {
+        LinkSetup setup;
+        setup.timestamps = timestamps;
+        TcpPair pair(setup);
+        pair.timestamps = timestamps;
+        pair.b.write(1000);
+        ASSERT_TRUE(pair.run([&] { return pair.exchanged(); }, 10'000 * kMs));
+        const uint64_t base = 1000; // of what a has received
+        for (int i = 0; i < 1000; ++i)
+            pair.forge(pair.a, base + 5, kRst);
+        EXPECT_EQ(pair.a.tcp.counters().challenges, 100u);
+        const Octets data(100);
+        const size_t before = pair.a.sent.size();
+        for (int i = 0; i < 300; ++i)
+            pair.forge(pair.a, base - 100, kAck, data);
+        EXPECT_EQ(pair.a.sent.size(), before + 300);
+        EXPECT_EQ(pair.a.tcp.counters().challenges, 100u);
+        EXPECT_EQ(pair.a.input.size(), 1000u);
+    }
+}
+
+// And it uses up nothing of what forged segments have.
+TEST(WireBlind, RepeatedDataLeavesTheChallenges) {
+    TcpPair pair;
+    pair.timestamps = true;
+    pair.b.write(1000);
+    ASSERT_TRUE(pair.run([&] { return pair.exchanged(); }, 10'000 * kMs));
+    const Octets data(100);
+    for (int i = 0; i < 300; ++i)
+        pair.forge(pair.a, 900, kAck, data);
+    pair.forge(pair.a, 1005, kRst);
+    EXPECT_EQ(pair.a.tcp.counters().challenges, 1u);
+}
+
+// An old duplicate of the network has an old timestamp as well; a guess in the window with one is limited.
+TEST(WireBlind, OldTimestamps) {
+    TcpPair pair;
+    pair.b.write(1000);
+    ASSERT_TRUE(pair.run([&] { return pair.exchanged(); }, 10'000 * kMs));
+    const Octets data(100);
+    const auto old = [&](uint32_t offset) {
+        TcpSegment s;
+        s.seq = pair.a.peer_ + offset;
+        s.ack = pair.a.own_;
+        s.flags = kAck;
+        s.options.timestamps = TcpTimestamps{1, 0};
+        s.payload = data;
+        pair.a.tcp.input(s);
+    };
+    const size_t before = pair.a.sent.size();
+    for (int i = 0; i < 300; ++i)
+        old(900);
+    EXPECT_EQ(pair.a.sent.size(), before + 300);
+    for (int i = 0; i < 300; ++i)
+        old(1000);
+    EXPECT_EQ(pair.a.sent.size(), before + 400);
+    EXPECT_EQ(pair.a.input.size(), 1000u);
+}
+
 // 6.3: after three timeouts frames go to where the newest valid one came from.
 TEST(WireBlind, StrangerDoesNotDivertFrames) {
     NicBench t;

@@ -430,6 +430,41 @@ TEST(WireEndpoint, FinInsideAnFpduIsNoOrderlyEnd) {
     }
 }
 
+// 7.3: what the budget of the entry does not allow when the peer's FIN comes is answered in the next turn.
+TEST(WireEndpoint, ResponsesToAPeerThatClosedGoOnWhenTheBudgetWasSpent) {
+    WireBench t;
+    t.runFor(100 * kMs);
+    Octets request;
+    t.link.paths[0].drop = [&](const Frame& frame, unsigned) {
+        if (!frame.tcp.payload.empty())
+            request.assign(frame.tcp.payload.begin(), frame.tcp.payload.end());
+        return true;
+    };
+    t.bench.post(t.a, readSqe(kSignal, t.a.sge(0, 64), t.b.stag, t.b.iova));
+    t.runFor(1 * kMs);
+    ASSERT_FALSE(request.empty());
+    Endpoint& b = *t.endB.endpoint;
+    TcpSegment s;
+    s.seq = LinkSetup{}.issA + static_cast<uint32_t>(t.endA.endpoint->tcp().appended() - request.size());
+    s.ack = LinkSetup{}.issB + static_cast<uint32_t>(b.tcp().acknowledged());
+    s.window = 512;
+    s.flags = tcp_flag::kAck;
+    s.options.timestamps = TcpTimestamps{0x10000, 0};
+    s.payload = request;
+    b.input(s);
+    ASSERT_EQ(t.b.qp().snapshot().queuedRequests, 1u);
+    t.b.device->adapter().budget.charge(Budget::kUnits);
+    s.seq += static_cast<uint32_t>(request.size());
+    s.payload = {};
+    s.flags |= tcp_flag::kFin;
+    b.input(s);
+    EXPECT_EQ(t.b.qp().snapshot().queuedRequests, 1u);
+    EXPECT_TRUE(b.wantsTurn());
+    t.runFor(50 * kMs);
+    EXPECT_EQ(t.b.qp().snapshot().queuedRequests, 0u);
+    EXPECT_EQ(t.b.state(), QpState::Error) << "it waits for its patience to end";
+}
+
 TEST(WireEndpoint, RandomOctetsHurtNobody) {
     for (uint32_t seed = 1; seed <= 150; ++seed) {
         WireOptions options;
