@@ -125,6 +125,8 @@ Status QueuePair::stop(QpState target) {
     if (stopped() && (target == QpState::Closing || !windingUp())) {
         if (target == QpState::Error)
             setState(QpState::Error, "command");
+        if (flushing_)
+            owed_ = producers();
         return Status::Ok;
     }
     if (target == QpState::Closing) {
@@ -221,7 +223,7 @@ Status QueuePair::reflush(uint16_t sqPi, uint16_t rqPi) {
     requester_.doorbell(sqPi, nullptr);
     responder_.doorbell(rqPi);
     if (!windingUp())
-        flush();
+        flushAll();
     return Status::Ok;
 }
 
@@ -252,7 +254,7 @@ bool QueuePair::run(unsigned budget) {
     takeUp();
     if (drain_) {
         goOnDraining();
-        if (busy())
+        if (flushing_ || drain_)
             return true;
     }
     work(budget);
@@ -501,7 +503,7 @@ void QueuePair::end(const Ending& ending) {
     responder_.end(ending.halfReceived);
     if (ending.event && !silent)
         lastWord_ = Event{*ending.event, ending.detail};
-    flush();
+    flushAll();
     if (ending.event || ending.culprit)
         adapter_.host.trace(ERDMA_TRACE_ERROR, qpn(),
                             ending.culprit ? static_cast<uint64_t>(ending.culprit->syndrome) : 0, ending.detail,
@@ -518,6 +520,12 @@ void QueuePair::end(const Ending& ending) {
     transport->close(ending.goodbye == Goodbye::Graceful);
 }
 
+// What is posted now comes first, whatever is rung meanwhile: somebody waits for it.
+void QueuePair::flushAll() {
+    owed_ = producers();
+    flush();
+}
+
 // Send queue first, then receive queue, in ring order; then the event (wire.md 5.7, 7.1).  What the budget does not allow
 // goes on in later turns.
 void QueuePair::flush() {
@@ -525,17 +533,22 @@ void QueuePair::flush() {
     responder_.discard();
     if (!adapter_.running) // being reset: no guest memory may be touched any more
         return;
-    bool readable = true;
-    const bool sent = requester_.flush(readable);
-    if (!readable && !lastWord_)
-        lastWord_ = Event{AsyncEvent::QpFatal, 0};
-    if (!sent || !responder_.flush()) {
-        flushing_ = true;
-        adapter_.scheduler.activate(*this);
-        return;
+    for (bool later = false; !later;) {
+        const Producers end = owed_.value_or(producers());
+        bool readable = true;
+        const bool sent = requester_.flush(readable, end.sq);
+        if (!readable && !lastWord_)
+            lastWord_ = Event{AsyncEvent::QpFatal, 0};
+        if (!sent || !responder_.flush(end.rq)) {
+            flushing_ = true;
+            adapter_.scheduler.activate(*this);
+            return;
+        }
+        if (const auto word = std::exchange(lastWord_, std::nullopt))
+            adapter_.events.raise(word->type, qpn(), word->detail);
+        later = !owed_;
+        owed_.reset();
     }
-    if (const auto word = std::exchange(lastWord_, std::nullopt))
-        adapter_.events.raise(word->type, qpn(), word->detail);
 }
 
 QueuePair::Snapshot QueuePair::snapshot() const {

@@ -63,8 +63,9 @@ public:
     Status modify(const QpModify& request);
     // REFLUSH (4.10).  Invalid on a queue pair that is not stopped; indices already flushed are fine.
     Status reflush(uint16_t sqPi, uint16_t rqPi);
-    // It delivers or flushes what a command ended; the command is complete when that is done.
-    bool busy() const { return flushing_ || drain_.has_value(); }
+    // It delivers or flushes what a command ended; the command is complete when that is done.  What is rung later is
+    // flushed behind it and keeps nobody waiting.
+    bool busy() const { return owed_.has_value() || drain_.has_value(); }
 
     // Doorbells record and put the QP on the run queue; stopped queue pairs flush at once (9.5).
     void sqDoorbell(uint16_t pi, const DirectWqe* direct);
@@ -139,6 +140,7 @@ private:
     void takeUp();
     void end(const Ending& ending);
     void flush();
+    void flushAll();
     void setState(QpState state, const char* why);
     void peerTerminated(const TerminateInfo& info);
 
@@ -167,7 +169,12 @@ private:
         uint32_t detail;
     };
     std::optional<Event> lastWord_; // behind the flush
-    bool flushing_ = false;
+    struct Producers {
+        uint16_t sq, rq;
+    };
+    Producers producers() const { return {requester_.producer(), responder_.producer()}; }
+    std::optional<Producers> owed_; // what was posted when the queue pair ended, or a command asked for a flush
+    bool flushing_ = false;         // something is left
 };
 
 } // namespace erdma

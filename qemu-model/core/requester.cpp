@@ -601,7 +601,7 @@ std::optional<uint16_t> Requester::culprit(const TerminateInfo& info) const {
     return std::nullopt;
 }
 
-bool Requester::flush(bool& readable) {
+bool Requester::flush(bool& readable, uint16_t end) {
     const Budget& budget = qp_.adapter().budget;
     const auto one = [&](uint16_t index, Op op) {
         const bool guilty = culprit_ && culprit_->index == index;
@@ -622,7 +622,8 @@ bool Requester::flush(bool& readable) {
     direct_.reset();
 
     SqWindow window;
-    while (next_ != pi_) {
+    // A ring has 32,768 blocks at most: how far it is to `end` shows even when an entry reaches beyond.
+    while (static_cast<int16_t>(next_ - end) < 0) {
         if (budget.spent())
             return false;
         std::array<std::byte, kWqebbBytes> block;

@@ -66,9 +66,9 @@ public:
     bool incomplete() const { return retired_ != pi_; }
     // The queue pair has ended.  This work request is reported with a syndrome of its own.
     void blame(const std::optional<Blame>& culprit) { culprit_ = culprit; }
-    // Completes everything up to PI with Flushed, except the culprit.  False: call again, the budget is spent.  Not
-    // `readable`: the ring could not be read; the rest is dropped.
-    [[nodiscard]] bool flush(bool& readable);
+    // Completes everything up to `end`, a producer index, with Flushed, except the culprit.  False: call again, the budget
+    // is spent.  Not `readable`: the ring could not be read; the rest is dropped.
+    [[nodiscard]] bool flush(bool& readable, uint16_t end);
 
     uint16_t producer() const { return pi_; }
     uint16_t consumer() const { return retired_; }

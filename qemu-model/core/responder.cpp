@@ -424,7 +424,7 @@ void Responder::discard() {
     holdDeadline_ = 0;
 }
 
-bool Responder::flush() {
+bool Responder::flush(uint16_t end) {
     const auto one = [&](uint16_t index, Syndrome syndrome) {
         ++completions_;
         Completion completion{};
@@ -438,7 +438,7 @@ bool Responder::flush() {
     if (rqeInUse_)
         one(rqeIndex_, halfReceived_);
     rqeInUse_ = inSend_ = false;
-    for (; ci_ != pi_; one(ci_++, Syndrome::Flushed)) {
+    for (; ci_ != end; one(ci_++, Syndrome::Flushed)) {
         if (qp_.adapter().budget.spent())
             return false;
     }

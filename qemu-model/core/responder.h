@@ -62,8 +62,8 @@ public:
         discard();
         halfReceived_ = halfReceived;
     }
-    // Completes the RQE in use, and all posted ones with Flushed.  False: call again, the budget is spent.
-    [[nodiscard]] bool flush();
+    // Completes the RQE in use, and those posted before `end` with Flushed.  False: call again, the budget is spent.
+    [[nodiscard]] bool flush(uint16_t end);
     // Forgets what is owed and stops waiting, without touching guest memory.
     void discard();
 

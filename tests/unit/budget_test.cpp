@@ -95,6 +95,42 @@ TEST(Budget, ClosingDeliversInTurns) {
     }
 }
 
+// Whoever rings on does not keep a command waiting, and with it all commands of the adapter.
+TEST(Budget, AStoppedQueuePairThatIsRungForEverHoldsNoCommand) {
+    for (const bool receive : {false, true}) {
+        Bench t(deep(false));
+        fill(t.a);
+        uint32_t sq = 0x8000, rq = 0x8000;
+        const auto ringOn = [&] { // as much as the ring has room for
+            const QueuePair::Snapshot s = t.a.qp().snapshot();
+            sq = (s.sqCi + 0x8000u) & 0xFFFF;
+            rq = (s.rqCi + 0x8000u) & 0xFFFF;
+            t.a.guest->write64(0x5F000, uint64_t{t.a.qpn} << 32 | sq);
+            if (receive)
+                t.a.guest->write64(kRqDoorbells, uint64_t{t.a.qpn} << 32 | rq);
+        };
+        for (const bool again : {false, true}) {
+            t.a.guest->stage(
+                0, again ? 6 : 3,
+                again ? Request().u32(8, t.a.qpn).u16(12, static_cast<uint16_t>(sq)).u16(16, static_cast<uint16_t>(rq))
+                      : stopped(t.a, QpState::Error));
+            t.a.guest->ringCommands();
+            unsigned turns = 0;
+            std::optional<Reply> answer;
+            while (!(answer = t.a.guest->pollCommand())) {
+                ringOn();
+                t.a.guest->drainCq(t.a.scq);
+                t.a.guest->drainCq(t.a.rcq);
+                ASSERT_LT(++turns, 200u) << "the command waits for ever";
+                ASSERT_TRUE(std::exchange(t.a.host->scheduled, false));
+                t.a.device->run();
+            }
+            EXPECT_TRUE(answer->ok());
+            EXPECT_GT(turns, again ? 0u : 5u);
+        }
+    }
+}
+
 TEST(Budget, AnEndOnItsOwnTellsBehindTheFlush) {
     Bench t(deep(true));
     for (unsigned i = 0; i < 1u << 15; ++i)
