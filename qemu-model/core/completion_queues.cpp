@@ -51,7 +51,7 @@ void CompletionQueues::clear() {
 void CompletionQueues::complete(uint32_t cqn, const Completion& completion) {
     if (!common_.running)
         return;
-    common_.budget.charge(2);
+    common_.budget.charge(4);
     CompletionQueue* cq = find(cqn);
     if (!cq) {
         // One report for the usual case, a burst of flushes into a CQ that was destroyed too early.

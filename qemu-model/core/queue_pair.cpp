@@ -359,6 +359,7 @@ Placement QueuePair::inbound(const Segment& segment) {
         adapter_.scheduler.activate(*this);
         return Placement{Placement::Kind::Hold, {}, {}};
     }
+    adapter_.budget.charge(4); // checks, a receive queue entry
     adapter_.budget.chargeOctets(segment.payload.size());
 
     const Reception reception = segment.op == SegmentOp::ReadResponse     ? requester_.onReadResponse(segment)
