@@ -42,10 +42,12 @@ void CompletionQueues::remove(uint32_t cqn) {
 }
 
 void CompletionQueues::clear() {
-    slots_.clear();
     broken_.clear();
-    reminders_.clear();
     lastMissing_ = UINT32_MAX;
+    for (; !slots_.empty() && !common_.budget.spent(); slots_.erase(slots_.begin())) {
+        common_.budget.charge(4);
+        reminders_.erase({slots_.begin()->second.scheduledAt, slots_.begin()->first});
+    }
 }
 
 void CompletionQueues::complete(uint32_t cqn, const Completion& completion) {

@@ -32,7 +32,9 @@ public:
     void add(Slot slot);
     // Of one that exists.
     void remove(uint32_t cqn);
+    // All, unless the budget is spent before.
     void clear();
+    bool empty() const { return slots_.empty(); }
 
     // CQE for a work completion; unknown CQN or unwritable ring: counted, AEQE type 3.  Also updates counters.
     void complete(uint32_t cqn, const Completion& completion);
@@ -47,7 +49,9 @@ public:
     std::vector<uint32_t> takeBroken() { return std::exchange(broken_, {}); }
     bool anyBroken() const { return !broken_.empty(); }
 
-    uint64_t deadline() const override { return reminders_.empty() ? ERDMA_TIMER_OFF : reminders_.begin()->first; }
+    uint64_t deadline() const override {
+        return reminders_.empty() || !common_.running ? ERDMA_TIMER_OFF : reminders_.begin()->first;
+    }
     void onTimer(uint64_t nowNs) override;
 
 private:

@@ -21,10 +21,12 @@ Device::Device(const erdma_config& config, Host& host, Fabric& fabric) : adapter
 }
 
 Device::~Device() {
-    if (entrance().running())
-        Device::stop();
-    else
-        Device::reset();
+    if (!entrance().running()) {
+        Device::leave();
+        return;
+    }
+    Device::stop();
+    dismantleWholly();
 }
 
 void Device::attachNic(std::unique_ptr<PairedNic> nic) {
@@ -65,9 +67,15 @@ void Device::reset() {
     resetNow(false);
 }
 
+void Device::leave() {
+    const Entry entry(entrance(), *this, kInlineBudget);
+    resetNow(false);
+    dismantleWholly();
+}
+
 void Device::resetNow(bool byRegister) {
-    stop();
     registers_.clear(byRegister);
+    stop();
     ++adapter_.counters[Counter::Resets];
 }
 
@@ -157,38 +165,60 @@ void Device::inject(const FaultPlan::Injection& injection) {
 
 void Device::stop() {
     adapter_.running = false; // from here on nothing completes, fires or activates
-    if (adapter_.nic)
-        adapter_.nic->reset();
+    adapter_.scheduler.stop();
     commands_.close();
     adapter_.events.close();
     doorbells_.clear();
-    qps_.clear();
-    adapter_.cqs.clear();
-    adapter_.regions.clear();
-    adapter_.rings.clear();
     adapter_.effects.dropInterrupts();
+    dismantling_ = true;
+    dismantle();
     adapter_.scheduler.armTimer();
     for (const Counter gauge : {Counter::QpsNow, Counter::CqsNow, Counter::EqsNow, Counter::MrsNow})
         adapter_.counters[gauge] = 0;
 }
 
+// Takes apart what a reset left, as much of it as the budget allows.  It does nothing any more, but may be very much.
+void Device::dismantle() {
+    constexpr size_t kAtOnce = 64;
+    if (adapter_.nic && !adapter_.nic->reset())
+        return;
+    qps_.clear();
+    adapter_.cqs.clear();
+    for (; adapter_.regions.count() != 0 && !adapter_.budget.spent(); adapter_.budget.charge(kAtOnce))
+        adapter_.regions.clear(kAtOnce);
+    if (!qps_.empty() || !adapter_.cqs.empty() || adapter_.regions.count() != 0)
+        return;
+    adapter_.rings.clear();
+    dismantling_ = false;
+    registers_.dismantled();
+}
+
+void Device::dismantleWholly() {
+    for (; dismantling_; dismantle())
+        adapter_.budget.refill();
+}
+
 void Device::stopBroken() {
+    if (!adapter_.cqs.anyBroken() && !qps_.anyToStop())
+        return;
     qps_.stopThoseOf(adapter_.cqs.takeBroken());
     qps_.stopSome();
 }
 
 void Device::finish(unsigned budget) {
     PairedNic* nic = adapter_.nic.get();
+    if (dismantling_)
+        dismantle();
     stopBroken();
     if (nic)
         nic->runPending();
     adapter_.scheduler.run(budget);
     stopBroken();
-    if (nic)
+    if (nic && nic->anyPending())
         nic->runPending();
     adapter_.scheduler.armTimer();
-    adapter_.effects.wantTurn(adapter_.scheduler.anyRunnable() || commands_.pending() || adapter_.cqs.anyBroken() ||
-                              qps_.anyToStop() || (nic && nic->anyPending()));
+    adapter_.effects.wantTurn(dismantling_ || adapter_.scheduler.anyRunnable() || commands_.pending() ||
+                              adapter_.cqs.anyBroken() || qps_.anyToStop() || (nic && nic->anyPending()));
 }
 
 } // namespace erdma

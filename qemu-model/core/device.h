@@ -28,6 +28,8 @@ public:
     void mmioWrite(uint64_t offset, uint64_t value, unsigned size);
     // Function-level, bus or system reset.  From inside a run (entry.h): when that is over.
     void reset();
+    // The same for an adapter that goes: nothing is left for later.  From outside a run.
+    void leave();
     void run();
     void timer();
     bool wantsFrame(erdma_side side, ConstBytes head, size_t frameBytes) const {
@@ -56,6 +58,9 @@ private:
     void resetByRegister() override { resetNow(true); }
     void resetNow(bool byRegister);
     void stop() override;
+    bool dismantled() const override { return !dismantling_; }
+    void dismantle();
+    void dismantleWholly();
     EventQueue* eventQueue(const FaultPlan::Injection& injection);
     bool canInject(const FaultPlan::Injection& injection);
     void inject(const FaultPlan::Injection& injection);
@@ -65,6 +70,7 @@ private:
     Doorbells doorbells_{adapter_, qps_};
     CommandProcessor commands_{adapter_, qps_, doorbells_};
     RegisterFile registers_{adapter_, commands_, *this};
+    bool dismantling_ = false; // what a reset left
 };
 
 } // namespace erdma

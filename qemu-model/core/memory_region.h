@@ -74,7 +74,10 @@ public:
 
     Status registerMr(const RegisterMr& request);
     Status deregister(uint32_t index);
-    void clear() { regions_.clear(); }
+    void clear(size_t most) { // as many
+        while (most-- != 0 && !regions_.empty())
+            regions_.erase(regions_.begin());
+    }
     size_t count() const { return regions_.size(); }
 
     // Protection check only.  Order of verdicts: Stag, Pd, Rights, Wrap, Bounds.

@@ -33,8 +33,9 @@ public:
     // Does what queue pairs asked for and what must not be done from inside their calls.
     virtual void runPending() = 0;
     virtual bool anyPending() const = 0; // still
-    // Device reset (7.10): every connection is reset on the wire and towards the guest, and forgotten.
-    virtual void reset() = 0;
+    // Device reset (7.10): every connection is reset on the wire and towards the guest, and forgotten.  Until then none
+    // does anything.  False: call again, the budget is spent.
+    [[nodiscard]] virtual bool reset() = 0;
 
     // JSON array.
     virtual std::string connections() const = 0;

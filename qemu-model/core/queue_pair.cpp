@@ -57,6 +57,8 @@ QueuePair::~QueuePair() {
         transport->close(graceful);
 }
 
+bool QueuePair::waiting() const { return state_ == QpState::Rts && !transport_ && adapter_.running; }
+
 void QueuePair::setState(QpState state, const char* why) {
     if (state == state_)
         return;
@@ -297,6 +299,8 @@ void QueuePair::takeUp() {
 }
 
 unsigned QueuePair::serve(unsigned budget) {
+    if (!adapter_.running)
+        return 0;
     takeUp();
     unsigned done = 0;
     while (done < budget && active() && !adapter_.budget.spent() && !requester_.midMessage() && responder_.step())
@@ -344,7 +348,7 @@ void QueuePair::onTimer(uint64_t nowNs) {
 
 Placement QueuePair::inbound(const Segment& segment) {
     constexpr Placement gone{Placement::Kind::Gone, {}, Syndrome::Flushed};
-    if (!active())
+    if (!active() || !adapter_.running) // of an adapter that was reset
         return gone;
     if (segment.op == SegmentOp::Terminate) {
         peerTerminated(segment.terminate);

@@ -92,7 +92,7 @@ public:
     // CLOSING while what was sent is not acknowledged (wire.md 7.2).
     bool windingUp() const { return transport_ != nullptr && state_ == QpState::Closing; }
     // WAIT_PAIR of wire.md 1.10.
-    bool waiting() const { return state_ == QpState::Rts && !transport_; }
+    bool waiting() const;
     Transport& transport() { return *transport_; }
     // Requests that may be outstanding: as agreed with the peer, and not more than the device is set to.
     uint32_t ord() const;

@@ -62,10 +62,11 @@ void QueuePairs::stopSome() {
 
 void QueuePairs::clear() {
     doomed_.clear();
-    adapter_.scheduler.clear();
-    while (!slots_.empty()) {
+    while (!slots_.empty() && !adapter_.budget.spent()) {
+        adapter_.budget.charge(16);
         // Out of the map first: the destructor may look queue pairs up.
         const auto node = slots_.extract(slots_.begin());
+        adapter_.scheduler.forget(*node.mapped().pair);
     }
 }
 

@@ -33,7 +33,9 @@ public:
     void stopThoseOf(const std::vector<uint32_t>& cqns);
     void stopSome(); // as many as the budget allows
     bool anyToStop() const { return !doomed_.empty(); }
+    // All, unless the budget is spent before.
     void clear();
+    bool empty() const { return slots_.empty(); }
 
 private:
     Adapter& adapter_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace erdma {
 
@@ -52,7 +53,8 @@ std::span<const RegisterFile::Row> RegisterFile::table() {
         {0x10, 4, "DEV_CTRL", none, [](D& d, uint64_t v) { d.controlWritten(static_cast<uint32_t>(v)); }},
         {0x14, 4, "DEV_ST",
          [](const D& d) -> uint64_t {
-             return (d.resetDone_ ? kStateResetDone : 0) | (d.adapter_.running ? kStateInitDone : 0);
+             return (d.resetDone_ && d.control_.dismantled() ? kStateResetDone : 0) |
+                    (d.adapter_.running ? kStateInitDone : 0);
          },
          constant},
         {0x18, 4, "MAC_L",
@@ -152,6 +154,17 @@ void RegisterFile::clear(bool resetDone) {
     regs_ = {};
     lowHalfOffset_ = 0;
     resetDone_ = resetDone;
+    initWaits_ = false;
+}
+
+void RegisterFile::dismantled() {
+    if (std::exchange(initWaits_, false))
+        initWritten();
+}
+
+void RegisterFile::initWritten() {
+    if (!adapter_.faults.initStuck() && initialise())
+        resetDone_ = false;
 }
 
 void RegisterFile::write(uint64_t offset, uint64_t value, unsigned size) {
@@ -200,8 +213,9 @@ void RegisterFile::controlWritten(uint32_t value) {
             control_.stop();
             ++adapter_.counters[Counter::Resets];
         }
-        if (!adapter_.faults.initStuck() && initialise())
-            resetDone_ = false;
+        initWaits_ = !control_.dismantled();
+        if (!initWaits_)
+            initWritten();
     } else {
         adapter_.guestError("DEV_CTRL write with other than exactly one known bit set");
     }

@@ -17,8 +17,9 @@ public:
     public:
         virtual ~Control() = default;
         virtual void resetByRegister() = 0;
-        // Destroys every object; no DMA afterwards.
+        // No DMA any more from now on, and every object is taken apart.
         virtual void stop() = 0;
+        virtual bool dismantled() const = 0; // that is done
     };
 
     RegisterFile(Adapter& adapter, CommandProcessor& commands, Control& control)
@@ -30,6 +31,8 @@ public:
     void write(uint64_t offset, uint64_t value, unsigned size);
     // All as after power-on, but for RESET_DONE.
     void clear(bool resetDone);
+    // Control::dismantled() became true: an INIT that waited for it is carried out.
+    void dismantled();
 
 private:
     struct Row;     // of the register table
@@ -43,13 +46,15 @@ private:
     uint32_t readWord(uint64_t offset) const;
     void writeRow(const Row& row, uint64_t value);
     void controlWritten(uint32_t value);
+    void initWritten();
     bool initialise();
 
     Adapter& adapter_;
     CommandProcessor& commands_;
     Control& control_;
     Values regs_;
-    bool resetDone_ = false;
+    bool resetDone_ = false; // with Control::dismantled()
+    bool initWaits_ = false;
     uint64_t lowHalf_ = 0;       // of a 64-bit register written in two halves
     uint64_t lowHalfOffset_ = 0; // 0: none
 };

@@ -58,17 +58,12 @@ void Scheduler::forget(QueuePair& qp) {
         dropTimer(qp);
 }
 
-void Scheduler::clear() {
-    runnable_.clear();
-    timers_.clear();
-}
-
 void Scheduler::onTimer() {
     armedAt_ = ERDMA_TIMER_OFF;
     const uint64_t now = common_.host.nowNs();
     // None is destroyed from inside onTimer(): that takes a command.
     std::vector<QueuePair*> due;
-    while (!timers_.empty() && timers_.begin()->first <= now && !common_.budget.spent()) {
+    while (common_.running && !timers_.empty() && timers_.begin()->first <= now && !common_.budget.spent()) {
         common_.budget.charge(16);
         due.push_back(timers_.begin()->second);
         timers_.erase(timers_.begin());
@@ -83,7 +78,7 @@ void Scheduler::onTimer() {
 }
 
 void Scheduler::armTimer() {
-    uint64_t next = timers_.empty() ? ERDMA_TIMER_OFF : timers_.begin()->first;
+    uint64_t next = timers_.empty() || !common_.running ? ERDMA_TIMER_OFF : timers_.begin()->first;
     for (const Timed* timed : timed_)
         next = std::min(next, timed->deadline());
     if (next == armedAt_)

@@ -39,8 +39,8 @@ public:
     // One deadline for each: the earliest asked for since its last onTimer(), which asks again for later ones.
     void wakeAt(uint64_t deadlineNs, QueuePair& qp);
     void forget(QueuePair& qp);
-    // Of all queue pairs.
-    void clear();
+    // Nobody has a turn any more, nor is woken while the adapter does not run; each is still to be forgotten.
+    void stop() { runnable_.clear(); }
 
     // Called in the order in which they were added, behind the queue pairs.
     void add(Timed& timed) { timed_.push_back(&timed); }

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kLingeringMost = 4096; // 7.9
 // What one call does for connections, in octets; the rest waits for the next one.
 constexpr size_t kWorkAtOnce = size_t{512} << 10, kTurnCost = 512;
+constexpr unsigned kResetCost = 128; // of a connection, in units of the budget
 
 Mac macAt(ConstBytes frame, size_t offset) {
     Mac mac{};
@@ -89,6 +90,8 @@ bool Iwarp::fromGuest(ConstBytes raw, const erdma_offload& offload) {
     const FlowKey key = keyOf(frame, true);
     const bool opens = frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kAck);
     if (Connection* connection = find(key)) {
+        if (resetting_)
+            return true;
         if (frame.kind == Frame::Kind::BadChecksum) {
             ++counters()[Counter::BadChecksums];
             return true;
@@ -119,7 +122,8 @@ bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
         Connection* connection = find(key);
         if (connection == nullptr)
             return false;
-        connection->endpoint().pathMtu(frame.notice);
+        if (!resetting_)
+            connection->endpoint().pathMtu(frame.notice);
         return true;
     }
     if (frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum)
@@ -127,6 +131,8 @@ bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
     const FlowKey key = keyOf(frame, false);
     const bool opens = frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kAck);
     if (Connection* connection = find(key)) {
+        if (resetting_)
+            return true;
         if (frame.kind == Frame::Kind::BadChecksum) {
             ++counters()[Counter::BadChecksums];
             return true;
@@ -235,6 +241,8 @@ void Iwarp::setMtu(uint16_t mtu) {
 }
 
 void Iwarp::schedule(Connection& connection) {
+    if (resetting_)
+        return;
     const bool atOnce = connection.wantsTurn() || connection.finished();
     if (!connection.lingers && connection.endpoint().queuePair() == nullptr) {
         connection.lingers = true;
@@ -267,7 +275,7 @@ void Iwarp::runPending() {
     counters()[Counter::BufferedNow] = memory_.used();
     size_t work = 0;
     const auto more = [&] { return work < kWorkAtOnce && !adapter_.budget.spent(); };
-    for (unsigned round = 0; round < 4 && more(); ++round) {
+    for (unsigned round = 0; round < 4 && !pending_.empty() && more(); ++round) {
         for (size_t left = pending_.size(); left != 0 && more(); --left) {
             Connection* connection = pending_.front();
             pending_.pop_front();
@@ -287,7 +295,7 @@ void Iwarp::runPending() {
 
 uint64_t Iwarp::deadline() const {
     uint64_t next = tracker_.deadline();
-    if (!timers_.empty())
+    if (!timers_.empty() && !resetting_)
         next = std::min(next, timers_.begin()->first);
     return next;
 }
@@ -297,7 +305,8 @@ void Iwarp::onTimer(uint64_t nowNs) {
     countTracker();
     counters()[Counter::BufferedNow] = memory_.used();
     size_t work = 0;
-    while (work < kWorkAtOnce && !timers_.empty() && timers_.begin()->first <= nowNs && !adapter_.budget.spent()) {
+    while (work < kWorkAtOnce && !resetting_ && !timers_.empty() && timers_.begin()->first <= nowNs &&
+           !adapter_.budget.spent()) {
         adapter_.budget.charge(64);
         Connection* connection = timers_.begin()->second;
         timers_.erase(timers_.begin());
@@ -309,18 +318,28 @@ void Iwarp::onTimer(uint64_t nowNs) {
     }
 }
 
-void Iwarp::reset() {
-    for (const auto& [key, connection] : owned_)
-        connection->reset();
-    owned_.clear();
-    timers_.clear();
+bool Iwarp::reset() {
+    if (!std::exchange(resetting_, true))
+        flowsToForget_ = tracker_.entries();
     batch_.clear();
     pending_.clear();
     lingering_.clear();
-    tracker_.clear();
+    Budget& budget = adapter_.budget;
+    for (; flowsToForget_ != 0 && !budget.spent(); --flowsToForget_) {
+        budget.charge(4);
+        tracker_.clear(1);
+    }
     countTracker();
-    vlans_.clear();
-    counters()[Counter::ConnectionsNow] = 0;
+    while (!owned_.empty() && !budget.spent()) {
+        budget.charge(kResetCost);
+        Connection& connection = *owned_.begin()->second;
+        connection.reset();
+        erase(connection);
+    }
+    if (flowsToForget_ != 0 || !owned_.empty())
+        return false;
+    resetting_ = false;
+    return true;
 }
 
 std::string Iwarp::connections() const {

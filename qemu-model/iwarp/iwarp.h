@@ -32,7 +32,7 @@ public:
     void onTimer(uint64_t nowNs) override;
     void runPending() override;
     bool anyPending() const override { return !pending_.empty(); }
-    void reset() override;
+    bool reset() override;
     std::string connections() const override;
 
     const FlowTracker& tracker() const { return tracker_; }
@@ -59,6 +59,8 @@ private:
     TrackerCounters trackerSeen_;
     VlanCounts vlans_; // of owned_
     uint16_t mtu_ = 1500;
+    bool resetting_ = false; // the connections in owned_ are ended, and do nothing but this
+    size_t flowsToForget_ = 0;
     std::unordered_map<FlowKey, std::unique_ptr<Connection>, FlowKeyHash> owned_;
     std::set<std::pair<uint64_t, Connection*>> timers_;
     std::vector<Connection*> batch_;     // with input since the last endOfFrames()

@@ -532,9 +532,9 @@ void FlowTracker::onTimer(uint64_t nowNs) {
     }
 }
 
-void FlowTracker::clear() {
+void FlowTracker::clear(size_t most) {
     for (Flows& flows : order_)
-        while (!flows.empty())
+        for (; !flows.empty() && most != 0; --most)
             erase(flows.begin());
 }
 

@@ -100,7 +100,6 @@ public:
         if (const auto at = counts_.find(vlan); --at->second == 0)
             counts_.erase(at);
     }
-    void clear() { counts_.clear(); }
     bool contains(uint16_t vlan) const { return counts_.contains(vlan); }
     size_t size() const { return counts_.size(); }
     auto begin() const { return counts_.begin(); }
@@ -154,7 +153,7 @@ public:
     uint64_t deadline() const; // of the oldest hold; entries expire when others are touched
     void onTimer(uint64_t nowNs);
     // Device reset: everything held goes to the kernel.
-    void clear();
+    void clear(size_t most = SIZE_MAX); // so many at most
 
     bool tracks(const FlowKey& key) const { return flows_.contains(key); }
     size_t entries() const { return flows_.size(); }

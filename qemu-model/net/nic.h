@@ -32,7 +32,7 @@ public:
     virtual void setMtu(uint16_t mtu) = 0;
     virtual void runPending() = 0;
     virtual bool anyPending() const = 0;
-    virtual void reset() = 0;
+    virtual bool reset() = 0;
     virtual std::string connections() const = 0;
 };
 
@@ -61,7 +61,7 @@ public:
     void onTimer(uint64_t nowNs) override;
     void runPending() override { protocol_->runPending(); }
     bool anyPending() const override { return protocol_->anyPending(); }
-    void reset() override { protocol_->reset(); }
+    bool reset() override { return protocol_->reset(); }
     std::string connections() const override { return protocol_->connections(); }
 
 private:

@@ -174,7 +174,7 @@ void erdma_dev_destroy(struct erdma_dev *dev)
         return;
     // From inside a call of the model, perhaps of this very device: what is on the stack still uses the objects.
     if (!entrance.running()) {
-        dev->device.reset();
+        dev->device.leave();
         dev->device.adapter().effects.publishNow();
     }
     dev->host.leave();

@@ -142,6 +142,101 @@ TEST(Budget, AnEndOnItsOwnTellsBehindTheFlush) {
     EXPECT_EQ(t.events(t.a).size(), 1u);
 }
 
+// What a reset leaves is taken apart in turns.  Until that is done RESET_DONE is not set, and an INIT waits; no memory of
+// the guest is touched any more from the first moment on.
+TEST(Budget, AResetTakesTurns) {
+    for (const bool initAtOnce : {false, true}) {
+        BenchOptions options;
+        options.config.qblock = 16;
+        Bench t(options);
+        Guest& guest = *t.a.guest;
+        for (uint32_t qpn = 1000; qpn < 16000; ++qpn)
+            ASSERT_TRUE(guest.createQp(qpn, t.a.scq, t.a.rcq, 1, 1).ok());
+        t.recv(t.a, 0, 8);
+        t.settle();
+        const uint64_t writes = t.a.host->writeCount;
+        guest.write32(0x10, 1);
+        EXPECT_FALSE(guest.initDone());
+        EXPECT_FALSE(guest.resetDone());
+        EXPECT_EQ(t.a.count(Counter::QpsNow), 0u);
+        if (initAtOnce) {
+            guest.bringUp();
+            EXPECT_FALSE(guest.initDone());
+        }
+        guest.write64(kRqDoorbells, uint64_t{t.a.qpn} << 32 | 2);
+        unsigned turns = 0;
+        for (; initAtOnce ? !guest.initDone() : !guest.resetDone(); ++turns) {
+            ASSERT_LT(turns, 50u);
+            ASSERT_TRUE(std::exchange(t.a.host->scheduled, false));
+            EXPECT_EQ(t.a.host->writeCount, writes);
+            t.a.device->run();
+        }
+        EXPECT_GE(turns, 3u);
+        EXPECT_EQ(guest.resetDone(), !initAtOnce);
+        if (!initAtOnce)
+            guest.bringUp();
+        EXPECT_TRUE(guest.initDone());
+        EXPECT_EQ(t.a.device->findQp(1000), nullptr);
+        guest.createEq(1);
+        EXPECT_TRUE(guest.createCq(t.a.scq).ok());
+        EXPECT_TRUE(guest.createQp(1000, t.a.scq, t.a.scq, 1, 1).ok());
+    }
+}
+
+TEST(Budget, ResetsAndInitsInARow) {
+    BenchOptions options;
+    options.config.qblock = 16;
+    Bench t(options);
+    Guest& guest = *t.a.guest;
+    for (uint32_t qpn = 1000; qpn < 16000; ++qpn)
+        ASSERT_TRUE(guest.createQp(qpn, t.a.scq, t.a.rcq, 1, 1).ok());
+    guest.bringUp(); // over a running device
+    EXPECT_FALSE(guest.initDone());
+    guest.write32(0x10, 1); // and this INIT is forgotten
+    t.settle();
+    EXPECT_TRUE(guest.resetDone());
+    EXPECT_FALSE(guest.initDone());
+    guest.bringUp();
+    EXPECT_TRUE(guest.initDone());
+}
+
+// The peer of a queue pair that waits to be taken apart is refused, and nothing reaches memory.
+TEST(Budget, AQueuePairOfAnAdapterThatWasResetTakesNothing) {
+    Bench t({.twoDevices = true});
+    for (uint32_t qpn = 1000; qpn < 3000; ++qpn)
+        ASSERT_TRUE(t.b.guest->createQp(qpn, t.b.scq, t.b.rcq, 1, 1).ok());
+    t.b.guest->write32(0x10, 1);
+    ASSERT_FALSE(t.b.guest->resetDone());
+    const uint64_t writes = t.b.host->writeCount;
+    t.a.put(writeSqe(Op::Write, kSignal, {t.a.sge(0, 64)}, t.b.stag, t.b.iova));
+    t.a.guest->ringSq(t.a.qpn);
+    EXPECT_EQ(t.b.host->writeCount, writes);
+    t.settle();
+    EXPECT_EQ(t.b.host->writeCount, writes);
+    EXPECT_EQ(t.a.state(), QpState::Error);
+    EXPECT_TRUE(t.b.guest->resetDone());
+}
+
+// Connections over the wire: each peer, and each kernel, hears of it.
+TEST(Budget, AConnectionOfAnAdapterThatWasResetIsDeafAndEnds) {
+    NicBench t;
+    t.runFor(100 * kMs);
+    t.b.device->adapter().budget.refill();
+    t.b.device->adapter().budget.charge(Budget::kUnits); // of this entry nothing is left
+    EXPECT_FALSE(t.nics[1]->reset());
+    t.bench.post(t.a, writeSqe(Op::Write, kSignal, {t.a.sge(0, 64)}, t.b.stag, t.b.iova));
+    const uint64_t writes = t.b.host->writeCount;
+    t.runFor(50 * kMs);
+    EXPECT_EQ(t.b.host->writeCount, writes);
+    EXPECT_EQ(t.iwarps[1]->owned(), 1u);
+    t.b.guest->write32(0x10, 1);
+    EXPECT_TRUE(t.b.guest->resetDone());
+    EXPECT_EQ(t.iwarps[1]->owned(), 0u);
+    t.runFor(1000 * kMs);
+    EXPECT_EQ(t.a.state(), QpState::Error);
+    EXPECT_TRUE(t.kernelB.reset);
+}
+
 // One frame with thousands of messages: those that are too many are taken in later turns, in order.
 TEST(Budget, AFrameOfManyMessages) {
     NicOptions options;
