@@ -16,9 +16,9 @@
 namespace erdma {
 
 struct Adapter : Common {
-    Adapter(const erdma_config& settings, Host& machine, Fabric& shared)
-        : Common(settings, machine, shared.entrance), fabric(shared),
-          regions(host, 2048u * settings.qblock, settings.max_mr_size_log, settings.multilevel_mtt) {}
+    Adapter(const erdma_config& settings, Host& owner, Fabric& shared)
+        : Common(settings, owner, shared.entrance), fabric(shared),
+          regions(machine, 2048u * settings.qblock, settings.max_mr_size_log, settings.multilevel_mtt) {}
 
     Fabric& fabric;
     MrTable regions;

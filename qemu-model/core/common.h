@@ -12,13 +12,15 @@
 namespace erdma {
 
 struct Common {
-    Common(const erdma_config& settings, Host& machine, Entrance& entrance)
-        : config(settings), effects(machine, entrance, counters), host(effects), budget(entrance.budget) {}
+    Common(const erdma_config& settings, Host& owner, Entrance& entrance)
+        : config(settings), machine(owner), effects(owner, entrance, counters), host(effects), budget(entrance.budget) {
+    }
     Common(const Common&) = delete;
     Common& operator=(const Common&) = delete;
 
     const erdma_config config;
     Counters counters;
+    Host& machine; // itself: for memory and clock, on paths that are taken often
     Effects effects;
     Host& host; // by way of `effects`
     Budget& budget;

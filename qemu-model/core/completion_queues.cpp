@@ -65,7 +65,7 @@ void CompletionQueues::complete(uint32_t cqn, const Completion& completion) {
         return;
     }
     const bool wasBroken = cq->broken();
-    if (!cq->post(common_.host, completion, [this, cq] { events_.raise(*cq); })) {
+    if (!cq->post(common_.machine, completion, [this, cq] { events_.raise(*cq); })) {
         if (!wasBroken) {
             ++common_.counters[Counter::DmaErrors];
             common_.guestError("ring of CQ " + std::to_string(cqn) + " is unwritable");

@@ -36,14 +36,20 @@ void Effects::sendFrame(erdma_side side, ConstBytes frame, const erdma_offload& 
         host_.sendFrame(side, frame, offload);
         return;
     }
-    if (frame.size() > kMostFrameBytes - std::min(kMostFrameBytes, frames_.octets.size())) {
+    if (admit(side, frame.size(), offload))
+        frames_.octets.insert(frames_.octets.end(), frame.begin(), frame.end());
+}
+
+// True: so many octets are to be appended.
+bool Effects::admit(erdma_side side, size_t bytes, const erdma_offload& offload) {
+    if (bytes > kMostFrameBytes - std::min(kMostFrameBytes, frames_.octets.size())) {
         ++counters_[Counter::TxDrops];
-        return;
+        return false;
     }
-    entrance_.budget.chargeOctets(frame.size());
-    frames_.list.push_back({side, offload, frame.size()});
-    frames_.octets.insert(frames_.octets.end(), frame.begin(), frame.end());
+    entrance_.budget.chargeOctets(bytes);
+    frames_.list.push_back({side, offload, bytes});
     note();
+    return true;
 }
 
 void Effects::afterRun(std::function<void()> action) {

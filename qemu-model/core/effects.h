@@ -39,6 +39,17 @@ public:
     void schedule() override;
     // A frame beyond kMostFrameBytes in one run is lost, as on any interface that is overrun.
     void sendFrame(erdma_side side, ConstBytes frame, const erdma_offload& offload) override;
+    // The same for a frame of `bytes` octets that does not exist yet: `build` appends it to the octets that are sent.
+    template <typename Build>
+    void buildFrame(erdma_side side, size_t bytes, const erdma_offload& offload, Build build) {
+        if (!entrance_.running()) {
+            std::vector<std::byte> frame;
+            build(frame);
+            host_.sendFrame(side, frame, offload);
+        } else if (admit(side, bytes, offload)) {
+            build(frames_.octets);
+        }
+    }
     // Whether this adapter needs another turn, whatever it asked for meanwhile.
     void wantTurn(bool wanted);
     // Done first when the run is over.
@@ -69,6 +80,7 @@ private:
     void publish() override;
     void askForTurn() override { host_.schedule(); }
     void note() { entrance_.note(*this); }
+    bool admit(erdma_side side, size_t bytes, const erdma_offload& offload);
     void publishFrames();
 
     Host& host_;

@@ -70,7 +70,7 @@ bool Requester::load(uint16_t index, SqWindow& window, std::byte* out) const {
     const uint32_t slot = index & (depth() - 1);
     const uint32_t announced = std::max<uint32_t>(static_cast<uint16_t>(pi_ - index), 1);
     const uint32_t capacity = static_cast<uint32_t>(window.bytes.size() / kWqebbBytes);
-    Host& host = qp_.adapter().host;
+    Host& host = qp_.adapter().machine;
     window.count = 0;
     for (uint32_t blocks : {std::min({announced, depth() - slot, capacity}), 1u}) {
         const Bytes target = std::as_writable_bytes(std::span(window.bytes)).first(blocks * kWqebbBytes);

@@ -153,7 +153,7 @@ std::optional<Reception> Responder::takeRqe(uint32_t message) {
         return Reception{Reception::Kind::Hold, {}};
     }
     std::array<std::byte, kRqeBytes> rqe;
-    const bool readable = qp_.config().rq.read(adapter.host, uint64_t{ci_ & (depth() - 1)} * kRqeBytes, rqe);
+    const bool readable = qp_.config().rq.read(adapter.machine, uint64_t{ci_ & (depth() - 1)} * kRqeBytes, rqe);
     rqeIndex_ = ci_++;
     rqeInUse_ = true;
     if (!readable)

@@ -102,9 +102,7 @@ void Connection::answerClosed(const TcpSegment& segment) {
         reset.ack = segment.end();
         reset.flags |= tcp_flag::kAck;
     }
-    scratch_.clear();
-    buildTcpFrame(endpoint_->setup().link, endpoint_->setup().ip, reset, scratch_);
-    host_.toWire(scratch_);
+    host_.toWire({endpoint_->setup().link, endpoint_->setup().ip, reset});
 }
 
 uint64_t Connection::deadline() const {
@@ -146,8 +144,6 @@ bool Connection::finished() const {
     return endpoint_->finishedForGood() && (kernel_.done() || forgetAt_ <= host_.nowNs());
 }
 
-void Connection::sendFrame(ConstBytes frame) { host_.toWire(frame); }
-
 void Connection::rearm(Endpoint& endpoint) {
     if (endpoint_.get() != &endpoint)
         return; // being opened
@@ -160,10 +156,8 @@ void Connection::rearm(Endpoint& endpoint) {
 void Connection::signalKernel(Endpoint&, KernelSignal signal) { kernel_.signal(signal); }
 
 void Connection::toKernel(const TcpSegment& segment) {
-    scratch_.clear();
     ++ip_.id;
-    buildTcpFrame(link_, ip_, segment, scratch_);
-    host_.toGuest(scratch_);
+    host_.toGuest({link_, ip_, segment});
 }
 
 uint32_t Connection::peerTimestamp() const { return endpoint_->tcp().peerTimestamp(); }

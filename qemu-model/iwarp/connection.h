@@ -17,8 +17,9 @@ class ConnectionHost {
 public:
     virtual ~ConnectionHost() = default;
     virtual uint64_t nowNs() const = 0;
-    virtual void toWire(ConstBytes frame) = 0;
-    virtual void toGuest(ConstBytes frame) = 0;
+    virtual uint16_t mtu() const = 0;
+    virtual void toWire(const TcpFrame& frame) = 0;
+    virtual void toGuest(const TcpFrame& frame) = 0;
     // Connection::wantsTurn() or deadline() may have changed.  Must not call back.
     virtual void schedule(Connection& connection) = 0;
     virtual Counters& counters() = 0;
@@ -54,7 +55,8 @@ public:
 
 private:
     uint64_t nowNs() override { return host_.nowNs(); }
-    void sendFrame(ConstBytes frame) override;
+    uint16_t mtu() const override { return host_.mtu(); }
+    void sendFrame(const TcpFrame& frame) override { host_.toWire(frame); }
     void rearm(Endpoint& endpoint) override;
     void signalKernel(Endpoint& endpoint, KernelSignal signal) override;
     void toKernel(const TcpSegment& segment) override;
@@ -72,7 +74,6 @@ private:
     uint64_t kernelCloseAt_ = kNever; // 7.5
     KernelSignal kernelClose_ = KernelSignal::Fin;
     uint64_t forgetAt_ = kNever; // 7.2, step 5
-    std::vector<std::byte> scratch_;
     TcpCounters tcpSeen_;
     EndpointCounters endpointSeen_;
     KernelCounters kernelSeen_;

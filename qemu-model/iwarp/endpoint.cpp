@@ -29,8 +29,10 @@ constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.
 class Endpoint::OnStack {
 public:
     explicit OnStack(Endpoint& endpoint) : endpoint_(endpoint.shared_from_this()) {
-        if (endpoint_->depth_++ == 0)
+        if (endpoint_->depth_++ == 0) {
             endpoint_->work_ = endpoint_->inputWork_ = 0;
+            endpoint_->followMtu();
+        }
     }
     ~OnStack() {
         if (--endpoint_->depth_ == 0)
@@ -49,10 +51,13 @@ public:
     ~Wire() override { close(false); }
 
     Placement deliver(const Segment& segment) override {
+        if (endpoint_->flushPending_ && segment.op != SegmentOp::Terminate) // nobody has to be told any more
+            return endpoint_->deliver(segment);
         const OnStack here(*endpoint_);
         return segment.op == SegmentOp::Terminate ? endpoint_->deliverTerminate(segment) : endpoint_->deliver(segment);
     }
     size_t maxPayload(bool tagged) const override {
+        endpoint_->followMtu();
         return std::min(fpduPayload(endpoint_->tcp_.segmentBytes(), tagged), size_t{64} * 1024);
     }
     uint64_t sent() const override { return endpoint_->tcp_.appended(); }
@@ -81,8 +86,8 @@ private:
 
 Endpoint::Endpoint(QueuePair& qp, const EndpointSetup& setup, EndpointHost& host, MemoryBudget& budget)
     : qp_(&qp), setup_(setup), host_(host), tcp_(setup.tcp, setup.settings, *this, *this, budget),
-      decoder_(setup.format), kernelLeft_(setup.kernelOctets), fpduStart_(tcp_.appended() + setup.kernelOctets),
-      gateOpen_(setup.initiator) {
+      decoder_(setup.format), mtu_(host.mtu()), kernelLeft_(setup.kernelOctets),
+      fpduStart_(tcp_.appended() + setup.kernelOctets), gateOpen_(setup.initiator) {
     started_ = nowNs();
     if (kernelLeft_ != 0)
         replyAt_ = nowNs() + setup_.replyLimit;
@@ -98,14 +103,12 @@ std::shared_ptr<Endpoint> Endpoint::open(QueuePair& qp, const EndpointSetup& set
 }
 
 void Endpoint::transmit(const TcpSegment& segment) {
-    scratch_.clear();
     if (tcp_.timeoutsInARow() >= kTimeoutsBeforeMacSwitch && heardFrom_)
         setup_.link.destination = *heardFrom_;
     IpHeader ip = setup_.ip;
     ip.id = ipId_++;
-    buildTcpFrame(setup_.link, ip, segment, scratch_);
     work_ += segment.payload.size() + kUnitCost;
-    host_.sendFrame(scratch_);
+    host_.sendFrame({setup_.link, ip, segment});
 }
 
 // ---- from the queue pair ----
@@ -202,7 +205,12 @@ void Endpoint::pathMtu(const PathMtuNotice& notice) {
     tcp_.pathMtu(notice.seq, notice.mtu);
 }
 
-void Endpoint::setMtu(uint16_t mtu) { tcp_.setMtu(mtu); }
+// When it is about to do something: there may be more endpoints than one command has time for.
+void Endpoint::followMtu() {
+    const uint16_t now = host_.mtu();
+    if (std::exchange(mtu_, now) != now)
+        tcp_.setMtu(now);
+}
 
 size_t Endpoint::received(ConstBytes octets) {
     ConstBytes input = octets;

@@ -26,8 +26,9 @@ class EndpointHost {
 public:
     virtual ~EndpointHost() = default;
     virtual uint64_t nowNs() = 0;
-    // Ethernet frame without virtio-net header.  Must not call back into the endpoint.
-    virtual void sendFrame(ConstBytes frame) = 0;
+    virtual uint16_t mtu() const = 0; // of the interface, as last set
+    // Must not call back into the endpoint.
+    virtual void sendFrame(const TcpFrame& frame) = 0;
     // Endpoint::wantsTurn() or deadline() may have changed.  Must not call back into the endpoint.
     virtual void rearm(Endpoint& endpoint) = 0;
     virtual void signalKernel(Endpoint& endpoint, KernelSignal signal) = 0;
@@ -68,7 +69,6 @@ public:
     // Who sent the newest valid frame; matters when nothing is acknowledged any more (6.3).
     void heardFrom(const Mac& source) { heardFrom_ = source; }
     void pathMtu(const PathMtuNotice& notice);
-    void setMtu(uint16_t mtu);
     // Payload that the kernel sent after handover, below the first FPDU octet.  Octets elsewhere are dropped.
     void kernelOctets(uint32_t seq, ConstBytes octets);
     // The kernel acknowledged something that it read before handover.
@@ -125,6 +125,7 @@ private:
     void start();
     void signal(KernelSignal signal);
     void replyComplete();
+    void followMtu();
 
     QueuePair* qp_;
     EndpointSetup setup_;
@@ -132,10 +133,10 @@ private:
     TcpConnection tcp_;
     FpduDecoder decoder_;
     EndpointCounters counters_;
-    std::vector<std::byte> scratch_;
     uint16_t ipId_ = 0;
     std::optional<Mac> heardFrom_;
     unsigned depth_ = 0; // of OnStack
+    uint16_t mtu_;       // that tcp_ knows of
 
     uint32_t kernelLeft_;
     uint64_t fpduStart_;           // stream position

@@ -232,12 +232,8 @@ PairedNic::Claim Iwarp::connect(QueuePair& qp) {
 }
 
 void Iwarp::setMtu(uint16_t mtu) {
-    if (mtu == mtu_)
-        return;
-    mtu_ = mtu;
+    mtu_ = mtu; // the connections follow
     tracker_.setMtu(mtu);
-    for (const auto& [key, connection] : owned_)
-        connection->endpoint().setMtu(mtu);
 }
 
 void Iwarp::schedule(Connection& connection) {

@@ -40,9 +40,10 @@ public:
 
 private:
     void toGuest(ConstBytes frame, const erdma_offload& offload) override { output_.toGuest(frame, offload); }
-    void toGuest(ConstBytes frame) override { output_.toGuest(frame, {}); }
-    void toWire(ConstBytes frame) override { output_.toWire(frame); }
-    uint64_t nowNs() const override { return adapter_.host.nowNs(); }
+    void toGuest(const TcpFrame& frame) override { output_.toGuest(frame); }
+    void toWire(const TcpFrame& frame) override { output_.toWire(frame); }
+    uint64_t nowNs() const override { return adapter_.machine.nowNs(); }
+    uint16_t mtu() const override { return mtu_; }
     void schedule(Connection& connection) override;
     Counters& counters() override { return adapter_.counters; }
     Connection* find(const FlowKey& key) const;

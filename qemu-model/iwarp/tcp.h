@@ -135,9 +135,12 @@ public:
     template <typename Write> void append(size_t most, bool push, Write write) {
         if (finQueued_ || state_ == TcpState::Closed)
             return;
+        const size_t capacity = tx_.empty() ? 0 : tx_.capacity();
         end_ += tx_.append(most, write);
         units_.push_back({end_, push});
-        account();
+        if (tx_.capacity() !=
+            capacity) // no spare memory any more, or more of it; the unit itself counts when it is sent
+            account();
     }
     // Sends what windows allow, at most kOctetsAtOnce; then wantsFlush() until the rest was sent.
     void flush();

@@ -23,12 +23,20 @@ void Nic::toGuest(ConstBytes frame, const erdma_offload& offload) {
     adapter_.host.sendFrame(ERDMA_TO_GUEST, frame, offload);
 }
 
-void Nic::toWire(ConstBytes frame) {
-    const erdma_offload plain{};
-    if (impairment_.active())
-        impairment_.push(ERDMA_TO_WIRE, frame, plain, adapter_.host.nowNs());
-    else
-        adapter_.host.sendFrame(ERDMA_TO_WIRE, frame, plain);
+void Nic::toWire(const TcpFrame& frame) {
+    if (!impairment_.active()) {
+        send(ERDMA_TO_WIRE, frame);
+        return;
+    }
+    std::vector<std::byte> octets;
+    buildTcpFrame(frame, octets);
+    impairment_.push(ERDMA_TO_WIRE, octets, {}, adapter_.host.nowNs());
+}
+
+// Built where it waits for the end of the run.
+void Nic::send(erdma_side side, const TcpFrame& frame) {
+    adapter_.effects.buildFrame(side, tcpFrameBytes(frame), {},
+                                [&](std::vector<std::byte>& out) { buildTcpFrame(frame, out); });
 }
 
 uint64_t Nic::deadline() const { return std::min(impairment_.deadline(), protocol_->deadline()); }

@@ -8,6 +8,7 @@
 
 #include "adapter.h"
 #include "impairment.h"
+#include "packet.h"
 #include "paired_nic.h"
 
 namespace erdma {
@@ -15,8 +16,9 @@ namespace erdma {
 class FrameOutput {
 public:
     virtual ~FrameOutput() = default;
-    virtual void toGuest(ConstBytes frame, const erdma_offload& offload) = 0;
-    virtual void toWire(ConstBytes frame) = 0;
+    virtual void toGuest(ConstBytes frame, const erdma_offload& offload) = 0; // one of others
+    virtual void toGuest(const TcpFrame& frame) = 0;
+    virtual void toWire(const TcpFrame& frame) = 0;
 };
 
 // What of PairedNic depends on the protocol.
@@ -66,7 +68,9 @@ public:
 
 private:
     void toGuest(ConstBytes frame, const erdma_offload& offload) override;
-    void toWire(ConstBytes frame) override;
+    void toGuest(const TcpFrame& frame) override { send(ERDMA_TO_GUEST, frame); }
+    void toWire(const TcpFrame& frame) override;
+    void send(erdma_side side, const TcpFrame& frame);
 
     Adapter& adapter_;
     Impairment impairment_;

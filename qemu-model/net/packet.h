@@ -119,9 +119,20 @@ Frame parseFrame(ConstBytes frame, const erdma_offload& offload = {});
 // Octets that encodeTcpOptions() writes, a multiple of 4.
 size_t tcpOptionBytes(const TcpOptions& options);
 
+// A frame that does not exist yet.
+struct TcpFrame {
+    const LinkHeader& link;
+    const IpHeader& ip;
+    const TcpSegment& segment;
+};
+// Octets that buildTcpFrame() appends.
+size_t tcpFrameBytes(const TcpFrame& frame);
 // Appends a whole frame with correct checksums to `out`, DF set.  SACK blocks that do not fit behind the other options
 // are left out.
 void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment& segment, std::vector<std::byte>& out);
+inline void buildTcpFrame(const TcpFrame& frame, std::vector<std::byte>& out) {
+    buildTcpFrame(frame.link, frame.ip, frame.segment, out);
+}
 
 // Internet checksum (RFC 1071) as it stands in headers; `sum` carries over what came before, in 16-bit words.
 uint32_t checksumAdd(ConstBytes data, uint32_t sum = 0);

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <ctime>
 
-#include "nic_bench.h"
+#include "rig.h"
 
 namespace erdma::test {
 
@@ -156,6 +156,22 @@ void smallReceives() {
     longest.print("30,000 empty Sends in frames of 65,000 octets");
 }
 
+// What concerns all connections at once.
+void allConnections(uint32_t connections) {
+    Rig rig(connections, false, 0);
+    Guest& guest = rig.guest(0);
+    const std::string behind = ", " + std::to_string(connections) + " connections";
+    Longest mtu;
+    guest.stage(1, 3, Request().u32(8, 1400));
+    mtu.entry([&] { guest.ringCommands(); });
+    mtu.print(("CONF_MTU" + behind).c_str());
+    Longest reset;
+    reset.entry([&] { guest.write32(0x10, 1); });
+    while (std::exchange(rig.machine(0).host.scheduled, false))
+        reset.entry([&] { rig.machine(0).device.run(); });
+    reset.print(("RESET" + behind).c_str());
+}
+
 } // namespace
 
 } // namespace erdma::test
@@ -169,5 +185,7 @@ int main() {
     largeWrites();
     smallWrites();
     smallReceives();
+    for (const uint32_t connections : {1000u, 10000u, 60000u})
+        allConnections(connections);
     return 0;
 }

@@ -24,7 +24,12 @@ class WireEnd final : public EndpointHost {
 public:
     WireEnd(SimulatedLink& link, unsigned index) : link_(link), index_(index) {}
     uint64_t nowNs() override { return link_.now; }
-    void sendFrame(ConstBytes frame) override { link_.send(index_, Octets(frame.begin(), frame.end())); }
+    uint16_t mtu() const override { return 1500; }
+    void sendFrame(const TcpFrame& frame) override {
+        Octets octets;
+        buildTcpFrame(frame, octets);
+        link_.send(index_, std::move(octets));
+    }
     void rearm(Endpoint&) override {}
     void signalKernel(Endpoint&, KernelSignal signal) override { signals.push_back(signal); }
 

@@ -73,6 +73,26 @@ TEST(WireNic, NothingIsSaidTwice) {
     }
 }
 
+// CONF_MTU: connections that exist follow when they send next.
+TEST(WireNic, ConnectionsFollowTheMtu) {
+    NicBench t;
+    t.runFor(100 * kMs);
+    size_t longest = 0;
+    t.link.paths[0].drop = [&](const Frame& frame, unsigned) {
+        longest = std::max(longest, frame.tcp.payload.size());
+        return false;
+    };
+    for (const auto& [mtu, least, most] : std::initializer_list<std::tuple<uint32_t, size_t, size_t>>{
+             {1500, 1300, 1460}, {1000, 800, 960}, {1400, 1200, 1360}}) {
+        ASSERT_TRUE(t.a.guest->command(1, 3, Request().u32(8, mtu)).ok());
+        longest = 0;
+        t.bench.post(t.a, writeSqe(Op::Write, kSignal, {t.a.sge(0, 50000)}, t.b.stag, t.b.iova));
+        ASSERT_EQ(t.sent(t.a)->syndrome, 0);
+        EXPECT_LE(longest, most) << mtu;
+        EXPECT_GE(longest, least) << mtu;
+    }
+}
+
 // 9.1 number 6: after handover nothing of the kernels passes, and nothing of the peer reaches them.
 TEST(WireNic, NothingOfTheKernelReachesTheWire) {
     NicBench t;
