@@ -14,17 +14,21 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
 from erdmalab import scenario, scenario_file  # noqa: E402  (found through the line above)
-from erdmalab.common import LabError  # noqa: E402
+from erdmalab.common import LabError, LabTimeout  # noqa: E402
 from erdmalab.watch import GuestTrouble  # noqa: E402
+
+
+NEVER = 1  # a port that nobody listens on
 
 
 class Job:
     """As channel.Job."""
 
     def __init__(self, line, env):
+        self.begin = time.monotonic()
         self.process = subprocess.Popen(["sh", "-c", line], text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **env})
-        self.text, self.code, self.seconds, self.begin, self.command = "", None, None, time.monotonic(), line
+        self.text, self.code, self.seconds, self.command = "", None, None, line
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
 
@@ -62,7 +66,12 @@ class Machine:
         job.wait(timeout)
         return types.SimpleNamespace(code=job.code, output=job.text, errors="")
 
+    def alive(self):
+        return True
+
     def wait_listener(self, port, job, tcp=False):
+        if port == NEVER:
+            raise LabTimeout(f"'{job.command}' does not listen")
         self.note("listener", port)
 
     def counters(self, device):
@@ -114,6 +123,13 @@ class Timeline(unittest.TestCase):
         self.assertEqual(self.machines[0].what(), [("listener", 99)])
         with open(os.path.join(self.folder, "vm1", "a.txt"), encoding="utf-8") as file:
             self.assertEqual(file.read(), "2 guests\n")
+
+    def test_a_server_that_does_not_listen(self):
+        """That is the program's fault, and what would follow does not."""
+        found = self.failed(f'programs = [{{name="a", guest="vm1", run="sleep 50", listens={NEVER}}},'
+                            '{name="b", guest="vm2", run="true"}]')
+        self.assertEqual(found, [("a", "to listen on port 1", "it does not"),
+                                 ("a: exit code", "0", "none, it was still running")])
 
     def test_wrong_exit_codes(self):
         self.assertEqual(self.failed('programs = [{name="a", guest="vm1", run="exit 3"},'

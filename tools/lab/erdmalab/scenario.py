@@ -55,6 +55,10 @@ class Item:
         self.job = None
 
 
+class Over(Exception):
+    """Nothing of the rest of the timeline makes sense; why stands in the outcome."""
+
+
 class Play:
     """One performance of a scenario."""
 
@@ -87,7 +91,8 @@ class Play:
                     machine.allowed = [*machine.allowed, *self.scenario.allow]
                 self.look()
                 try:
-                    self.perform()
+                    with contextlib.suppress(Over):
+                        self.perform()
                 finally:
                     self.end()
                 self.judge()
@@ -180,7 +185,13 @@ class Play:
         item.job = machine.popen(wanted.run, cwd=folder, env={**self.group.environment(), **wanted.env},
                                  on_output=prefixed(item.label, errors=True))
         if wanted.listens:
-            machine.wait_listener(wanted.listens, item.job, tcp=wanted.tcp)
+            try:
+                machine.wait_listener(wanted.listens, item.job, tcp=wanted.tcp)
+            except LabError as error:
+                if not machine.alive():
+                    raise
+                self.outcome.rows.append(Row(item.label, f"to listen on port {wanted.listens}", "it does not", False, str(error)))
+                raise Over from None
 
     def finished(self):
         """Whether nothing is left to wait for."""
