@@ -18,6 +18,7 @@
 #include "decode.h"
 #include "doctor.h"
 #include "objects.h"
+#include "rates.h"
 
 namespace eadm {
 
@@ -25,7 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kMostBlocks = 64; // of a send queue that are decoded
 constexpr const char* kVendor = "0x1ded";
 constexpr const char* kDevice = "0x107f";
 
@@ -35,8 +35,6 @@ uint64_t numberIn(const std::string& path) {
     std::from_chars(line.data(), line.data() + line.size(), value);
     return value;
 }
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::vector<fs::path> folderOf(const std::string& path) {
     std::vector<fs::path> list;
@@ -90,20 +88,6 @@ Counters counters(const Driver& driver, uint32_t device) {
     return counters;
 }
 
-// What waits in a send queue, oldest first; needs the right to dump.
-std::vector<std::string> waitingOperations(const Driver& driver, uint32_t device, const erdma_info_qp& qp) {
-    std::vector<std::string> names;
-    const auto blocks = static_cast<uint16_t>(qp.hw.sq_pi - qp.hw.sq_ci);
-    if (blocks == 0 || qp.sq_depth == 0)
-        return names;
-    const uint32_t first = qp.hw.sq_ci & (qp.sq_depth - 1);
-    const uint32_t count = std::min({uint32_t{blocks}, qp.sq_depth - first, kMostBlocks});
-    const RingPart part = driver.dump(device, ERDMA_RING_SQ, qp.number, first, count);
-    for (const Json& entry : decodeRing(*ringNamed("sq"), part, false))
-        names.push_back(entry["op"].get<std::string>());
-    return names;
-}
-
 // Every connected queue pair that this process may see, with what the adapter knows of it.
 void findQueuePairs(const Driver& driver, Adapter& adapter) {
     const uint32_t device = adapter.device.device;
@@ -115,7 +99,7 @@ void findQueuePairs(const Driver& driver, Adapter& adapter) {
             adapter.failed.push_back(qp);
         if ((qp.known & ERDMA_KNOWN_ADDRESSES) == 0)
             continue;
-        const double at = now();
+        const double at = steadySeconds();
         const auto asked = driver.find<erdma_info_qp>(ERDMA_KIND_QP, device, qp.number);
         if (!asked || asked->age_ms < qp.age_ms || (asked->known & ERDMA_KNOWN_ADDRESSES) == 0)
             continue; // it is gone
@@ -137,7 +121,7 @@ void watchQueuePairs(const Driver& driver, Adapter& adapter, bool mayDump) {
             ++adapter.unseen.silentQps;
             return true;
         }
-        watched.seconds = now() - watched.seconds;
+        watched.seconds = steadySeconds() - watched.seconds;
         watched.second = *asked;
         const auto [mtu, fresh] = mtus.try_emplace(std::to_array(asked->link.peer), 0);
         if (fresh)
@@ -165,7 +149,7 @@ void watchQueuePairs(const Driver& driver, Adapter& adapter, bool mayDump) {
 void lookAtAdapter(const Driver& driver, Adapter& adapter, bool first, bool mayDump) {
     const uint32_t device = adapter.device.device;
     (first ? adapter.first : adapter.second) = counters(driver, device);
-    adapter.seconds = now() - adapter.seconds;
+    adapter.seconds = steadySeconds() - adapter.seconds;
     const auto queues = driver.list<erdma_info_eq>(ERDMA_KIND_EQ, device).entries;
     for (size_t i = 2; i < queues.size(); ++i) {
         if (first)
@@ -248,7 +232,7 @@ Snapshot lookAround(const std::string& device, double seconds) {
         lookAtAdapter(*driver, adapter, true, mayDump);
         const std::string netdev = textOf(one.netdev);
         const auto addresses = servedAddresses(netdev);
-        before.push_back({otherDevices(netdev), addresses, tcpConnections(addresses), now()});
+        before.push_back({otherDevices(netdev), addresses, tcpConnections(addresses), steadySeconds()});
         snapshot.adapters.push_back(std::move(adapter));
     }
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
@@ -259,7 +243,7 @@ Snapshot lookAround(const std::string& device, double seconds) {
         const auto tcp = tcpConnections(before[i].addresses);
         adapter.unseen.tcp = !tcp || !before[i].tcp;
         if (tcp && before[i].tcp)
-            adapter.tcp = tcpGrowth(*before[i].tcp, *tcp, now() - before[i].at);
+            adapter.tcp = tcpGrowth(*before[i].tcp, *tcp, steadySeconds() - before[i].at);
         adapter.others = otherDevices(textOf(adapter.device.netdev));
         for (OtherRdma& other : adapter.others)
             for (const OtherRdma& old : before[i].others)

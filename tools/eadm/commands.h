@@ -37,6 +37,24 @@ struct ListOptions {
     std::optional<uint64_t> limit;
 };
 
+struct TopOptions {
+    std::string by = "connection"; // or "process", "adapter"
+    ListOptions list;
+    double seconds = 1;  // between two looks
+    uint64_t rounds = 0; // 0: until interrupted
+};
+
+struct RecordOptions {
+    std::string file;
+    double seconds = 60; // in all
+    double every = 1;
+};
+
+struct PlotOptions {
+    std::string file;
+    std::string output; // a file; empty: the terminal
+};
+
 struct DoctorOptions {
     std::optional<double> seconds; // nothing: as the file of thresholds says
     std::string config;            // that file; empty: the installation's
@@ -68,6 +86,9 @@ Exit showVersion(const Options& options);
 Exit showDevices(const Options& options);
 Exit showInfo(const Options& options, const std::string& kind, std::optional<uint64_t> number, const ListOptions& list);
 Exit showStatistics(const Options& options, const StatOptions& stat);
+Exit showTop(const Options& options, const TopOptions& top);
+Exit recordActivity(const Options& options, const RecordOptions& what);
+Exit plotActivity(const PlotOptions& what);
 Exit dumpRing(const Options& options, const DumpOptions& dump);
 Exit configure(const Options& options, const std::string& name, const std::string& value);
 Exit followTrace(const Options& options, double seconds);

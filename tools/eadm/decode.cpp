@@ -349,6 +349,20 @@ Json decodeRing(const RingShape& shape, const RingPart& part, bool hex) {
     return list;
 }
 
+std::vector<std::string> waitingOperations(const Driver& driver, uint32_t device, const erdma_info_qp& qp) {
+    constexpr uint32_t kMostBlocks = 64; // that are decoded
+    std::vector<std::string> names;
+    const auto blocks = static_cast<uint16_t>(qp.hw.sq_pi - qp.hw.sq_ci);
+    if (blocks == 0 || qp.sq_depth == 0)
+        return names;
+    const uint32_t first = qp.hw.sq_ci & (qp.sq_depth - 1);
+    const uint32_t count = std::min({uint32_t{blocks}, qp.sq_depth - first, kMostBlocks});
+    const RingPart part = driver.dump(device, ERDMA_RING_SQ, qp.number, first, count);
+    for (const Json& entry : decodeRing(*ringNamed("sq"), part, false))
+        names.push_back(entry["op"].get<std::string>());
+    return names;
+}
+
 std::string entryLine(const Json& entry) {
     std::string text = fmt::format("[{:>4}]", entry["slot"].get<uint64_t>());
     std::string hex;

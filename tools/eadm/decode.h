@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "driver.h"
 #include "render.h"
@@ -37,6 +38,10 @@ Json decodeAeqe(Bytes bytes);
 Json decodeRing(const RingShape& shape, const RingPart& part, bool hex);
 // An entry of decodeRing() as text, with its line end.
 std::string entryLine(const Json& entry);
+
+// The operations that wait or are under way in the send queue of a queue pair of which the adapter told its indices,
+// oldest first, at most 64 blocks of them.  Needs the right to dump; throws Error.
+std::vector<std::string> waitingOperations(const Driver& driver, uint32_t device, const erdma_info_qp& qp);
 
 std::string_view commandName(uint32_t sub, uint32_t opcode);
 

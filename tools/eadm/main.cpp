@@ -22,6 +22,7 @@ constexpr const char* kExamples = R"(Examples:
   eadm dev                     adapters with state, interface and firmware
   eadm doctor                  what is wrong and what to do about it
   eadm info qp                 queue pairs; with a number: everything about one
+  eadm top --by process        who does how much, again and again
   eadm stat -d erdma_0 -l      rates once a second until interrupted
   eadm info cep -j             connection endpoints as JSON
   eadm dump sq 17 0-15         the first 16 blocks of a send queue (root)
@@ -34,6 +35,9 @@ such adapter, 5 no such object, 6 not permitted, 7 the adapter or driver failed,
 struct Line {
     eadm::Options options;
     eadm::StatOptions stat;
+    eadm::TopOptions top;
+    eadm::RecordOptions record;
+    eadm::PlotOptions plot;
     eadm::DumpOptions dump;
     eadm::ListOptions list;
     eadm::DoctorOptions doctor;
@@ -70,6 +74,17 @@ int failure(int argc, char** argv, Exit exit) {
     const bool check =
         std::any_of(argv, argv + argc, [](const char* word) { return std::string_view(word) == "--check"; });
     return check ? unknown : static_cast<int>(exit);
+}
+
+// Which rows of a list, and in which order.
+void addFilters(CLI::App* command, eadm::ListOptions& list) {
+    command->add_option("--pid", list.pid, "only of this process")->type_name("PID");
+    command->add_option("--comm", list.comm, "only of programs of this name")->type_name("PATTERN");
+    command->add_option("--local", list.local, "only with this end here")->type_name("ADDRESS[:PORT]");
+    command->add_option("--peer", list.peer, "only with this end there")->type_name("ADDRESS[:PORT]");
+    command->add_option("--state", list.state, "only in this state")->type_name("STATE");
+    command->add_option("--sort", list.sort, "by this field; with - before it the largest first")->type_name("FIELD");
+    command->add_option("--limit", list.limit, "at most so many")->type_name("N");
 }
 
 // How often a command is repeated.
@@ -143,13 +158,7 @@ int run(int argc, char** argv) {
     auto* info = app.add_subcommand("info", "objects of an adapter; with a number everything about one");
     info->add_option("kind", line.kind, "qp, cq, eq, mr, pd, ctx or cep")->required()->type_name("KIND");
     info->add_option("number", line.number, "which one")->type_name("N");
-    info->add_option("--pid", line.list.pid, "only of this process")->type_name("PID");
-    info->add_option("--comm", line.list.comm, "only of programs of this name")->type_name("PATTERN");
-    info->add_option("--local", line.list.local, "only with this end here")->type_name("ADDRESS[:PORT]");
-    info->add_option("--peer", line.list.peer, "only with this end there")->type_name("ADDRESS[:PORT]");
-    info->add_option("--state", line.list.state, "only in this state")->type_name("STATE");
-    info->add_option("--sort", line.list.sort, "by this field; with - before it the largest first")->type_name("FIELD");
-    info->add_option("--limit", line.list.limit, "at most so many")->type_name("N");
+    addFilters(info, line.list);
     auto* stat = app.add_subcommand("stat", "counters, or with -l their rates");
     std::vector<std::string> live; // an empty word stands for "no interval given"
     auto* liveOption = stat->add_option("-l,--live", live, "rates, every so many seconds (default 1)")
@@ -157,6 +166,17 @@ int run(int argc, char** argv) {
                            ->type_name("[SECONDS]")
                            ->excludes(watch);
     stat->add_flag("-x,--explain", line.stat.explain, "say what each counter counts");
+    auto* top = app.add_subcommand("top", "who does how much now, again and again");
+    top->add_option("--by", line.top.by, "connection, process or adapter")->type_name("GROUP");
+    addFilters(top, line.top.list);
+    auto* record = app.add_subcommand("record", "what goes on, into a file for plot");
+    std::string recordSeconds, recordEvery;
+    record->add_option("-s,--seconds", recordSeconds, "for so long (default 60)")->type_name("SECONDS");
+    record->add_option("--every", recordEvery, "how often to look (default 1)")->type_name("SECONDS");
+    record->add_option("file", line.record.file, "which is made or replaced")->required()->type_name("FILE");
+    auto* plot = app.add_subcommand("plot", "charts of a recording, as one page of HTML");
+    plot->add_option("file", line.plot.file, "what record wrote")->required()->type_name("FILE");
+    plot->add_option("-o,--output", line.plot.output, "write here")->type_name("FILE");
     auto* dump = app.add_subcommand("dump", "decoded entries of a ring (root)");
     dump->add_option("ring", line.dump.ring, "sq, rq, cq, eq, cmdq or cmdcq")->required()->type_name("RING");
     std::vector<std::string> dumpWords;
@@ -223,6 +243,25 @@ int run(int argc, char** argv) {
             line.stat.seconds = intervalOf(live.front());
         line.stat.rounds = roundsOf(repeat.count);
         return code(eadm::showStatistics(line.options, line.stat));
+    }
+    if (top->parsed()) {
+        if (watch->count() != 0)
+            line.top.seconds = intervalOf(repeat.interval);
+        line.top.rounds = roundsOf(repeat.count);
+        return code(eadm::showTop(line.options, line.top));
+    }
+    if (record->parsed() || plot->parsed()) {
+        if (!line.options.from.empty() || watch->count() != 0)
+            throw eadm::Error(Exit::Usage, "record and plot take neither --from nor --watch");
+        if (plot->parsed() && line.options.json)
+            throw eadm::Error(Exit::Usage, "a plot is a page; leave out --json");
+        if (plot->parsed())
+            return code(eadm::plotActivity(line.plot));
+        if (!recordSeconds.empty())
+            line.record.seconds = intervalOf(recordSeconds);
+        if (!recordEvery.empty())
+            line.record.every = intervalOf(recordEvery);
+        return code(eadm::recordActivity(line.options, line.record));
     }
     if (dump->parsed()) {
         if (!line.dump.ring.starts_with("cmd") && !dumpWords.empty()) {

@@ -2,6 +2,7 @@
 #include "rates.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "objects.h"
@@ -16,6 +17,21 @@ double perSecond(double amount, const Sample& before, const Sample& now) {
 }
 
 } // namespace
+
+double steadySeconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Sample takeSample(const Driver& driver, uint32_t device) {
+    Sample sample;
+    sample.at = steadySeconds();
+    for (const auto& counter : driver.list<erdma_info_counter>(ERDMA_KIND_COUNTER, device).entries)
+        sample.counters.set(textOf(counter.name), counter.value);
+    auto qps = driver.list<erdma_info_qp>(ERDMA_KIND_QP, device);
+    sample.qps = std::move(qps.entries);
+    sample.hidden = qps.hidden;
+    return sample;
+}
 
 Json deviceRates(const Sample& before, const Sample& now) {
     const auto rate = [&](std::initializer_list<Counter> counters) {

@@ -15,8 +15,13 @@ struct Sample {
     double at = 0; // seconds of a steady clock
     Counters counters;
     std::vector<erdma_info_qp> qps; // ascending by number
+    uint64_t hidden = 0;            // queue pairs of other users
 };
 
+// Seconds of a steady clock.
+double steadySeconds();
+// How an adapter is now.  Throws Error.
+Sample takeSample(const Driver& driver, uint32_t device);
 // Per second; a counter that went back (the driver was loaded anew) counts from zero.
 Json deviceRates(const Sample& before, const Sample& now);
 /*

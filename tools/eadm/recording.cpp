@@ -2,7 +2,6 @@
 #include "recording.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
@@ -11,6 +10,7 @@
 
 #include "driver.h"
 #include "mask.h"
+#include "rates.h"
 
 namespace eadm {
 
@@ -124,7 +124,7 @@ uint32_t Recording::page(unsigned look, erdma_kind kind, uint32_t device, uint64
 
 Json recordLook(const Driver& driver, Mask& mask) {
     Json look;
-    look["at"] = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    look["at"] = steadySeconds();
     Json& lists = look["lists"] = Json::array();
     recordKind<erdma_info_device>(lists, driver, mask, ERDMA_KIND_DEVICE, 0);
     for (const auto& one : driver.list<erdma_info_device>(ERDMA_KIND_DEVICE, 0).entries) {

@@ -91,7 +91,7 @@ std::string table(const std::vector<Column>& columns, const Json& rows) {
         std::vector<std::string> line;
         for (size_t i = 0; i < columns.size(); ++i) {
             const Json& value = at(row, columns[i].path);
-            line.push_back(plain(value));
+            line.push_back(columns[i].scaled && value.is_number() ? scaled(value.get<double>()) : plain(value));
             widths[i] = std::max(widths[i], line.back().size());
             if (!value.is_number() && !value.is_null())
                 right[i] = false;

@@ -14,10 +14,11 @@ namespace eadm {
 
 using Json = nlohmann::ordered_json;
 
-// A column of a table: where its value is in a row ("owner.pid" goes down), and what stands above.
+// A column of a table: where its value is in a row ("owner.pid" goes down), what stands above, how numbers are shown.
 struct Column {
     std::string path;
     std::string title;
+    bool scaled = false; // large numbers are shortened
 };
 
 // The value at a path; null when there is none.

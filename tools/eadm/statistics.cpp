@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // eadm stat: counters once, or their rates again and again.
 #include <algorithm>
-#include <chrono>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -26,15 +25,6 @@ Json countersJson(const Driver& driver, uint32_t device, bool whole) {
             json[textOf(counter.name)] = counter.value;
     }
     return json;
-}
-
-Sample takeSample(const Driver& driver, uint32_t device) {
-    Sample sample;
-    sample.at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-    for (const auto& counter : driver.list<erdma_info_counter>(ERDMA_KIND_COUNTER, device).entries)
-        sample.counters.set(textOf(counter.name), counter.value);
-    sample.qps = driver.list<erdma_info_qp>(ERDMA_KIND_QP, device).entries;
-    return sample;
 }
 
 size_t rowsThatFit(bool terminal) {
@@ -123,7 +113,7 @@ Exit liveStatistics(const Options& options, const StatOptions& stat) {
     for (const auto& device : devices)
         before.push_back(takeSample(driver, device.device));
     for (uint64_t round = 0; stat.rounds == 0 || round < stat.rounds; ++round) {
-        const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+        const double now = steadySeconds();
         sleepFor(before.front().at + stat.seconds - now);
         if (stopped())
             break;
