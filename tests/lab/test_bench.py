@@ -94,6 +94,8 @@ class Rows(unittest.TestCase):
         self.assertEqual(self.attempt([LabTimeout("did not end within 60 s")] * 3), 2)
         self.assertEqual(self.attempt([LabError("ended with code 1")] * 3, measure="read"), 2)
         self.attempt([7.0], measure="send")
+        # In the next round nobody waits for it again.
+        self.assertEqual(self.attempt([LabTimeout("x")] * 3), 0)
         self.assertIn("HANGS", self.bench.results.text())
         self.assertIn("write, rdma_rxe hangs: did not end within 60 s", self.bench.results.text())
         self.assertIn("read, rdma_rxe fails: ended with code 1", self.bench.results.text())

@@ -48,6 +48,9 @@ class Bench:
         (unit, value).  One that hangs or fails is ended and tried once more; then the rows are marked, and the benchmark
         goes on.
         """
+        names = measure if isinstance(measure, dict) else {measure: unit}
+        if any(peer in self.results.failures.get(one, {}) for one in names):
+            return  # it would only take as long once more
         for last in (False, True):
             try:
                 value = function(*arguments)
@@ -57,11 +60,10 @@ class Bench:
             except GuestGone:
                 raise  # there is nothing to go on with
             except (LabError, KeyError, ValueError) as error:
-                what = "hangs" if isinstance(error, LabTimeout) else "fails"
-                say(f"{measure}, {peer} {what}{'' if last else '; once more'}: {str(error).splitlines()[0]}")
-                reason = f"{what}: {error}"
+                reason = f"{'hangs' if isinstance(error, LabTimeout) else 'fails'}: {error}"
+                say(f"{', '.join(names)}, {peer} {reason.splitlines()[0]}{'' if last else '; once more'}")
         else:
-            for one, of in measure.items() if isinstance(measure, dict) else [(measure, unit)]:
+            for one, of in names.items():
                 self.results.fail(one, of, peer, reason)
             self.save()
             return
