@@ -165,19 +165,21 @@ static enum ib_qp_state erdma_verbs_state(const struct erdma_qp *qp)
 /* Moves to a state named by verbs.  *stopped tells the caller to let the CM know. */
 static int erdma_qp_modify_state(struct erdma_qp *qp, enum ib_qp_state wanted, bool *stopped)
 {
-	bool unused = qp->state == ERDMA_QP_IDLE;
+	bool unused = qp->state == ERDMA_QP_IDLE || qp->state == ERDMA_QP_RTR;
 	enum erdma_hw_qp_state target, before = qp->state;
 	int err;
 
 	switch (wanted) {
 	case IB_QPS_RESET:
 	case IB_QPS_INIT:
+		/* The device has heard of none of these; once it has there is no way back. */
 		if (!unused)
 			return -EINVAL;
 		WRITE_ONCE(qp->in_reset, wanted == IB_QPS_RESET);
+		erdma_qp_set_state(qp, ERDMA_QP_IDLE);
 		return 0;
 	case IB_QPS_RTR:
-		if (!(unused && !qp->in_reset) && qp->state != ERDMA_QP_RTR)
+		if (!unused || qp->in_reset)
 			return -EINVAL;
 		erdma_qp_set_state(qp, ERDMA_QP_RTR);
 		return 0;

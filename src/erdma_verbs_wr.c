@@ -137,7 +137,6 @@ static int erdma_prep_write(struct erdma_sqe_buf *sqe, const struct ib_send_wr *
 static int erdma_prep_read(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr)
 {
 	const struct ib_sge *sink = wr->sg_list;
-	u32 revoke;
 
 	if (wr->num_sge != ERDMA_MAX_READ_SGE)
 		return -EINVAL;
@@ -146,13 +145,12 @@ static int erdma_prep_read(struct erdma_sqe_buf *sqe, const struct ib_send_wr *w
 	sqe->read.sink_addr_lo = cpu_to_le32(lower_32_bits(sink->addr));
 	sqe->read.sink_addr_hi = cpu_to_le32(upper_32_bits(sink->addr));
 	sqe->read.src = erdma_make_sge(rdma_wr(wr)->remote_addr, sink->length, rdma_wr(wr)->rkey);
-	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV) {
-		/* rdma_rw reads the STag before it renews the key: same region, new key. */
-		revoke = wr->ex.invalidate_rkey;
-		if (revoke >> 8 == sink->lkey >> 8)
-			revoke = sink->lkey;
-		sqe->read.inv_stag = cpu_to_le32(revoke);
-	}
+	/*
+	 * iWARP's convention: the sink's STag, whatever ex.invalidate_rkey says.  Consumers leave
+	 * that zero, or read it before they renew the key.
+	 */
+	if (wr->opcode == IB_WR_RDMA_READ_WITH_INV)
+		sqe->read.inv_stag = cpu_to_le32(sink->lkey);
 	sqe->used = sizeof(sqe->read);
 	return 0;
 }

@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import time
 
-from erdmalab.common import BUILD
+from erdmalab.common import BUILD, alone, call, tail
 
 PROGRAMS = os.path.join(BUILD, "tests", "vm", "programs")
+MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "modules")
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs")
 # Objects that exist in the model at the moment, and those of the kernel that programs make.
 NOW = ("qps", "cqs", "mrs")
@@ -34,6 +36,25 @@ def run_cases(vm, name, *arguments, timeout=300, env=None):
     passed = len(re.findall(r"(?m)^ok ", result.output))
     assert passed, f"{name} ran no case:\n{result.output}"
     return passed
+
+
+def kernel_case(vm, kernel, name, timeout=120):
+    """Run a case of the kernel consumer (modules/erdma_consumer.c) in a guest of that kernel; a failure shows its log."""
+    directory = os.path.join(BUILD, "kernel", f"test-{kernel.version}")
+    module = os.path.join(directory, "erdma_consumer.ko")
+    with alone(directory + ".lock"):
+        os.makedirs(directory, exist_ok=True)
+        for source in os.listdir(MODULES):
+            copy = os.path.join(directory, source)
+            if not os.path.exists(copy) or os.path.getmtime(copy) < os.path.getmtime(os.path.join(MODULES, source)):
+                shutil.copy2(os.path.join(MODULES, source), copy)
+        log = os.path.join(directory, "log")
+        assert kernel.headers, f"kernel {kernel.version} has no headers to build a module against"
+        assert call(["make", "-C", kernel.headers, f"M={directory}", "W=1", "modules"], 300, log=log) == 0, tail(log)
+    vm.run(["dmesg", "-C"])
+    result = vm.run(["insmod", module, f"case={name}", f"address={vm.address}"], timeout=timeout * vm.slow, check=False)
+    assert result.code == 0, f"{name}: {result.errors}{vm.dmesg()}"
+    vm.run(["rmmod", "erdma_consumer"])
 
 
 def kernel_objects(vm):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from erdmalab import workloads
-from support import SOURCES, expect_in_use, in_use, program, run_cases
+from support import SOURCES, expect_in_use, in_use, kernel_case, program, run_cases
 
 
 @pytest.fixture
@@ -190,3 +190,12 @@ def test_interface_down_under_connections(vm, addresses):
         client.wait(30 * vm.slow)
         assert connects(vm, vm.address, port)
     expect_in_use(vm, before, limit=40)
+
+
+@pytest.mark.parametrize("name", ["retry", "read-inv"])
+def test_kernel_consumer(vm, lab, name):
+    """A kernel consumer tries again on the same identifier; and reads with invalidate as is usual with iWARP."""
+    before = in_use(vm)
+    kernel_case(vm, lab.kernel, name)
+    expect_in_use(vm, before)
+    workloads.rping(vm, 5)

@@ -342,6 +342,11 @@ static void test_qp_states(struct ibv_pd *pd, struct ibv_cq *cq) {
           "query_qp reports rights and capabilities");
     check(to_state(qp, IBV_QPS_SQD) == EINVAL, "INIT to SQD is refused");
     check(to_state(qp, IBV_QPS_RTS) == EINVAL, "INIT to RTS without a connection is refused");
+    check(!to_state(qp, IBV_QPS_RTR) && state_of(qp) == IBV_QPS_RTR, "INIT to RTR");
+    check(!to_state(qp, IBV_QPS_INIT) && state_of(qp) == IBV_QPS_INIT, "RTR to INIT");
+    check(!to_state(qp, IBV_QPS_RTR) && !to_state(qp, IBV_QPS_RESET) && state_of(qp) == IBV_QPS_RESET, "RTR to RESET");
+    check(to_state(qp, IBV_QPS_RTR) == EINVAL, "RESET to RTR is refused");
+    check(!to_state(qp, IBV_QPS_INIT) && state_of(qp) == IBV_QPS_INIT, "and from there to INIT");
 
     recv.num_sge = 1;
     recv.sg_list = sge;
