@@ -41,6 +41,11 @@ static struct erdma_mr *erdma_make_dma_mr(struct ib_pd *ibpd, int access)
 	struct erdma_mr *mr;
 	int err;
 
+	/*
+	 * All of memory, for the kernel, which may write it locally by the local DMA key anyway.
+	 * The core asks for remote rights alone when consumers shall not have to register.
+	 */
+	access |= IB_ACCESS_LOCAL_WRITE;
 	err = erdma_mr_check_access(ad, access);
 	if (err)
 		return ERR_PTR(err);

@@ -71,6 +71,27 @@ def test_nvme(pair):
         assert machine.counters()["qps"] == 0, "queue pairs outlive the controller"
 
 
+def test_nvme_unregistered(pair):
+    """A host that registers nothing lets the target at all of its memory by one key, which allows remote access only."""
+    target_vm, host_vm = pair
+    host_vm.run("modprobe -r nvme-rdma; modprobe nvme-rdma register_always=N")
+    # One segment of memory is what goes without registration.
+    with NvmeTarget(target_vm) as target, NvmeHost(host_vm, target) as host:
+        assert host_vm.read("/sys/module/nvme_rdma/parameters/register_always").strip() == "N"
+        job = host.fio("--rw=randrw", "--bs=4k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--size=2M")
+        assert job["error"] == 0 and job["write"]["io_bytes"] > 0, job
+        verify(host, size="2M")
+
+
+@pytest.mark.long
+def test_iser_unregistered(pair):
+    """The same of iSER's initiator."""
+    pair[1].run("modprobe -r ib_iser; modprobe ib_iser always_register=N")
+    with IserTarget(pair[0]) as target, IserHost(pair[1], target) as host:
+        assert pair[1].read("/sys/module/ib_iser/parameters/always_register").strip() == "N"
+        verify(host, size="4M")
+
+
 @pytest.mark.long
 def test_nvme_again(pair):
     """The second connection leaves nothing behind; the kernel keeps the first one's completion queues for it."""
