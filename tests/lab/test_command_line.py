@@ -87,7 +87,7 @@ class ExitCodes(unittest.TestCase):
             with mock.patch.object(cli, "play_scenario", side_effect=outcomes), contextlib.redirect_stdout(output):
                 self.assertEqual(self.ended("scenario", one, one), code)
             self.assertIn(said, output.getvalue())
-        with mock.patch.object(cli, "play_scenario") as play:
+        with mock.patch.object(cli, "play_scenario") as play, mock.patch.object(cli.scenario_check, "check"):
             self.assertEqual(self.ended("scenario", "--check", one), 0)
             self.assertEqual(self.ended("scenario", one, "none.toml"), 125)
             play.assert_not_called()

@@ -17,7 +17,7 @@ import traceback
 import tty
 
 from . import (bench, demo, fuzz, kernel as kernels, kernel_driver, matrix, network, packages, qemu_tree, roots, runs,
-               scenario, scenario_file, staying, testing, vm as machines)
+               scenario, scenario_check, scenario_file, staying, testing, vm as machines)
 from .channel import Channel, shell_code
 from .common import BUILD, LAB, LabError, LabTimeout, say, stop_on_signals
 from .watch import GuestTrouble
@@ -313,6 +313,10 @@ def command_scenario(options):
     if problems:
         raise LabError("\n".join(problems))
     if options.check:
+        if os.path.exists(machines.MODEL):
+            scenario_check.check(scenarios)
+        else:
+            say("texts of links and faults and names of counters were not looked at: the model is not built")
         say(f"in order: {', '.join(one.path for one in scenarios)}")
         return 0
     codes, complaints = [], []
@@ -339,6 +343,7 @@ def play_scenario(one, options):
     if not options.no_build:
         for kernel in {kernel.version: kernel for kernel in chosen}.values():
             runs.build(kernel)
+    scenario_check.check([one])
     with network.Group(runs.new_run("scenario"), chosen, guests.count, **one.settings) as group:
         group.tell()
         for machine in group:
