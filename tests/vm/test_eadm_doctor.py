@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from eadm_tools import (FINDINGS, OK, background, during, eadm, eadm_json, eadm_path, open_node, traffic,
-                        wait_for, well)  # noqa: F401  (fixtures are used by name)
+from eadm_tools import (FINDINGS, OK, background, during, eadm, eadm_json, eadm_path, open_node, running,
+                        traffic, wait_for, well)  # noqa: F401  (fixtures are used by name)
 from erdmalab import workloads
 from support import bdf, program
 
@@ -97,25 +97,33 @@ def test_no_receive_buffers(vm, well):
     assert figures["outstanding_blocks"] == 5 and "diag_objects" in found["no-receive-buffers"]["text"]
 
 
-@pytest.mark.long  # at this loss the time-outs stay below the threshold of eadm.conf: the rule or the stage needs a mend
+@pytest.mark.long
 def test_network_loses(pair):
-    """Every tenth packet between two guests is lost, then the cable is cut."""
+    """
+    Every tenth packet between two guests is lost.  A stream that always has more to send learns of each loss from what
+    arrives behind it; who sends one message and waits, as most programs do, learns by time-outs alone, which is what the
+    adapter counts.
+    """
     server, client = pair
-    client.run(["chmod", "666", "/dev/erdma"])
-    with traffic(server, client_vm=client, options=["-s", "8192"]):
-        before = doctor(client, code=EITHER).get("retransmissions", {"figures": {"retransmits": 0}})
+    for guest in pair:
+        guest.unload_driver()
+        guest.load_driver()
+        guest.run(["chmod", "666", "/dev/erdma"])
+    with traffic(server, client_vm=client, tool="ib_send_lat", options=["-s", "1024"]):
+        assert "retransmissions" not in doctor(client, code=EITHER)
         client.link("both:loss=10%")
         try:
             deadline = time.monotonic() + 60 * client.slow
             while True:
-                found = doctor(client, code=EITHER).get("retransmissions", before)
+                found = doctor(client, code=EITHER).get("retransmissions", {})
                 if found.get("severity") == "fault":
                     break
-                assert time.monotonic() < deadline, found
+                assert time.monotonic() < deadline, (found, running(client))
         finally:
             client.link()
     figures = found["figures"]
-    assert figures["retransmits"] > 0 and f"queue pair {figures['qp']} of ib_write_bw" in found["text"]
+    assert figures["retransmits"] >= figures["now"] >= 2 and figures["percent"] >= 0.1
+    assert f"queue pair {figures['qp']} of ib_send_lat" in found["text"]
 
 
 def test_other_ways(vm, well):

@@ -41,6 +41,9 @@ def test_says_what_the_machine_said(vm, well, rdma_device):
     rates = json.loads(eadm(vm, "stat", "-l", "-j", "--from", FILE))
     jsonschema.validate(rates, {**schema(), "$ref": "#/definitions/live"})
     assert rates["device"] == rdma_device and rates["rates"]["tx_bytes"] > 0 and rates["qps"][0]["posted_blocks"] > 0
+    top = json.loads(eadm(vm, "top", "-j", "--from", FILE))
+    jsonschema.validate(top, {**schema(), "$ref": "#/definitions/top"})
+    assert top["rows"][0]["posted_blocks"] > 0 and top["rows"][0]["outstanding"] is not None
     assert "erdma_tx_bytes_total" in eadm(vm, "metrics", "--from", FILE, "--qps", "--doctor")
     for words in (["dump", "cmdq"], ["conf", "cc", "1"], ["trace"], ["snapshot", OTHER]):
         eadm(vm, *words, "--from", FILE, code=USAGE)
