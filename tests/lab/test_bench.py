@@ -137,9 +137,17 @@ class Verdicts(unittest.TestCase):
         """Everything takes twice as long: the adapter is as good as it was."""
         old = results(a={"erdma": [100, 102], "rdma_rxe": [10], "tcp": [20]}, l_latency={"erdma": [4, 5], "tcp": [8, 9]})
         new = results(a={"erdma": [50, 51], "rdma_rxe": [5], "tcp": [10]}, l_latency={"erdma": [8, 10], "tcp": [16, 18]})
-        self.assertAlmostEqual(benchresult.machine_speed(old, new), 0.5)
+        self.assertAlmostEqual(benchresult.machine_speed(old, new)[0], 0.5)
         self.assertEqual(set(verdicts(old, new).values()), {"same"})
         self.assertIn("0.50 times as fast", benchresult.comparison_text(old, new))
+
+    def test_unsteady_machine(self):
+        """The rows that tell of the machine's speed disagree: what may come of that is no verdict."""
+        old = results(a={"erdma": [100, 100], "rdma_rxe": [10], "tcp": [20]}, b={"rdma_rxe": [10], "tcp": [20]})
+        new = results(a={"erdma": [97, 97], "rdma_rxe": [8], "tcp": [24]}, b={"rdma_rxe": [10], "tcp": [21]})
+        self.assertEqual(verdicts(old, new)["a"], "same")
+        new = results(a={"erdma": [60, 60], "rdma_rxe": [8], "tcp": [24]}, b={"rdma_rxe": [10], "tcp": [21]})
+        self.assertEqual(verdicts(old, new)["a"], "SLOWER")
 
     def test_rows_that_are_missing(self):
         old, new = results(gone={"erdma": [1]}, both={"erdma": [1, 1]}), results(fresh={"erdma": [1]}, both={"erdma": [1, 1]})

@@ -117,10 +117,13 @@ def speed(old, new, measure, peer):
 
 
 def machine_speed(old, new):
-    """How many times as fast the machine was, by the rows of those that the project does not change."""
+    """How many times as fast the machine was, by the rows of those that the project does not change: median, quartiles."""
     known = [speed(old, new, measure, peer) for measure in new.values for peer in PEERS[1:]]
     known = [math.log(value) for value in known if value]
-    return math.exp(statistics.median(known)) if known else 1.0
+    if len(known) < 2:
+        known = (known or [0.0]) * 2
+    low, middle, high = map(math.exp, statistics.quantiles(known, method="inclusive"))
+    return middle, low, high
 
 
 def compare(old, new):
@@ -128,9 +131,9 @@ def compare(old, new):
     How the adapter does beside then: (machine's speed, rows of (measure, unit, then, now, times as fast, verdict)).
 
     Figures of two runs are no figures of one machine: what was measured then is first brought to the machine's speed
-    now.  A verdict is only given where the two ranges do not meet.
+    now, as well as that is known.  A verdict is only given where the two ranges do not meet.
     """
-    factor, rows = machine_speed(old, new), []
+    (factor, slow, fast), rows = machine_speed(old, new), []
     for measure in dict.fromkeys([*old.values, *new.values]):
         unit = new.units.get(measure, old.units.get(measure))
         then, now = (side.values.get(measure, {}).get("erdma") for side in (old, new))
@@ -144,7 +147,8 @@ def compare(old, new):
             verdict = "another unit"
         else:
             less = unit in TIMES
-            low, high = (end / factor if less else end * factor for end in spread(then))
+            low, high = spread(then)
+            low, high = (low / fast, high / slow) if less else (low * slow, high * fast)
             least, most = spread(now)
             better, worse = (most < low, least > high) if less else (least > high, most < low)
             verdict = "faster" if better else "SLOWER" if worse else "same"
