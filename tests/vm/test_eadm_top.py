@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+import time
 
 import jsonschema
 from eadm_tools import (FAILED, NO_DEVICE, NO_DRIVER, NOBODY, USAGE, busiest, eadm, eadm_json, eadm_path, open_node, running,
-                        schema, traffic)  # noqa: F401  (fixtures are used by name)
+                        schema, traffic, wait_for)  # noqa: F401  (fixtures are used by name)
+from support import program
 
 RECORD, PAGE = "/tmp/eadm-test.record", "/tmp/eadm-test.html"
 # Runs a program on a terminal of its own, sends it keys one by one, and prints all that it wrote.
@@ -67,8 +69,7 @@ def test_top_as_json(vm, open_node, rdma_device):
         first = rows[0]
         assert first["qp"] == busy["qp"] and first["posted_blocks"] > 0 and first["device"] == rdma_device
         assert (first["owner"], first["remote"], first["state"]) == (busy["owner"], busy["remote"], "RTS")
-        # perftest keeps its queue full: writes wait, and no reads.
-        assert first["outstanding"] > 0 and first["reads"] == 0 and first["retransmits"] == 0 == first["retransmits_rate"]
+        assert first["reads"] == 0 == first["retransmits"] == first["retransmits_rate"]
         order = [row["posted_blocks"] for row in rows]
         assert order == sorted(order, reverse=True)
 
@@ -77,23 +78,35 @@ def test_top_as_json(vm, open_node, rdma_device):
         assert sum(row["qps"] for row in programs) == len(rows)
         adapter, = rounds_of(vm, "--by", "adapter", "-n", "1")[0]["rows"]
         assert adapter["device"] == rdma_device and adapter["tx_bytes"] > 0 and adapter["qps"] == len(rows)
-        # 8192 octets are six packets.
-        assert 4 < adapter["tx_packets"] / adapter["tx_requests"] < 14
+        assert adapter["tx_packets"] >= adapter["tx_requests"] > 0
         # Who filters gets what there is, and no more.
         assert {row["qp"] for row in rounds_of(vm, "--pid", busy["owner"]["pid"], "-n", "1")[0]["rows"]} == {
             qp["qp"] for qp in qps.values() if qp["owner"]["pid"] == busy["owner"]["pid"]}
         said = rounds_of(vm, "--limit", "1", "--sort", "-outstanding", "-n", "1")[0]
         assert len(said["rows"]) == 1 and said["beyond_limit"] == len(rows) - 1
-    said = rounds_of(vm, "-n", "1")[0]
-    assert said["rows"] == []
+    deadline = time.monotonic() + 30 * vm.slow
+    while rounds_of(vm, "-n", "1")[0]["rows"]:
+        assert time.monotonic() < deadline
 
 
-def test_top_counts_reads(vm, open_node):
+def test_top_counts_what_waits(vm, open_node):
+    """Sends that wait for receives; reads."""
+    job = vm.popen([program("diag_objects"), "starve", vm.address])
+    try:
+        wait_for(vm, "ready", job)
+        rows = rounds_of(vm, "-n", "1")[0]["rows"]
+    finally:
+        job.kill()
+    sender, = [row for row in rows if row["outstanding"]]
+    assert sender["outstanding"] == 5 and sender["owner"]["name"] == "diag_objects" and sender["reads"] == 0
+    peer, = [row for row in rows if (row["local"], row["remote"]) == (sender["remote"], sender["local"])]
+    assert peer["receives"] == 0
     with traffic(vm, tool="ib_read_bw", options=["-s", "65536"]):
-        rows = rounds_of(vm, "-n", "2")[-1]["rows"]
-        assert rows[0]["reads"] > 0
+        deadline = time.monotonic() + 60 * vm.slow
+        while not rounds_of(vm, "-n", "1")[0]["rows"][0]["reads"]:
+            assert time.monotonic() < deadline
         # What is in a ring is for root.
-        assert eadm(vm, "top", "-n", "1", user=NOBODY)
+        assert {row["reads"] for row in rounds_of(vm, "-n", "1", user=NOBODY)[0]["rows"]} <= {None}
 
 
 def test_top_without_rights(vm, open_node):
