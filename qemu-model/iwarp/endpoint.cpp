@@ -128,6 +128,8 @@ Placement Endpoint::deliver(const Segment& segment) {
         return Placement{Placement::Kind::Hold, {}, {}};
     }
     halfSent_ = !segment.last;
+    if (nudgeAt_ != kNever)
+        spokenAt_ = nowNs();
     if (rtrReadSent_ && (segment.op == SegmentOp::ReadRequest || segment.op == SegmentOp::AtomicRequest)) {
         Segment next = segment;
         ++next.message;
@@ -438,7 +440,11 @@ uint64_t Endpoint::deadline() const {
 // The initiator speaks first (1.9).
 void Endpoint::start() {
     startPending_ = false;
-    if (!setup_.initiator || tcp_.appended() != fpduStart_)
+    if (!setup_.initiator)
+        return;
+    if (setup_.format.dialect == FpduFormat::Dialect::Standard)
+        nudgeAt_ = started_ + kNudges[0];
+    if (tcp_.appended() != fpduStart_)
         return;
     Segment rtr;
     rtr.stag = kRtrStag;
@@ -449,9 +455,23 @@ void Endpoint::start() {
         rtrReadSent_ = true;
     }
     send(rtr);
-    rtrEnd_ = tcp_.appended();
-    if (setup_.format.dialect == FpduFormat::Dialect::Standard)
-        nudgeAt_ = started_ + kNudges[0];
+}
+
+// Some responders do not look at what came while they made themselves ready, until more comes (8.3).
+void Endpoint::nudge(uint64_t now) {
+    if (nudgeAt_ > now)
+        return;
+    nudgeAt_ = kNever;
+    if (qp_ == nullptr || fpduSeen_ || spokenAt_ > started_ + kNudges[0] || tcp_.state() == TcpState::Closed)
+        return;
+    if (!halfSent_) {
+        Segment nothing;
+        nothing.stag = kRtrStag;
+        send(nothing);
+        tcp_.flush();
+    }
+    if (++nudges_ < kNudges.size())
+        nudgeAt_ = started_ + kNudges[nudges_];
 }
 
 size_t Endpoint::takeTurn() {
@@ -478,18 +498,7 @@ void Endpoint::doPending() {
 }
 
 void Endpoint::fireTimers(uint64_t now) {
-    if (nudgeAt_ <= now) {
-        nudgeAt_ = kNever;
-        if (qp_ != nullptr && !fpduSeen_ && tcp_.appended() == rtrEnd_ && tcp_.state() != TcpState::Closed) {
-            Segment rtr;
-            rtr.stag = kRtrStag;
-            send(rtr);
-            tcp_.flush();
-            rtrEnd_ = tcp_.appended();
-            if (++nudges_ < kNudges.size())
-                nudgeAt_ = started_ + kNudges[nudges_];
-        }
-    }
+    nudge(now);
     if (guardAt_ <= now)
         openGate();
     if (responsesAt_ <= now)

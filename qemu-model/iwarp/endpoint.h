@@ -123,6 +123,7 @@ private:
     void decoderFailed();
     void tryFinish();
     void start();
+    void nudge(uint64_t now);
     void signal(KernelSignal signal);
     void replyComplete();
     void followMtu();
@@ -159,7 +160,7 @@ private:
     bool signalled_ = false;
     bool kernelFinished_ = false; // the kernel closed before it had sent the MPA reply
 
-    uint64_t rtrEnd_ = 0;
+    uint64_t spokenAt_ = 0; // last segment of the queue pair, as long as nudges are due
     // A Read Request that no queue pair knows of: it counts in the peer's sequence, and its answer ends here.
     bool rtrReadSent_ = false, rtrReadAnswered_ = false;
     unsigned nudges_ = 0;

@@ -140,6 +140,28 @@ TEST(WireEndpoint, RtrIsTheReadThatTheReplyChose) {
     EXPECT_EQ(refused->syndrome, static_cast<uint8_t>(Syndrome::RecvStag));
 }
 
+// A standard responder that has not said anything may not have looked at what came at once (8.3, found with SoftiWARP).
+TEST(WireEndpoint, NudgesUntilSomethingIsSaidLater) {
+    for (const bool later : {false, true}) {
+        WireOptions options;
+        options.format = {.dialect = FpduFormat::Dialect::Standard, .crc = false};
+        WireBench t(options);
+        t.bench.recv(t.b, 0, 100);
+        t.bench.recv(t.b, 0, 100);
+        t.bench.post(t.a, sendSqe(Op::Send, kSignal, {t.a.sge(0, 64)}));
+        t.runFor(45 * kMs);
+        const uint64_t atOnce = t.endA.endpoint->counters().fpdusOut;
+        EXPECT_GE(atOnce, 1u);
+        t.runFor(10 * kMs);
+        EXPECT_EQ(t.endA.endpoint->counters().fpdusOut, atOnce + 1);
+        if (later)
+            t.bench.post(t.a, sendSqe(Op::Send, kSignal, {t.a.sge(0, 64)}));
+        t.runFor(2000 * kMs);
+        EXPECT_EQ(t.endA.endpoint->counters().fpdusOut, atOnce + (later ? 2 : 3));
+        EXPECT_EQ(t.a.state(), QpState::Rts);
+    }
+}
+
 TEST(WireEndpoint, PassiveEndSendsTheReplyOfItsKernelFirst) {
     for (unsigned lost = 0; lost < 3; ++lost) {
         WireOptions options;

@@ -110,9 +110,9 @@ def perftest(vm, program, address=None, options=(), timeout=120, client=None):
         try:
             result = pair(vm, common, client, [*common, address], port, timeout).client
         except LabError as error:
-            # It connects twice, and for the second time the server listens anew: a client that is quicker is rejected,
-            # and crashes.
-            if not more or "RDMA_CM_EVENT_REJECTED" not in str(error):
+            # It connects twice, and for the second time the server listens anew: a client that is quicker is rejected, or
+            # refused by the server's TCP as SoftiWARP tells it, and crashes.
+            if not more or not re.search("RDMA_CM_EVENT_REJECTED|Failed to connect.*\n.*Connection refused", str(error)):
                 raise
             client.check_log([rf"\b{program[:15]}\[\d+\]"])
             continue
