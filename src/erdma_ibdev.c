@@ -92,9 +92,12 @@ static void erdma_query_nic(struct erdma_adapter *ad, struct erdma_nic_view *vie
 }
 
 /*
- * The NIC's speed in the terms of verbs.  A NIC that does not know its speed is ordinary in virtual
- * machines, so nothing is logged then: the lowest rate is reported.
+ * The rate of the adapter where the NIC does not know its own, which is ordinary in virtual
+ * machines: nothing is logged then.  No register tells it; this is what small instances have.
  */
+#define ERDMA_NOMINAL_MBPS SPEED_25000
+
+/* The NIC's speed in the terms of verbs. */
 static void erdma_port_rate(struct erdma_adapter *ad, struct ib_port_attr *attr)
 {
 	static const struct {
@@ -113,11 +116,11 @@ static void erdma_port_rate(struct erdma_adapter *ad, struct ib_port_attr *attr)
 	};
 	struct ethtool_link_ksettings link;
 	unsigned int i;
-	u32 mbps = 0;
+	u32 mbps = ERDMA_NOMINAL_MBPS;
 
 	rtnl_lock();
 	if (ad->netdev && !__ethtool_get_link_ksettings(ad->netdev, &link) &&
-	    link.base.speed != (u32)SPEED_UNKNOWN)
+	    link.base.speed && link.base.speed != (u32)SPEED_UNKNOWN)
 		mbps = link.base.speed;
 	rtnl_unlock();
 

@@ -152,6 +152,30 @@ def test_nic_comes_and_goes(vm, nic):
         workloads.rping(vm, 5)
 
 
+# The command ETHTOOL_SSET with a speed in Mb/s and full duplex.
+SET_SPEED = """
+import ctypes, fcntl, socket, struct, sys
+speed = int(sys.argv[1])
+command = ctypes.create_string_buffer(struct.pack("<IIIHBBBBBBIIHBBIII", 2, 0, 0, speed & 0xffff, 1, 255, 0, 0, 0, 0, 0, 0,
+                                                  speed >> 16, 0, 0, 0, 0, 0), 44)
+request = struct.pack("16sQ8x", b"eth0", ctypes.addressof(command))
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8946, request)
+"""
+
+
+def test_port_rate(vm, rdma_device):
+    """The port is as fast as the NIC, or as the adapter where the NIC does not know."""
+    rate = f"/sys/class/infiniband/{rdma_device}/ports/1/rate"
+    assert vm.read("/sys/class/net/eth0/speed").strip() == "-1"
+    assert vm.read(rate).strip() == "25 Gb/sec (1X EDR)"
+    try:
+        for speed, expected in ((100000, "100 Gb/sec (4X EDR)"), (1000, "2.5 Gb/sec (1X SDR)")):
+            vm.run(["/usr/bin/python3", "-c", SET_SPEED, str(speed)])
+            assert vm.read(rate).strip() == expected
+    finally:
+        vm.run(["/usr/bin/python3", "-c", SET_SPEED, str(0xffffffff)])
+
+
 def test_nic_after_driver(vm, nic):
     """Without NIC the probe is deferred, and done when the NIC appears."""
     vm.unload_driver()
