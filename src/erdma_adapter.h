@@ -89,6 +89,7 @@ struct erdma_adapter {
 	struct work_struct port_work;	/* port events and CONF_MTU, out of notifier context */
 	bool port_active;		/* what consumers were told last; port_work only */
 	u32 device_mtu;			/* what the device was told last; port_work only */
+	u8 gid_mac[ETH_ALEN];		/* of which ib_core knows the GID; port_work only */
 };
 
 static inline struct erdma_adapter *to_erdma(struct ib_device *ib)

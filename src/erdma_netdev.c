@@ -71,6 +71,7 @@ static int erdma_netdev_event(struct notifier_block *nb, unsigned long event, vo
 	case NETDEV_UP:
 	case NETDEV_DOWN:
 	case NETDEV_CHANGE:
+	case NETDEV_CHANGEADDR:
 		break;
 	default:
 		return NOTIFY_DONE;
@@ -93,7 +94,7 @@ static void erdma_port_work(struct work_struct *work)
 	struct ib_event event = { .device = &ad->ib, .element.port_num = 1 };
 	struct erdma_cmd_word request = { };
 	const struct net_device *nic;
-	bool active = false;
+	bool active = false, moved = false;
 	u32 mtu = READ_ONCE(ad->mtu);
 
 	if (mtu && mtu != ad->device_mtu && !erdma_is_broken(&ad->dev)) {
@@ -106,11 +107,21 @@ static void erdma_port_work(struct work_struct *work)
 
 	rcu_read_lock();
 	nic = READ_ONCE(ad->netdev);
-	if (nic)
+	if (nic) {
 		active = netif_running(nic) && netif_carrier_ok(nic) && !erdma_is_broken(&ad->dev);
+		moved = !ether_addr_equal(ad->gid_mac, nic->dev_addr);
+		ether_addr_copy(ad->gid_mac, nic->dev_addr);
+	}
 	rcu_read_unlock();
 
-	if (active == ad->port_active || test_bit(ERDMA_AD_REMOVING, &ad->flags))
+	if (test_bit(ERDMA_AD_REMOVING, &ad->flags))
+		return;
+	/* rdma_cm looks for the GID of the interface's address in what ib_core remembers. */
+	if (moved) {
+		event.event = IB_EVENT_GID_CHANGE;
+		ib_dispatch_event(&event);
+	}
+	if (active == ad->port_active)
 		return;
 	ad->port_active = active;
 	event.event = active ? IB_EVENT_PORT_ACTIVE : IB_EVENT_PORT_ERR;
@@ -132,10 +143,12 @@ int erdma_netdev_attach(struct erdma_adapter *ad)
 	}
 
 	rtnl_lock();
-	if (ad->netdev)
+	if (ad->netdev) {
 		addrconf_addr_eui48((u8 *)&ad->ib.node_guid, ad->netdev->dev_addr);
-	else
+		ether_addr_copy(ad->gid_mac, ad->netdev->dev_addr);
+	} else {
 		err = -EPROBE_DEFER;
+	}
 	rtnl_unlock();
 	if (err)
 		unregister_netdevice_notifier(&ad->netdev_nb);

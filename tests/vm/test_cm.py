@@ -9,7 +9,7 @@ import time
 import pytest
 
 from erdmalab import workloads
-from support import SOURCES, expect_in_use, in_use, kernel_case, program, run_cases
+from support import SOURCES, expect_in_use, in_use, kernel_case, program, run_cases, wait
 
 
 @pytest.fixture
@@ -173,6 +173,21 @@ def test_addresses_come_and_go(vm, addresses):
     wildcard.kill()
     wildcard.wait(10 * vm.slow)
     expect_in_use(vm, before, limit=40)
+
+
+def test_address_of_the_interface(vm):
+    """Another MAC address is the port's GID from then on, and connections go on to be made."""
+    before, old = in_use(vm), vm.read("/sys/class/net/eth0/address").strip()
+    try:
+        for new in ("52:54:00:00:77:01", old):
+            vm.run(f"ip link set eth0 address {new}")
+            vm.wait_devices(1)
+            gid = f"/sys/class/infiniband/{vm.devices()[0]}/ports/1/gids/0"
+            wait("the GID", lambda new=new, gid=gid: vm.read(gid).replace(":", "").startswith(new.replace(":", "")), 5 * vm.slow)
+            workloads.rping(vm, 5)
+    finally:
+        vm.run(f"ip link set eth0 address {old}")
+    expect_in_use(vm, before)
 
 
 def test_interface_down_under_connections(vm, addresses):
