@@ -50,6 +50,7 @@ struct erdma_cm;
 enum erdma_adapter_flags {
 	ERDMA_AD_REGISTERED,	/* with ib_core */
 	ERDMA_AD_REMOVING,	/* remove or shutdown runs: ib_core gets no events any more */
+	ERDMA_AD_RELEASED,	/* the NIC has gone, and remove is about to run for that */
 };
 
 struct erdma_adapter {

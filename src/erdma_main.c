@@ -482,18 +482,27 @@ static int __init erdma_module_init(void)
 		pr_err("erdma: the diagnostics device is not available: error %d\n", err);
 		return err;
 	}
+	err = erdma_netdev_init();
+	if (err)
+		goto exit_diag;
 	erdma_debugfs_init();
 	err = pci_register_driver(&erdma_pci_driver);
-	if (err) {
-		erdma_debugfs_exit();
-		erdma_diag_exit();
-	}
+	if (err)
+		goto exit_netdev;
+	return 0;
+
+exit_netdev:
+	erdma_debugfs_exit();
+	erdma_netdev_exit();
+exit_diag:
+	erdma_diag_exit();
 	return err;
 }
 
 static void __exit erdma_module_exit(void)
 {
 	pci_unregister_driver(&erdma_pci_driver);
+	erdma_netdev_exit();
 	erdma_debugfs_exit();
 	erdma_diag_exit();
 }

@@ -2,8 +2,9 @@
 /*
  * Elastic RDMA Adapter driver: the paired network interface (adapter.md 2.3 and 2.6).
  *
- * The interface with the adapter's MAC as its permanent address, in the initial network namespace,
- * is the one whose connections the adapter carries.  It may come and go while the adapter lives.
+ * The interface with the adapter's MAC as its permanent address, in the initial network
+ * namespace, is the one whose connections the adapter carries.  When it goes the driver lets the PCI function go, too, and probes it anew when the interface is
+ * back: ib_core keeps a hold on the interface for as long as the RDMA device is registered.
  *
  * ad->netdev changes under rtnl, in the notifier only.  No reference of our own is needed: the
  * unregister event clears the pointer, and the network core waits for RCU readers after it.
@@ -43,6 +44,61 @@ static void erdma_unpair(struct erdma_adapter *ad)
 	ib_device_set_netdev(&ad->ib, NULL, 1);
 }
 
+/* ---- the interface goes for good ---- */
+
+struct erdma_release {
+	struct work_struct work;
+	struct pci_dev *pdev;
+	const struct device_driver *driver;
+};
+
+static struct workqueue_struct *erdma_release_wq;
+
+/*
+ * Without the interface the probe asks to be called again when something has changed, as a new
+ * interface does.  A function that somebody else takes in between, or that is gone, is not ours.
+ */
+static void erdma_release_work(struct work_struct *work)
+{
+	struct erdma_release *release = container_of(work, struct erdma_release, work);
+	struct device *dev = &release->pdev->dev;
+	int ret;
+
+	if (READ_ONCE(dev->driver) == release->driver)
+		device_release_driver(dev);
+	ret = device_attach(dev);
+	if (ret < 0)
+		dev_warn(dev, "not probed again: error %d\n", ret);
+	pci_dev_put(release->pdev);
+	kfree(release);
+}
+
+/* Under rtnl, which the release takes. */
+static void erdma_release(struct erdma_adapter *ad)
+{
+	struct erdma_release *release;
+
+	if (test_bit(ERDMA_AD_REMOVING, &ad->flags) ||
+	    test_and_set_bit(ERDMA_AD_RELEASED, &ad->flags))
+		return;
+	release = kmalloc(sizeof(*release), GFP_KERNEL | __GFP_NOFAIL);
+	INIT_WORK(&release->work, erdma_release_work);
+	release->pdev = pci_dev_get(ad->dev.pdev);
+	release->driver = ad->dev.pdev->dev.driver;
+	queue_work(erdma_release_wq, &release->work);
+}
+
+int erdma_netdev_init(void)
+{
+	erdma_release_wq = alloc_workqueue("erdma-release", WQ_UNBOUND, 0);
+	return erdma_release_wq ? 0 : -ENOMEM;
+}
+
+void erdma_netdev_exit(void)
+{
+	destroy_workqueue(erdma_release_wq);
+}
+
 /* Under rtnl. */
 static int erdma_netdev_event(struct notifier_block *nb, unsigned long event, void *info)
 {
@@ -60,6 +116,9 @@ static int erdma_netdev_event(struct notifier_block *nb, unsigned long event, vo
 	switch (event) {
 	case NETDEV_UNREGISTER:
 		erdma_unpair(ad);
+		/* Told, too, when it moves to another namespace or the notifier is removed. */
+		if (nic->reg_state == NETREG_UNREGISTERING)
+			erdma_release(ad);
 		break;
 	case NETDEV_CHANGEMTU:
 		WRITE_ONCE(ad->mtu, nic->mtu);

@@ -137,19 +137,29 @@ def nic(vm):
 
 
 def test_nic_comes_and_goes(vm, nic):
-    """The NIC is unregistered under the driver and registered again, idle and under traffic."""
+    """The RDMA device goes with its NIC, and comes again with it, idle and under traffic: nothing waits for anything."""
     for busy in (False, True):
         jobs = start_rping(vm) if busy else []
         nic(False)
-        # The kernel cannot query a port that has no interface.
-        state = vm.run("cat /sys/class/infiniband/*/ports/1/state", check=False)
-        assert "ACTIVE" not in state.output, state.output
+        wait("the end of the device", lambda: vm.devices() == [], 20 * vm.slow)
+        wait("the deferred probe", lambda: bdf(vm) in vm.read("/sys/kernel/debug/devices_deferred"), 10 * vm.slow)
         nic(True)
         vm.wait_devices(1)
         for job in jobs:
             job.kill()
             job.wait(15 * vm.slow)
         workloads.rping(vm, 5)
+    assert "waiting for eth0 to become free" not in vm.dmesg()
+
+
+def test_unload_while_nic_goes(vm, nic):
+    """The driver is unloaded while it lets the device go with the NIC."""
+    for _ in range(3):
+        nic(False)
+        vm.unload_driver(timeout=30 * vm.slow)
+        nic(True)
+        vm.load_driver()
+    workloads.rping(vm, 5)
 
 
 # The command ETHTOOL_SSET with a speed in Mb/s and full duplex.
