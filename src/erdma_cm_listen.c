@@ -334,10 +334,18 @@ static void erdma_listener_stop(struct erdma_listener *l)
 		erdma_listener_put(l);
 }
 
+/* Is it a listener on every IPv6 address? */
+static bool erdma_is_any6(const struct iw_cm_id *id)
+{
+	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)&id->local_addr;
+
+	return sin6->sin6_family == AF_INET6 && ipv6_addr_any(&sin6->sin6_addr);
+}
+
 /*
- * A listener on every IPv6 address is accepted and hears nothing here: rdma_cm takes a single
- * refusal for the failure of the listener on all devices of the system, and 6.1's NFS server oopses
- * over that.
+ * A listener on every IPv6 address hears IPv4 clients, too, unless it is for IPv6 only.  That one
+ * is accepted and hears nothing here: rdma_cm takes a single refusal for the failure of the
+ * listener on all devices of the system, and 6.1's NFS server oopses over that.
  */
 static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, int backlog)
 {
@@ -347,11 +355,12 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	struct erdma_listener *l;
 	int ret;
 
-	if (id->local_addr.ss_family == AF_INET6 &&
-	    ipv6_addr_any(&((const struct sockaddr_in6 *)&id->local_addr)->sin6_addr))
-		return 0;
-	if (id->local_addr.ss_family != AF_INET || sin->sin_family != AF_INET)
+	if (erdma_is_any6(id)) {
+		if (erdma_id_is_v6_only(id))
+			return 0;
+	} else if (id->local_addr.ss_family != AF_INET || sin->sin_family != AF_INET) {
 		return -EAFNOSUPPORT;
+	}
 	if (erdma_is_broken(&ad->dev))
 		return -EIO;
 
@@ -364,7 +373,8 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	refcount_inc(&cm->live);
 	l->cm = cm;
 	l->net = get_net(net);
-	l->addr = sin->sin_addr.s_addr;
+	l->addr = erdma_is_any6(id) ? htonl(INADDR_ANY) : sin->sin_addr.s_addr;
+	/* At the same place for both kinds of address. */
 	l->port = sin->sin_port;
 	l->backlog = backlog;
 	l->tos_set = id->tos_set;

@@ -17,6 +17,7 @@
 
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
+#include <rdma/iw_cm.h>
 #include <rdma/uverbs_ioctl.h>
 
 #include "kcompat-probed.h"
@@ -101,6 +102,19 @@ static inline void erdma_sock_delay_ack(struct sock *sk)
 	lock_sock(sk);
 	inet_csk_enter_pingpong_mode(sk);
 	release_sock(sk);
+#endif
+}
+
+/*
+ * Is a listener on every IPv6 address for IPv6 only?  Kernels that do not tell have users whose
+ * listeners are, beside one for IPv4 on the same port.
+ */
+static inline bool erdma_id_is_v6_only(const struct iw_cm_id *id)
+{
+#ifdef ERDMA_HAVE_IW_AFONLY
+	return id->afonly;
+#else
+	return true;
 #endif
 }
 

@@ -390,6 +390,48 @@ static void wildcard_listener(void) {
     pair_close(&p);
 }
 
+/* A listener on every IPv6 address hears IPv4 clients, unless it is for IPv6 only; then IPv4 may have one of its own. */
+static void wildcard_listener_6(void) {
+    struct pair p = {0};
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+    struct rdma_cm_id *only;
+    int one = 1;
+    p.server.cm = rdma_create_event_channel();
+    CALL(rdma_create_id(p.server.cm, &p.listener, NULL, RDMA_PS_TCP));
+    CALL(rdma_bind_addr(p.listener, (struct sockaddr *)&any));
+    CALL(rdma_listen(p.listener, 4));
+    client_connect(&p.client, listener_port(&p), NULL);
+    struct cm_event e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
+    server_accept(&p.server, e.id, NULL);
+    cm_event_expect(p.client.cm, RDMA_CM_EVENT_ESTABLISHED, 5000);
+    cm_event_expect(p.server.cm, RDMA_CM_EVENT_ESTABLISHED, 5000);
+    exchange(&p.client, &p.server);
+    pair_close(&p);
+    p = (struct pair){0};
+    note("for IPv6 only");
+    p.server.cm = rdma_create_event_channel();
+    CALL(rdma_create_id(p.server.cm, &only, NULL, RDMA_PS_TCP));
+    CALL(rdma_set_option(only, RDMA_OPTION_ID, RDMA_OPTION_ID_AFONLY, &one, sizeof(one)));
+    CALL(rdma_bind_addr(only, (struct sockaddr *)&any));
+    CALL(rdma_listen(only, 4));
+    client_connect(&p.client, ntohs(rdma_get_src_port(only)), NULL);
+    e = cm_event_expect(p.client.cm, RDMA_CM_EVENT_REJECTED, 5000);
+    EXPECT_EQ("status", -ECONNREFUSED, e.status);
+    end_close(&p.client);
+    note("IPv4 on the same port");
+    uint16_t port = ntohs(rdma_get_src_port(only));
+    CALL(rdma_create_id(p.server.cm, &p.listener, NULL, RDMA_PS_TCP));
+    struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+    CALL(rdma_bind_addr(p.listener, (struct sockaddr *)&any4));
+    CALL(rdma_listen(p.listener, 4));
+    client_connect(&p.client, port, NULL);
+    e = cm_event_expect(p.server.cm, RDMA_CM_EVENT_CONNECT_REQUEST, 5000);
+    EXPECT(e.listen_id == p.listener);
+    CALL(rdma_destroy_id(e.id));
+    CALL(rdma_destroy_id(only));
+    pair_close(&p);
+}
+
 /* A queue pair in the error state cannot be connected, on either side; the other side hears of it. */
 static void client_queue_pair_broken(void) {
     struct pair p = {0};
@@ -535,6 +577,7 @@ static const struct test_case cases[] = {
     {"same-port-again", same_port_again, 30},
     {"port-in-use", port_in_use, 0},
     {"wildcard-listener", wildcard_listener, 0},
+    {"wildcard-listener-6", wildcard_listener_6, 0},
     {"client-queue-pair-broken", client_queue_pair_broken, 40},
     {"server-queue-pair-broken", server_queue_pair_broken, 0},
     {"unknown-queue-pair", unknown_queue_pair, 0},
