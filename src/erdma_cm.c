@@ -453,7 +453,7 @@ static struct erdma_qp *erdma_cm_find_qp(struct erdma_adapter *ad,
 static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, struct erdma_qp *qp,
 			    const struct iw_cm_conn_param *param)
 {
-	struct net *net = current->nsproxy ? current->nsproxy->net_ns : &init_net;
+	struct net *net;
 	int ret;
 
 	ret = erdma_ep_bind_qp(ep, qp);
@@ -468,7 +468,10 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, struct erd
 		memcpy(ep->pd, param->private_data, param->private_data_len);
 	if (!erdma_ep_build_request(ep, param->private_data_len))
 		return -EINVAL;
-	return erdma_ep_attempt(ep, net, id);
+	net = erdma_cm_net(ep->cm);
+	ret = erdma_ep_attempt(ep, net, id);
+	put_net(net);
+	return ret;
 }
 
 static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,

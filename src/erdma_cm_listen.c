@@ -350,7 +350,6 @@ static bool erdma_is_any6(const struct iw_cm_id *id)
 static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, int backlog)
 {
 	const struct sockaddr_in *sin = (const struct sockaddr_in *)&id->m_local_addr;
-	struct net *net = current->nsproxy ? current->nsproxy->net_ns : &init_net;
 	struct erdma_cm *cm = ad->cm;
 	struct erdma_listener *l;
 	int ret;
@@ -372,7 +371,7 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	INIT_DELAYED_WORK(&l->work, erdma_listener_work);
 	refcount_inc(&cm->live);
 	l->cm = cm;
-	l->net = get_net(net);
+	l->net = erdma_cm_net(cm);
 	l->addr = erdma_is_any6(id) ? htonl(INADDR_ANY) : sin->sin_addr.s_addr;
 	/* At the same place for both kinds of address. */
 	l->port = sin->sin_port;

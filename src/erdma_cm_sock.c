@@ -4,6 +4,7 @@
  * uses the kernel's TCP.
  */
 #include <linux/if_vlan.h>
+#include <linux/nsproxy.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
 #include <net/dst.h>
@@ -30,6 +31,22 @@ bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev)
 	if (is_vlan_dev(dev))
 		dev = vlan_dev_real_dev(dev);
 	return dev == READ_ONCE(cm->ad->netdev);
+}
+
+struct net *erdma_cm_net(struct erdma_cm *cm)
+{
+	const struct net_device *nic;
+	struct net *net = NULL;
+
+	/* An exiting process has none. */
+	if (!(current->flags & PF_KTHREAD) && current->nsproxy)
+		return get_net(current->nsproxy->net_ns);
+	rcu_read_lock();
+	nic = READ_ONCE(cm->ad->netdev);
+	if (nic)
+		net = maybe_get_net(dev_net(nic));
+	rcu_read_unlock();
+	return net ?: get_net(&init_net);
 }
 
 bool erdma_ep_route_fits(struct erdma_ep *ep)

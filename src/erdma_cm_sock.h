@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Elastic RDMA Adapter driver: how connection endpoints use the kernel's TCP.  All but the first
- * two are called under erdma_ep.lock and may sleep.
+ * three are called under erdma_ep.lock and may sleep.
  */
 #ifndef ERDMA_CM_SOCK_H
 #define ERDMA_CM_SOCK_H
@@ -10,6 +10,11 @@
 
 /* May connections of the paired interface use `dev`?  Under rcu_read_lock. */
 bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev);
+/*
+ * The network namespace for the sockets of a call, referenced: the process's; for a kernel thread,
+ * whose own says nothing, that of the paired interface.  Process context.
+ */
+struct net *erdma_cm_net(struct erdma_cm *cm);
 /* An IPv4 address in the form that the iw_cm wants.  Any context. */
 void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port);
 

@@ -2,8 +2,9 @@
 /*
  * Elastic RDMA Adapter driver: the paired network interface (adapter.md 2.3 and 2.6).
  *
- * The interface with the adapter's MAC as its permanent address, in the initial network
- * namespace, is the one whose connections the adapter carries.  When it goes the driver lets the PCI function go, too, and probes it anew when the interface is
+ * The interface with the adapter's MAC as its permanent address, in whatever network namespace, is
+ * the one whose connections the adapter carries.  It may move while the adapter lives.  When it
+ * goes for good the driver lets the PCI function go, too, and probes it anew when the interface is
  * back: ib_core keeps a hold on the interface for as long as the RDMA device is registered.
  *
  * ad->netdev changes under rtnl, in the notifier only.  No reference of our own is needed: the
@@ -18,10 +19,11 @@
 #include "erdma_dev_cmdq.h"
 #include "erdma_netdev.h"
 
+/* Interfaces on top of others may have the same permanent address, but no parent device. */
 static bool erdma_is_our_nic(const struct erdma_adapter *ad, const struct net_device *nic)
 {
-	return net_eq(dev_net(nic), &init_net) && nic->type == ARPHRD_ETHER &&
-	       nic->addr_len == ETH_ALEN && ether_addr_equal(nic->perm_addr, ad->dev.mac);
+	return nic->dev.parent && nic->type == ARPHRD_ETHER && nic->addr_len == ETH_ALEN &&
+	       ether_addr_equal(nic->perm_addr, ad->dev.mac);
 }
 
 static void erdma_pair(struct erdma_adapter *ad, struct net_device *nic)
@@ -224,15 +226,15 @@ void erdma_netdev_detach(struct erdma_adapter *ad)
 bool erdma_nic_is_there(struct erdma_adapter *ad)
 {
 	const struct net_device *nic;
+	const struct net *net;
 	bool found = false;
 
 	rtnl_lock();
-	for_each_netdev(&init_net, nic) {
-		if (erdma_is_our_nic(ad, nic)) {
-			found = true;
-			break;
-		}
-	}
+	down_read(&net_rwsem);
+	for_each_net(net)
+		for_each_netdev(net, nic)
+			found |= erdma_is_our_nic(ad, nic);
+	up_read(&net_rwsem);
 	rtnl_unlock();
 	return found;
 }

@@ -7,11 +7,14 @@ import re
 import struct
 import subprocess
 import tempfile
+import time
 
 import pytest
 
+from erdmalab import workloads
 from erdmalab.common import ROOT
-from support import set_mtu
+from erdmalab.storage import nfs_export
+from support import expect_in_use, in_use, set_mtu
 
 
 def frames(path):
@@ -74,3 +77,69 @@ def test_run_and_the_labs_failure(lab):
         pytest.skip("there is no adapter to have a property")
     result = lab_run(lab, "--device", "nonsense=1", "--", "true")
     assert result.returncode == 125 and "nonsense" in result.stderr, result.stderr
+
+
+@pytest.fixture(params=["shared", "exclusive"])
+def moved(pair, request):
+    """The second guest's interface, and in exclusive mode its RDMA device, in a network namespace named blue; both are
+    back in the first one afterwards, because the namespace goes."""
+    server = pair[1]
+    # Without the completion queues that kernel users of earlier tests keep: they do not come along.
+    server.unload_driver()
+    server.load_driver()
+    before = in_use(server)
+    exclusive = request.param == "exclusive"
+    if exclusive:
+        server.run(["rdma", "system", "set", "netns", "exclusive"])
+    server.run("ip netns add blue && ip link set eth0 netns blue")
+    if exclusive:
+        server.run(["rdma", "dev", "set", server.devices()[0], "netns", "blue"])
+    server.run(f"ip netns exec blue sh -ec 'ip link set lo up; ip addr add {server.adapters[0].address} dev eth0; "
+               "ip link set eth0 up'")
+    yield exclusive
+    server.run("ip netns del blue")
+    deadline = time.monotonic() + 20 * server.slow
+    while server.run("ip link show eth0", check=False).code != 0 and time.monotonic() < deadline:
+        time.sleep(0.3)
+    server.run(f"ip addr replace {server.adapters[0].address} dev eth0; ip link set eth0 up; ip neigh flush all")
+    server.wait_devices(1)
+    if exclusive:
+        server.run(["rdma", "system", "set", "netns", "shared"])
+    workloads.rping(server, 5)
+    expect_in_use(server, before, limit=30)
+
+
+def test_namespace(pair, moved):
+    """The adapter goes where its interface goes: it serves that namespace's programs, and its own again afterwards."""
+    client, server = pair
+    inside = ["ip", "netns", "exec", "blue"]
+    assert "PORT_ACTIVE" in server.run([*inside, "ibv_devinfo"]).output
+    outside = server.run(["ibv_devinfo"], check=False)
+    assert ("PORT_ACTIVE" in outside.output) != moved, outside.output
+    for where in ([], ["-a", server.address]):
+        port = str(workloads.next_port())
+        job = server.popen([*inside, "rping", "-s", "-P", "-p", port, *where])
+        time.sleep(2 * server.slow)
+        assert job.code is None, job.text
+        client.run(["rping", "-c", "-a", server.address, "-p", port, "-C", "10", "-V"], timeout=30 * client.slow)
+        server.run([*inside, "rping", "-c", "-a", server.address, "-p", port, "-C", "10"], timeout=30 * server.slow)
+        job.kill()
+        job.wait(10 * server.slow)
+    port = str(workloads.next_port())
+    job = client.popen(["rping", "-s", "-P", "-p", port])
+    workloads.wait_listener(client, int(port), job)
+    server.run([*inside, "rping", "-c", "-a", client.address, "-p", port, "-C", "10"], timeout=30 * server.slow)
+    job.kill()
+    job.wait(10 * client.slow)
+
+
+@pytest.mark.stock_kernel  # the debug one is built without file systems of the network
+def test_namespace_of_the_kernel(pair, moved):
+    """A kernel user that a process of the namespace called for connects in there, though its threads are nobody's."""
+    client, server = pair
+    with nfs_export(client):
+        result = server.run(["ip", "netns", "exec", "blue", "sh", "-ec", f"""modprobe -a nfs rpcrdma; mkdir -p /run/nfs
+mount -t nfs -o vers=4.1,proto=rdma,port=20049,soft,timeo=100 {client.address}:/ /run/nfs
+echo from blue > /run/nfs/word; sync; cat /run/nfs/word; umount /run/nfs"""], timeout=90 * server.slow)
+        assert result.output == "from blue\n"
+    server.run("modprobe -r rpcrdma", check=False)
