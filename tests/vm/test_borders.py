@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from eadm_tools import NOBODY
+from eadm_tools import NOBODY, eadm_path
 from erdmalab import workloads
 from erdmalab.storage import NvmeHost, NvmeTarget
 from support import bdf, expect_in_use, in_use, program, run_cases, wait
@@ -142,6 +142,38 @@ def test_whose_without_locks(vm, traced):
     assert seen.count("accept") == 1 and "search" in seen, seen
     order = seen[seen.index("accept"):]
     assert order.index("search") < order.index("lock"), order[:10]
+
+
+HOLD_QUEUE_PAIRS = """
+import sys
+from pyverbs.cq import CQ
+from pyverbs.device import Context, get_device_list
+from pyverbs.pd import PD
+from pyverbs.qp import QP, QPCap, QPInitAttr
+context = Context(name=get_device_list()[0].name.decode())
+cq, pd = CQ(context, 8), PD(context)
+qps = [QP(pd, QPInitAttr(qp_type=2, scq=cq, rcq=cq, cap=QPCap(1, 1, 1, 1))) for _ in range(40)]
+print("made", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_removal_ends_lists(vm):
+    """A list that asks the device about each object does not hold up the removal until it is complete."""
+    holder = vm.popen(["/usr/bin/python3", "-c", HOLD_QUEUE_PAIRS], stdin=True)
+    holder.wait_output("made", 60 * vm.slow)
+    with vm.faults("cmd-slow=0/11:1000"):
+        asking = vm.popen([eadm_path(), "snapshot", "/tmp/removed.json"])
+        time.sleep(3)
+        assert asking.poll() is None, asking.text
+        begin = time.monotonic()
+        vm.run(f"echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/unbind", timeout=60 * vm.slow)
+        assert time.monotonic() - begin < 8 * vm.slow
+    asking.wait(60 * vm.slow)
+    holder.kill()
+    vm.run(f"rm -f /tmp/removed.json; echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/bind", timeout=30 * vm.slow)
+    vm.wait_devices(1)
+    workloads.rping(vm, 5)
 
 
 @pytest.mark.stock_kernel
