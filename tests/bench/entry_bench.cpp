@@ -165,6 +165,7 @@ void allConnections(uint32_t connections) {
     guest.stage(1, 3, Request().u32(8, 1400));
     mtu.entry([&] { guest.ringCommands(); });
     mtu.print(("CONF_MTU" + behind).c_str());
+    rig.machine(0).host.onFrame = nullptr; // keeping the frames is no work of the model
     Longest reset;
     reset.entry([&] { guest.write32(0x10, 1); });
     while (std::exchange(rig.machine(0).host.scheduled, false))
