@@ -18,6 +18,10 @@ constexpr unsigned kDrainUnits = 1u << 16;
 constexpr uint64_t kAbandonNs = 100'000'000;
 constexpr uint64_t kLingerNs = 5'000'000'000;
 
+// Each in one piece: what is put together from its members is slow to read as a whole.
+constexpr Placement kTaken{};
+constexpr Placement kGone{Placement::Kind::Gone, {}, Syndrome::Flushed};
+
 TerminateInfo aboutSegment(const Segment& segment, const Failure& failure) {
     TerminateInfo info;
     info.code = failure.code;
@@ -347,9 +351,8 @@ void QueuePair::onTimer(uint64_t nowNs) {
 }
 
 Placement QueuePair::inbound(const Segment& segment) {
-    constexpr Placement gone{Placement::Kind::Gone, {}, Syndrome::Flushed};
     if (!active() || !adapter_.running) // of an adapter that was reset
-        return gone;
+        return kGone;
     if (segment.op == SegmentOp::Terminate) {
         peerTerminated(segment.terminate);
         return Placement{};
@@ -375,7 +378,7 @@ Placement QueuePair::inbound(const Segment& segment) {
         ++counters[Counter::RxPackets];
         counters[Counter::RxBytes] += segment.payload.size();
         ++packetsIn_;
-        return active() ? Placement{} : gone;
+        return active() ? kTaken : kGone;
     case Reception::Kind::Hold:
         return Placement{Placement::Kind::Hold, {}, {}};
     case Reception::Kind::Failed:

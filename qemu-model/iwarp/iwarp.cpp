@@ -12,8 +12,9 @@ namespace erdma {
 namespace {
 
 constexpr size_t kLingeringMost = 4096; // 7.9
-// What one call does for connections, in octets; the rest waits for the next one.
-constexpr size_t kWorkAtOnce = size_t{512} << 10, kTurnCost = 512;
+// What one call does for connections, in octets; the rest waits for the next one.  No more than what a processor's own
+// cache holds of frames that wait for the end of the run.
+constexpr size_t kWorkAtOnce = size_t{256} << 10, kTurnCost = 512;
 constexpr unsigned kResetCost = 128; // of a connection, in units of the budget
 
 Mac macAt(ConstBytes frame, size_t offset) {
