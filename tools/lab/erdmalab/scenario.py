@@ -16,7 +16,7 @@ from .watch import GuestTrouble
 
 POLL_SECONDS = 0.05
 # Adapters that a scenario may leave in a state that nobody else wants to find.
-DISRUPTIVE = ("reset", "unplug", "plug", "run", "nic", "mtu")
+DISRUPTIVE = ("reset", "unplug", "plug", "run")
 
 
 class Row:
