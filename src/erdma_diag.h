@@ -92,6 +92,12 @@ u32 erdma_counters_total(void);
 struct rdma_hw_stats *erdma_alloc_port_stats(struct ib_device *ib, erdma_port_number port);
 int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_port_number port,
 		    int index);
+/*
+ * sysfs: what monitoring demands of every RDMA device, board_id and ports/1/counters.  Without them
+ * node_exporter shows no RDMA device of the machine at all.
+ */
+extern const struct attribute_group erdma_device_group;
+extern const struct attribute_group *erdma_port_groups[];
 
 /* ---- erdma_diag_res.c: driver-specific lines of `rdma resource show` ---- */
 

@@ -133,3 +133,79 @@ int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_por
 	memcpy(&stats->value[ERDMA_COUNTERS], stats->value, ERDMA_STATS_COUNT * sizeof(u64));
 	return stats->num_counters;
 }
+
+/* ---- sysfs as other RDMA devices have it ---- */
+
+static ssize_t board_id_show(struct device *device, struct device_attribute *attr, char *buf)
+{
+	struct ib_device *ib = container_of(device, struct ib_device, dev);
+	const struct pci_dev *pdev = to_erdma(ib)->dev.pdev;
+
+	return sysfs_emit(buf, "%04x:%04x\n", pdev->vendor, pdev->device);
+}
+static DEVICE_ATTR_RO(board_id);
+
+static struct attribute *erdma_device_attrs[] = { &dev_attr_board_id.attr, NULL };
+
+const struct attribute_group erdma_device_group = { .attrs = erdma_device_attrs };
+
+enum {
+#define ERDMA_HW_PLACE(name, help) ERDMA_AT_##name,
+	ERDMA_HW_COUNTERS(ERDMA_HW_PLACE)
+};
+
+/* A counter of InfiniBand's ports, and those of the device that it is the sum of. */
+struct erdma_port_count {
+	struct ib_port_attribute attr;
+	u8 first;
+	u8 number;
+	u8 unit;	/* octets, where the device counts those */
+};
+
+static ssize_t erdma_port_count_show(struct ib_device *ib, u32 port, struct ib_port_attribute *attr,
+				     char *buf)
+{
+	const struct erdma_port_count *count = container_of(attr, struct erdma_port_count, attr);
+	u64 values[ERDMA_COUNTERS];
+	u64 sum = 0;
+	int err;
+	u32 i;
+
+	err = erdma_counter_values(&to_erdma(ib)->dev, values);
+	if (err)
+		return err;
+	for (i = 0; i < count->number; i++)
+		sum += values[count->first + i];
+	return sysfs_emit(buf, "%llu\n", div_u64(sum, count->unit));
+}
+
+#define ERDMA_PORT_COUNT(_name, _first, _number, _unit) \
+	static struct erdma_port_count erdma_##_name = { \
+		.attr = { .attr = { .name = #_name, .mode = 0444 }, .show = erdma_port_count_show }, \
+		.first = ERDMA_AT_##_first, \
+		.number = (_number), \
+		.unit = (_unit), \
+	}
+
+/* Data is counted in words of 32 bits there. */
+ERDMA_PORT_COUNT(port_xmit_data, tx_bytes_cnt, 1, 4);
+ERDMA_PORT_COUNT(port_rcv_data, rx_bytes_cnt, 1, 4);
+ERDMA_PORT_COUNT(port_xmit_packets, tx_packets_cnt, 1, 1);
+ERDMA_PORT_COUNT(port_rcv_packets, rx_packets_cnt, 1, 1);
+ERDMA_PORT_COUNT(port_xmit_discards, tx_disable_drop_cnt, 3, 1);
+
+static struct attribute *erdma_port_attrs[] = {
+	&erdma_port_xmit_data.attr.attr,
+	&erdma_port_rcv_data.attr.attr,
+	&erdma_port_xmit_packets.attr.attr,
+	&erdma_port_rcv_packets.attr.attr,
+	&erdma_port_xmit_discards.attr.attr,
+	NULL
+};
+
+static const struct attribute_group erdma_port_group = {
+	.name = "counters",
+	.attrs = erdma_port_attrs,
+};
+
+const struct attribute_group *erdma_port_groups[] = { &erdma_port_group, NULL };

@@ -228,6 +228,7 @@ const struct ib_device_ops erdma_device_ops = {
 	.get_port_immutable = erdma_port_immutable,
 	.get_dev_fw_str = erdma_fw_str,
 	ERDMA_PORT_STATS_OP
+	ERDMA_SYSFS_GROUPS
 	.get_hw_stats = erdma_get_stats,
 	.fill_res_qp_entry = erdma_fill_res_qp,
 	.fill_res_cq_entry = erdma_fill_res_cq,

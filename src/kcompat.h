@@ -161,6 +161,19 @@ static inline void rb_add(struct rb_node *node, struct rb_root *tree,
 #define kunmap_local(address) ((void)(address))
 #endif
 
+/*
+ * An attribute of a port in sysfs, as the core takes it.  Older cores take none, and nothing refers
+ * to ours then.
+ */
+#ifdef ERDMA_HAVE_PORT_GROUPS
+#include <rdma/ib_sysfs.h>
+#else
+struct ib_port_attribute {
+	struct attribute attr;
+	ssize_t (*show)(struct ib_device *ib, u32 port, struct ib_port_attribute *attr, char *buf);
+};
+#endif
+
 /* Name of a counter as the core takes it. */
 #ifdef ERDMA_HAVE_STAT_DESC
 #define erdma_stat_name struct rdma_stat_desc

@@ -106,4 +106,12 @@ static struct rdma_hw_stats *erdma_op_alloc_stats(struct ib_device *ib, erdma_po
 #define ERDMA_PORT_STATS_OP .alloc_hw_stats = erdma_op_alloc_stats,
 #endif
 
+#ifdef ERDMA_HAVE_PORT_GROUPS
+#define ERDMA_SYSFS_GROUPS \
+	.device_group = &erdma_device_group, \
+	.port_groups = erdma_port_groups,
+#else
+#define ERDMA_SYSFS_GROUPS
+#endif
+
 #endif

@@ -196,3 +196,32 @@ def test_prometheus_and_node_exporter(vm, well):
                     job.kill()
     for source, part in stored.items():
         assert {name: part[name] for name in said} == said, source
+
+
+@pytest.mark.stock_kernel
+def test_infiniband_collector_of_node_exporter(vm, well, rdma_device):
+    """It shows the adapter as it shows any RDMA device, with the numbers of eadm stat."""
+    workloads.rping(vm, 3)
+    folder = f"/sys/class/infiniband/{rdma_device}"
+    assert vm.read(f"{folder}/board_id") == "1ded:107f\n"
+    job = vm.popen(["prometheus-node-exporter", "--web.listen-address=127.0.0.1:9913", "--collector.disable-defaults",
+                    "--collector.infiniband"])
+    try:
+        deadline = time.monotonic() + 60 * vm.slow
+        while True:
+            with contextlib.suppress(Exception):  # it is not up yet
+                text = get(vm, "http://127.0.0.1:9913/metrics")[1]
+                break
+            assert time.monotonic() < deadline and job.code is None, job.text
+            time.sleep(1)
+    finally:
+        job.kill()
+    shown = {name: float(value) for name, labels, value in re.findall(
+        r"(?m)^node_infiniband_(\w+)\{([^}]*)\} (\S+)$", text) if f'device="{rdma_device}"' in labels}
+    said = eadm_json(vm, "stat")["devices"][0]["counters"]
+    assert shown["info"] == 1 and shown["state_id"] == 4, text
+    for name, counter in (("port_data_transmitted_bytes_total", "tx_bytes_cnt"), ("port_data_received_bytes_total", "rx_bytes_cnt")):
+        assert shown[name] == said[counter] // 4 * 4 > 0
+    for name, counter in (("port_packets_transmitted_total", "tx_packets_cnt"), ("port_packets_received_total", "rx_packets_cnt")):
+        assert shown[name] == said[counter] > 0
+    assert shown["port_discards_transmitted_total"] == 0
