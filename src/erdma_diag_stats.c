@@ -181,7 +181,10 @@ static ssize_t erdma_port_count_show(struct ib_device *ib, u32 port, struct ib_p
 
 #define ERDMA_PORT_COUNT(_name, _first, _number, _unit) \
 	static struct erdma_port_count erdma_##_name = { \
-		.attr = { .attr = { .name = #_name, .mode = 0444 }, .show = erdma_port_count_show }, \
+		.attr = { \
+			.attr = { .name = #_name, .mode = 0444 }, \
+			.show = erdma_port_count_show, \
+		}, \
 		.first = ERDMA_AT_##_first, \
 		.number = (_number), \
 		.unit = (_unit), \
