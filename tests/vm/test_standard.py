@@ -80,7 +80,8 @@ def test_softiwarp(vms, name, mtu):
     assert soft.devices() == ["siw_0"]
     for server, client in ((soft, ours), (ours, soft)):
         workloads.rping(server, 20, client=client, timeout=120)
-        for program in MEASURED:
+        # SoftiWARP's client of ib_write_lat connects for the second time before the server listens anew, and crashes.
+        for program in MEASURED[:-1] if client is soft else MEASURED:
             options = ["-n", 50] if program.endswith("_lat") else ["-s", 65536, "-n", 50]
             rows = workloads.perftest(server, program, options=options, client=client, timeout=300)
             assert rows[0]["iterations"] == 50, rows
