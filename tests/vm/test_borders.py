@@ -144,6 +144,20 @@ def test_whose_without_locks(vm, traced):
     assert order.index("search") < order.index("lock"), order[:10]
 
 
+@pytest.mark.stock_kernel  # the debug one is built without block devices of the network
+def test_last_event_of_a_queue(vm, traced):
+    """An event may have the kernel look into a completion queue until the device has given that up: the look is called
+    off after that, and before memory is freed."""
+    with NvmeTarget(vm) as target, NvmeHost(vm, target):
+        pass
+    probes = {"stop": "erdma:erdma_cq_stop", "cancel": "cancel_work_sync", "free": "erdma:erdma_cq_free"}
+    # The kernel keeps its completion queues for the device's whole life.
+    seen = traced(probes, [], lambda: vm.run(f"echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/unbind", timeout=30 * vm.slow))
+    vm.run(f"echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/bind", timeout=30 * vm.slow)
+    vm.wait_devices(1)
+    assert "stop cancel free" in " ".join(seen), seen
+
+
 HOLD_QUEUE_PAIRS = """
 import sys
 from pyverbs.cq import CQ
