@@ -138,8 +138,8 @@ int erdma_get_stats(struct ib_device *ib, struct rdma_hw_stats *stats, erdma_por
 
 static ssize_t board_id_show(struct device *device, struct device_attribute *attr, char *buf)
 {
-	struct ib_device *ib = container_of(device, struct ib_device, dev);
-	const struct pci_dev *pdev = to_erdma(ib)->dev.pdev;
+	/* In other network namespaces ib_core shows a device of its own instead of ours. */
+	const struct pci_dev *pdev = to_erdma(rdma_device_to_ibdev(device))->dev.pdev;
 
 	return sysfs_emit(buf, "%04x:%04x\n", pdev->vendor, pdev->device);
 }
