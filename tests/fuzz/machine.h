@@ -42,11 +42,11 @@ struct Range {
     uint64_t address, length;
 };
 
-// What one entry into the adapter may do at most.  Today's adapter drains whole queues in one entry (65,536 entries to
-// flush, several MiB of loopback data); the numbers are to follow its budget once it has one.
+// What one entry into the adapter may do at most: what its budget allows (Budget in core/entry.h), of which a unit is
+// a handful of callbacks or 1 KiB that is read once and written once, and as much again for what it looks at first.
 struct WorkLimits {
-    uint64_t calls = 300'000;
-    uint64_t octets = 96u << 20;
+    uint64_t calls = 100'000;
+    uint64_t octets = 32u << 20;
 };
 
 class Machine {
