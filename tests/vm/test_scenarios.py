@@ -11,7 +11,7 @@ from erdmalab.common import ROOT
 
 FOLDER = os.path.join(ROOT, "examples", "scenarios")
 QUICK = ("short-cut", "lost-packet", "lost-tail", "killed-peer")
-LONG = ("mtu-change", "lost-interrupt", "nic-down", "unplug", "adapter-reset")
+LONG = ("mtu-change", "lost-interrupt", "stuck-command", "nic-down", "unplug", "adapter-reset")
 
 
 @pytest.mark.limit(600)
