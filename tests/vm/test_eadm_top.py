@@ -23,6 +23,7 @@ if pid == 0:
     os.execvp(sys.argv[2], sys.argv[2:])
 fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 200, 0, 0))
 keys, next_key, limit = list(sys.argv[1]), time.monotonic() + 4, time.monotonic() + 90
+redraw, width = 0, 200
 while time.monotonic() < limit:
     if select.select([there], [], [], 0.2)[0]:
         try:
@@ -35,6 +36,11 @@ while time.monotonic() < limit:
     if keys and time.monotonic() > next_key:
         os.write(there, keys.pop(0).encode())
         next_key = time.monotonic() + 2
+        redraw = time.monotonic() + 1
+    if redraw and time.monotonic() > redraw:
+        # Only what is different is sent, unless the size is.
+        redraw, width = 0, width - 1
+        fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
 print("\nENDED", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
@@ -206,8 +212,9 @@ def browse(vm, page, charts):
 
 def test_recording_that_is_interrupted(vm, open_node):
     """What was written until then is complete, and can be plotted."""
+    vm.run(["rm", "-f", RECORD])
     job = vm.popen([eadm_path(), "record", "-s", "600", "--every", "0.2", RECORD])
-    vm.run(f"until [ $(wc -l < {RECORD}) -ge 4 ]; do sleep 0.2; done", timeout=60 * vm.slow)
+    vm.run(f"until [ -e {RECORD} ] && [ $(wc -l < {RECORD}) -ge 4 ]; do sleep 0.2; done", timeout=60 * vm.slow)
     job.kill(15)
     assert job.wait(20 * vm.slow).code == 0 and "looks" in job.output
     head, lines = lines_of(vm, RECORD)
