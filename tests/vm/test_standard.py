@@ -80,11 +80,14 @@ def test_softiwarp(vms, name, mtu):
     assert soft.devices() == ["siw_0"]
     for server, client in ((soft, ours), (ours, soft)):
         workloads.rping(server, 20, client=client, timeout=120)
-        # SoftiWARP's client of ib_write_lat connects for the second time before the server listens anew, and crashes.
-        for program in MEASURED[:-1] if client is soft else MEASURED:
+        if client is soft:
+            # perftest connects twice, and the second time waits for no listener: refused, its client crashes (workloads.py).
+            client.link("to-wire:delay=200ms")
+        for program in MEASURED:
             options = ["-n", 50] if program.endswith("_lat") else ["-s", 65536, "-n", 50]
             rows = workloads.perftest(server, program, options=options, client=client, timeout=300)
             assert rows[0]["iterations"] == 50, rows
+        client.link()
         port = str(workloads.next_port())
         workloads.pair(server, ["ucmatose", "-b", server.address, "-p", port, "-c", "5"],
                        client, ["ucmatose", "-s", server.address, "-p", port, "-c", "5"], port, timeout=120)
