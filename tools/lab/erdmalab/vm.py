@@ -411,9 +411,10 @@ class Vm:
         if self.driver_name == "siw":
             return self.run("ls /sys/class/infiniband").output.split()
         text = self.run("for d in /sys/class/infiniband/*; do [ -e $d ] || continue; "
-                        "echo ${d##*/} $(basename $(readlink -f $d/device/driver)); done").output
+                        "echo ${d##*/} $(basename \"$(readlink -f $d/device/driver)\"); done").output
+        # The device of Linux's own driver of 6.1 is nobody's child.
         return [words[0] for words in map(str.split, text.splitlines())
-                if len(words) > 1 and words[1] == "erdma"]
+                if words[1:] == ["erdma"] or (len(words) == 1 and words[0].startswith("erdma_"))]
 
     def wait_devices(self, count, timeout=30):
         """Wait for that many active devices; returns their names."""
