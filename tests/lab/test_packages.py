@@ -23,7 +23,7 @@ EVERYWHERE = set("""
     nfs-common nfs-kernel-server nftables ninja-build nlohmann-json3-dev nvme-cli open-iscsi openmpi-bin perftest perl
     pkg-config procps prometheus prometheus-node-exporter psmisc python3 python3-jsonschema python3-pytest
     python3-pytest-xdist python3-pyverbs python3-setuptools python3-venv python3-wheel python3-yaml qemu-system-x86 qperf rdma-core
-    rdmacm-utils rpm rpmlint shellcheck sparse tshark ucx-utils xz-utils zlib1g-dev zstd
+    rdmacm-utils rpm rpmlint shellcheck sparse tshark ucx-utils xz-utils zlib1g-dev zsh zstd
 """.split())
 
 # Only in this one, of the names that the list has.
