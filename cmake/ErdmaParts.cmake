@@ -9,6 +9,8 @@
 #       is a sentence about something that is missing; none: all is there.
 #   erdma_parts_summary()
 #       one line for each part
+#   erdma_find_program(result name)
+#       find_program() whose answer is not kept: each configuration looks anew
 
 function(erdma_part_option name description)
     set(${name} AUTO CACHE STRING "Build ${description}: AUTO (if possible), ON (or fail), OFF")
@@ -41,6 +43,13 @@ function(erdma_part_check name result)
     endif()
     set_property(GLOBAL PROPERTY ${name}_STATE "${state}")
     set(${result} ${build} PARENT_SCOPE)
+endfunction()
+
+function(erdma_find_program result name)
+    unset(erdma_found_program CACHE)
+    find_program(erdma_found_program "${name}")
+    set(${result} "${erdma_found_program}" PARENT_SCOPE)
+    unset(erdma_found_program CACHE)
 endfunction()
 
 function(erdma_parts_summary)
