@@ -3,19 +3,23 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "host.h"
 
 namespace erdma {
 
-// CRC of `data`; with the CRC of what precedes it, that of both together.  Uses the processor's instruction if it has
-// one.  In an FPDU the value stands least significant octet first.
+// CRC of `data`; with the CRC of what precedes it, that of both together.  In an FPDU the value stands least
+// significant octet first.
 uint32_t crc32c(ConstBytes data, uint32_t previous = 0);
 
-// The same by table, on any processor.
-uint32_t crc32cPortable(ConstBytes data, uint32_t previous = 0);
+// One way to compute it.
+struct Crc32cPath {
+    const char* name;
+    uint32_t (*compute)(ConstBytes data, uint32_t previous);
+};
 
-// Whether crc32c() uses an instruction.
-bool crc32cAccelerated();
+// Those that this processor has, the fastest, which crc32c() takes, first.
+std::span<const Crc32cPath> crc32cPaths();
 
 } // namespace erdma
