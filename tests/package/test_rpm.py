@@ -2,12 +2,15 @@
 """The RPM packages' life in a scratch root, by Debian's rpm."""
 
 import glob
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
 
+from erdmalab.roots import copy_of_tree
 from scratch import TOP, VERSION, Stages, build_rpms, debian_system, shrink
 
 NEWER, NEWEST = "9.0.1", "9.0.2"
@@ -37,6 +40,59 @@ def test_rpmlint(rpms):
                             check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert not re.findall(r"(?m)^\S+: [EW]: .*", result.stdout), result.stdout
     assert re.search(r"[1-9]\d* packages? and .* 0 errors, 0 warnings", result.stdout), result.stdout
+
+
+def digest(path):
+    with open(path, "rb") as content:
+        return hashlib.sha256(content.read()).hexdigest()
+
+
+def test_tarball_and_source_package_are_reproducible(tmp_path):
+    """Of the same files: with and without git, with other dates, rights and leftovers, and of what a tarball has."""
+    trees = {name: copy_of_tree(str(tmp_path / name)) for name in ("plain", "git", "other")}
+    subprocess.run("git init -q && git add -A && mkdir -p build && touch build/x src/x.pyc", shell=True, check=True,
+                   cwd=trees["git"], timeout=60)
+    subprocess.run("chmod -R g+w,o-r . && find . -type f | xargs touch && mkdir -p build src/__pycache__ && "
+                   "touch build/x src/__pycache__/x.pyc", shell=True, check=True, cwd=trees["other"], timeout=60)
+
+    def digests(name):
+        # Source packages name the folder that they were made in.
+        out = tmp_path / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        subprocess.run(["make", "-C", os.path.join(trees[name], "rpm"), "srpm", f"OUT={out}"], check=True, timeout=300,
+                       stdout=subprocess.DEVNULL)
+        return digest(out / "SOURCES" / f"erdma-{VERSION}.tar.gz"), digest(out / "SRPMS" / f"erdma-{VERSION}-1.src.rpm")
+
+    found = {name: digests(name) for name in trees}
+    subprocess.run(["tar", "-xf", tmp_path / "out" / "SOURCES" / f"erdma-{VERSION}.tar.gz", "-C", tmp_path], check=True,
+                   timeout=60)
+    trees["unpacked"] = str(tmp_path / f"erdma-{VERSION}")
+    assert {digests("unpacked"), *found.values()} == {found["plain"]}
+
+
+def test_source_package_builds(tmp_path):
+    """Anywhere, with what is in it; the driver's package takes seconds."""
+    built = build_rpms("srpm", "srpm")
+    source = glob.glob(os.path.join(built, "SRPMS", "*.src.rpm"))
+    assert len(source) == 1
+    subprocess.run(["rpmbuild", "--nodeps", "--without", "eadm", "--define", f"_topdir {tmp_path}", "--define", "dist .el9",
+                    "--rebuild", *source], check=True, timeout=300, stdout=subprocess.DEVNULL)
+    assert os.path.exists(tmp_path / "RPMS" / "noarch" / f"erdma-dkms-{VERSION}-1.el9.noarch.rpm")
+
+
+def test_debug_information_is_apart(rpms):
+    """Of programs that were compiled with the distribution's options."""
+    listed = subprocess.run(["rpm", "-qlp", rpm(rpms, "eadm-debuginfo")], check=True, text=True, timeout=60,
+                            stdout=subprocess.PIPE).stdout
+    assert re.search(r"(?m)^/usr/lib/debug/usr/bin/eadm\S*\.debug$", listed)
+
+
+def test_takes_the_place_of_the_vendors(rpms):
+    """Of a package named erdma, which has the same files."""
+    package = rpm(rpms, "erdma-dkms")
+    for question in ("--conflicts", "--provides"):
+        said = subprocess.run(["rpm", "-qp", question, package], check=True, text=True, timeout=60, stdout=subprocess.PIPE).stdout
+        assert re.search(r"(?m)^erdma( =|$)", said), said
 
 
 def first_installation(machine):
@@ -107,6 +163,6 @@ def test_erase_removes_it(life):
     left = {path for path in machine.tree() - machine.before
             if not path.startswith(f"usr/lib/modules/{machine.kernel}/modules.")}
     # These folders are there on a system that rpm has made, and here if another package has them.
-    left -= {"usr/share/licenses", "usr/share/man/man4", "etc/modules-load.d"}
+    left -= {"usr/share/licenses", "usr/share/man/man4", "etc/modules-load.d", "etc/security", "etc/security/limits.d"}
     # What the operator changed is kept, as rpm does it.
     assert left == {"etc/modprobe.d/erdma.conf.rpmsave", "etc/modprobe.d/erdma.conf.rpmnew"}

@@ -147,6 +147,17 @@ def test_start_from_the_ram_disk(life):
     assert log.index("erdma: loading out-of-tree module") < log.index("EXT4-fs (vda): mounted")
 
 
+def test_everybody_may_ask_at_once(life):
+    """eadm's rule counts for the device of the driver that is loaded, which makes it root's own."""
+    vm = life.within("fresh", "second kernel")
+    vm.run(["chmod", "600", "/dev/erdma"])
+    vm.run(["dpkg", "-i", "/srv/packages/eadm.deb"], timeout=300 * vm.slow)
+    deadline = time.monotonic() + 30 * vm.slow
+    while vm.run(["stat", "-c", "%a", "/dev/erdma"]).output.strip() != "666":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
 def test_restart_into_the_second_kernel(life, second):
     vm = life.at("second kernel")
     assert vm.run(["uname", "-r"]).output.strip() == second
