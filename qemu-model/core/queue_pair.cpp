@@ -267,6 +267,8 @@ bool QueuePair::run(unsigned budget) {
     finishWindUp();
     if (!active())
         return false;
+    if (transport_->ways().interleaves)
+        return responder_.ready() || requester_.ready();
     if (requester_.midMessage())
         return requester_.ready();
     return responder_.ready() || (!responder_.midMessage() && requester_.ready());
@@ -278,9 +280,10 @@ unsigned QueuePair::work(unsigned budget) {
     unsigned done = 0;
     while (done < budget && active() && !adapter_.budget.spent()) {
         bool moved = false;
-        if (requester_.midMessage()) {
+        const bool interleaves = transport_->ways().interleaves;
+        if (!interleaves && requester_.midMessage()) {
             moved = requester_.step(window);
-        } else if (responder_.midMessage()) {
+        } else if (!interleaves && responder_.midMessage()) {
             moved = responder_.step();
         } else {
             const bool responder = responderTurn_ && responder_.ready();
@@ -381,6 +384,8 @@ Placement QueuePair::inbound(const Segment& segment) {
         return active() ? kTaken : kGone;
     case Reception::Kind::Hold:
         return Placement{Placement::Kind::Hold, {}, {}};
+    case Reception::Kind::NotReady:
+        return Placement{Placement::Kind::NotReady, {}, {}};
     case Reception::Kind::Failed:
         break;
     }
@@ -448,7 +453,7 @@ void QueuePair::peerTerminated(const TerminateInfo& info) {
 }
 
 Reception QueuePair::refuse(Refusal reason, const char* why) const {
-    return {Reception::Kind::Failed, Failure{.code = transport_->codeOf(reason), .why = why}};
+    return {Reception::Kind::Failed, Failure{.reason = reason, .code = transport_->codeOf(reason), .why = why}};
 }
 
 void QueuePair::peerRefused(std::optional<Blame> culprit, RefusalCode code) {
@@ -468,8 +473,12 @@ void QueuePair::peerRefused(std::optional<Blame> culprit, RefusalCode code) {
 void QueuePair::requesterFailed(std::optional<Blame> culprit, const char* why) {
     Ending ending;
     ending.culprit = culprit;
-    ending.halfReceived = Syndrome::General;
-    ending.event = AsyncEvent::QpFatal;
+    if (culprit && transport_ && transport_->ways().quietRequester) {
+        ending.halfReceived = Syndrome::Flushed;
+    } else {
+        ending.halfReceived = Syndrome::General;
+        ending.event = AsyncEvent::QpFatal;
+    }
     ending.goodbye = Goodbye::Terminate;
     ending.why = why;
     end(ending);
@@ -478,8 +487,12 @@ void QueuePair::requesterFailed(std::optional<Blame> culprit, const char* why) {
 void QueuePair::inboundFailed(const Failure& failure, const TerminateInfo& terminate) {
     Ending ending;
     ending.culprit = failure.own;
-    ending.halfReceived = failure.rqe;
-    ending.event = failure.event;
+    if (failure.own && transport_->ways().quietRequester) {
+        ending.halfReceived = Syndrome::Flushed;
+    } else {
+        ending.halfReceived = failure.rqe;
+        ending.event = transport_->eventOf(failure.reason, failure.event);
+    }
     ending.detail = failure.code.number;
     ending.goodbye = Goodbye::Terminate;
     ending.terminate = terminate;
@@ -491,7 +504,7 @@ void QueuePair::fail(Syndrome oldest, std::optional<AsyncEvent> event, uint32_t 
     Ending ending;
     if (const std::optional<uint16_t> index = requester_.oldest())
         ending.culprit = Blame{*index, oldest};
-    ending.halfReceived = Syndrome::General;
+    ending.halfReceived = transport_ && transport_->ways().quietRequester ? Syndrome::Flushed : Syndrome::General;
     ending.event = event;
     ending.detail = detail;
     ending.why = why;

@@ -82,6 +82,7 @@ public:
     void resume();                                     // the peer can take segments again
     void acknowledged();                               // Transport::acknowledged() grew
     unsigned serve(unsigned budget);                   // answers the peer's requests only; returns units done
+    void withdrawAnswers() { responder_.withdraw(); }  // the peer asked anew for what is owed to it
     void peerClosed(bool graceful);                    // flush; AEQE only if work was incomplete
     void fail(Syndrome oldest, std::optional<AsyncEvent> event, uint32_t detail, const char* why);
 

@@ -144,6 +144,8 @@ bool Requester::fetch(SqWindow& window) {
 
 // Conditions that end by themselves: an answer arrives.
 bool Requester::mustWait() const {
+    if (sqe_.kind == SqeKind::LocalInvalidate && qp_.transport().ways().invalidatesLast)
+        return !inFlight_.empty();
     if (outstanding_ == 0)
         return false;
     if (sqe_.header.fence())
@@ -163,12 +165,16 @@ bool Requester::mustWait() const {
 bool Requester::ready() const {
     if (held_ || !qp_.active() || (closing_ && !begun()))
         return false;
+    if (failing_)
+        return inFlight_.empty();
     if (busy_)
         return started_ || !mustWait();
     return next_ != pi_;
 }
 
 bool Requester::step(SqWindow& window) {
+    if (failing_)
+        return failNow();
     if (held_ || (closing_ && !begun()))
         return false;
     if (!busy_) {
@@ -207,6 +213,11 @@ SegmentOp Requester::messageKind() const {
 // First touch of a work request.  False: done, or failed.
 bool Requester::begin() {
     const bool local = sqe_.kind == SqeKind::FastRegister || sqe_.kind == SqeKind::LocalInvalidate;
+    const Ways& ways = qp_.transport().ways();
+    if (sqe_.length > ways.longestMessage) {
+        failCurrent(Syndrome::SendFormat, "message too long");
+        return false;
+    }
     if (!local && !qp_.transport().carries(messageKind())) {
         failCurrent(Syndrome::SendFormat, "operation that the connection's dialect does not have");
         return false;
@@ -231,8 +242,13 @@ bool Requester::begin() {
             failCurrent(Syndrome::SendFormat, "atomic operation on a device without");
             return false;
         }
-        if (sqe_.sges[0].length < 8) {
-            failCurrent(Syndrome::SendBounds, "atomic result buffer too short");
+        if (sqe_.sges[0].length < 8 || (ways.strictAtomics && sqe_.sges[0].length != 8)) {
+            failCurrent(ways.strictAtomics ? Syndrome::SendFormat : Syndrome::SendBounds,
+                        "atomic result buffer of a wrong length");
+            return false;
+        }
+        if (ways.strictAtomics && (sqe_.remoteTo & 7) != 0) {
+            failCurrent(Syndrome::RecvBounds, "atomic operation on a misaligned address");
             return false;
         }
         sqe_.sges[0].length = 8;
@@ -251,7 +267,7 @@ bool Requester::begin() {
             return false;
         }
     }
-    if (sqe_.kind == SqeKind::Write && sqe_.immediate && sqe_.length == 0)
+    if (sqe_.kind == SqeKind::Write && sqe_.immediate && sqe_.length == 0 && !ways.immediateOnWrite)
         dataSent_ = true;
     return true;
 }
@@ -295,6 +311,7 @@ Requester::Sent Requester::deliver(const Segment& segment) {
     case Placement::Kind::Hold:
         held_ = true;
         return Sent::Later;
+    case Placement::Kind::NotReady: // of the receiving side only
     case Placement::Kind::Failed:
     case Placement::Kind::Gone:
         break;
@@ -336,10 +353,15 @@ bool Requester::sendData() {
         return true;
     }
     segment.last = length == sqe_.length - sent_;
+    const Ways& ways = qp_.transport().ways();
+    const bool immediateOnWrite = tagged && sqe_.immediate && ways.immediateOnWrite;
     if (tagged) {
         segment.op = SegmentOp::Write;
         segment.stag = sqe_.remoteStag;
         segment.to = sqe_.remoteTo + sent_;
+        segment.total = ways.announcesLength ? sqe_.length : 0;
+        if (immediateOnWrite && segment.last)
+            describeImmediate(segment);
     } else {
         const bool solicited = sqe_.header.solicited();
         segment.op = sqe_.immediate    ? (solicited ? SegmentOp::SendImmSe : SegmentOp::SendImm)
@@ -358,22 +380,26 @@ bool Requester::sendData() {
     skipSges(length);
     if (!last)
         return true;
-    if (tagged && sqe_.immediate) {
+    if (tagged && sqe_.immediate && !immediateOnWrite) {
         dataSent_ = true;
         return true;
     }
     finishCurrent();
-    if (!tagged)
+    if (!tagged || immediateOnWrite)
         ++nextSend_;
     return true;
 }
 
-bool Requester::sendImmediate() {
-    Segment segment;
+void Requester::describeImmediate(Segment& segment) const {
     segment.op = sqe_.header.solicited() ? SegmentOp::ImmediateSe : SegmentOp::Immediate;
     segment.message = nextSend_;
     segment.immediate = sqe_.word8;
     segment.writeLength = sqe_.length;
+}
+
+bool Requester::sendImmediate() {
+    Segment segment;
+    describeImmediate(segment);
     const Sent sent = deliver(segment);
     if (sent == Sent::Yes) {
         finishCurrent();
@@ -492,7 +518,19 @@ void Requester::report(uint16_t index, Op op, Syndrome syndrome, uint32_t bytes)
 }
 
 void Requester::failCurrent(Syndrome syndrome, const char* why) {
-    qp_.requesterFailed(Blame{sqe_.first, syndrome}, why);
+    if (!inFlight_.empty() && qp_.transport().ways().failsInOrder)
+        failing_ = Failing{syndrome, why};
+    else
+        qp_.requesterFailed(Blame{sqe_.first, syndrome}, why);
+}
+
+// False: not yet.
+bool Requester::failNow() {
+    if (!inFlight_.empty())
+        return false;
+    const Failing failing = *failing_;
+    qp_.requesterFailed(Blame{sqe_.first, failing.syndrome}, failing.why);
+    return true;
 }
 
 Requester::InFlight* Requester::oldestWaiting() {
@@ -619,6 +657,7 @@ bool Requester::flush(bool& readable, uint16_t end) {
         retired_ = next_;
     }
     busy_ = held_ = false;
+    failing_.reset();
     direct_.reset();
 
     SqWindow window;

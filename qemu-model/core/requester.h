@@ -106,6 +106,7 @@ private:
     bool sendRequest();
     bool sendData();
     bool sendImmediate();
+    void describeImmediate(Segment& segment) const;
     enum class Sent : uint8_t { Yes, Later, Dead };
     Sent deliver(const Segment& segment);
     std::optional<MrFault> checkSges() const;
@@ -114,6 +115,7 @@ private:
     void finishCurrent();
     void pushCurrent(InFlight::Stage stage);
     void failCurrent(Syndrome syndrome, const char* why);
+    bool failNow();
     InFlight* oldestWaiting();
     void answered(InFlight& entry);
     void report(uint16_t index, Op op, Syndrome syndrome, uint32_t bytes);
@@ -133,6 +135,12 @@ private:
     uint32_t sgeIndex_ = 0;
     uint32_t sgeOffset_ = 0;
     Sqe sqe_;
+
+    struct Failing { // the current work request, when those before it are complete
+        Syndrome syndrome;
+        const char* why;
+    };
+    std::optional<Failing> failing_;
 
     Fifo<InFlight> inFlight_;    // bounded by the ring depth
     uint64_t oldestWaiting_ = 0; // no entry before this sequence number is in stage Waiting

@@ -118,6 +118,10 @@ Reception Responder::place(const Segment& segment) {
 
 Reception Responder::placeWrite(const Segment& segment) {
     const size_t length = segment.payload.size();
+    if (!inWrite_ && segment.total > length) {
+        if (const MrFault fault = checkTarget(segment, segment.total); fault != MrFault::None)
+            return remoteFault(fault, true);
+    }
     if (inWrite_ && segment.stag != writeStag_)
         return qp_.refuse(Refusal::TargetStag, "write continues with another STag");
     if (inWrite_ && segment.to != writeNext_)
@@ -137,11 +141,21 @@ Reception Responder::placeWrite(const Segment& segment) {
     return Reception{};
 }
 
+// All that the peer announced, before the first octet is placed.
+MrFault Responder::checkTarget(const Segment& segment, uint64_t length) const {
+    if (segment.stag == kLocalDmaKey)
+        return MrFault::Rights;
+    return qp_.adapter().regions.check(
+        {segment.stag, qp_.config().pd, segment.to, length, access::kRemoteWrite, Side::Remote});
+}
+
 // Takes the next RQE for a message.  A reception when there is none, or a bad one.
 std::optional<Reception> Responder::takeRqe(uint32_t message) {
     Adapter& adapter = qp_.adapter();
     if (message != expectedSend_)
         return qp_.refuse(Refusal::Sequence, "message out of sequence");
+    if (ci_ == pi_ && !qp_.transport().ways().waitsForBuffer)
+        return Reception{Reception::Kind::NotReady, {}};
     if (ci_ == pi_) {
         if (holdDeadline_ == 0) {
             const uint64_t limit = uint64_t{adapter.config.rnr_hold_ms} * 1000000;
@@ -173,7 +187,7 @@ Reception Responder::placeSend(const Segment& segment) {
     if (inSend_) {
         if (segment.message != expectedSend_)
             return qp_.refuse(Refusal::Sequence, "message out of sequence");
-        if (segment.op != sendOp_)
+        if (segment.op != sendOp_ && !(segment.last && qp_.transport().ways().lastTellsKind))
             return qp_.refuse(Refusal::Unexpected, "message inside a message");
         if (segment.offset != received_)
             return qp_.refuse(Refusal::Offset, "gap in a message");
@@ -238,6 +252,14 @@ Reception Responder::placeImmediate(const Segment& segment) {
         return qp_.refuse(Refusal::Unexpected, "message inside a message");
     if (const std::optional<Reception> reception = takeRqe(segment.message))
         return *reception;
+    if (!segment.payload.empty() || inWrite_) {
+        Reception reception = placeWrite(segment);
+        if (reception.kind != Reception::Kind::Accepted) {
+            if (reception.failure.event == AsyncEvent::Access)
+                reception.failure.rqe = Syndrome::RecvRights;
+            return reception;
+        }
+    }
     ++expectedSend_;
     report(Op::RecvWriteImm, segment.immediate, segment.writeLength, isSolicited(segment.op));
     return Reception{};
@@ -344,6 +366,7 @@ bool Responder::accepted(const Segment& segment) {
     case Placement::Kind::Hold:
         held_ = true;
         return false;
+    case Placement::Kind::NotReady: // of the receiving side only
     case Placement::Kind::Failed:
     case Placement::Kind::Gone:
         break;

@@ -18,6 +18,7 @@ class QueuePair;
 
 // Why a connection ends because of something inbound: one row of wire.md 5.6.
 struct Failure {
+    Refusal reason = Refusal::Local;
     RefusalCode code{};
     Syndrome requester = Syndrome::General; // for the peer's work request
     Syndrome rqe = Syndrome::General;       // for the RQE in use, if any
@@ -28,7 +29,7 @@ struct Failure {
 
 // What became of an inbound segment.
 struct Reception {
-    enum class Kind : uint8_t { Accepted, Hold, Failed };
+    enum class Kind : uint8_t { Accepted, Hold, NotReady, Failed };
     Kind kind = Kind::Accepted;
     Failure failure{};
 };
@@ -52,6 +53,11 @@ public:
     bool idle() const { return owed_.empty(); }
     bool midMessage() const { return !owed_.empty() && sent_ != 0; }
     void resume() { held_ = false; }
+    // The transport will ask anew for what is owed, or answers by itself.
+    void withdraw() {
+        owed_.clear();
+        sent_ = 0;
+    }
 
     // Waiting for a receive buffer until this time; 0: not waiting, ~0: for ever.
     uint64_t holdDeadline() const { return holdDeadline_; }
@@ -89,6 +95,7 @@ private:
     uint32_t depth() const;
     Reception remoteFault(MrFault fault, bool write) const;
     Reception placeWrite(const Segment& segment);
+    MrFault checkTarget(const Segment& segment, uint64_t length) const;
     Reception placeSend(const Segment& segment);
     Reception placeImmediate(const Segment& segment);
     MrFault checkSource(const ReadRequest& read) const;

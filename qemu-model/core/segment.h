@@ -93,12 +93,14 @@ struct TerminateInfo {
 };
 
 // Sends (with Immediate), requests (reads and atomics) and atomic responses are numbered, each kind for itself, from 1.
+// Immediate may carry the end of its Write (Ways::immediateOnWrite).
 // Writes and read responses name where each of their segments goes.  Fields that the opcode does not use are 0.
 struct Segment {
     SegmentOp op = SegmentOp::Write;
     bool last = true;
     uint32_t stag = 0;        // Write, ReadResponse: sink.  Send with invalidate: STag to invalidate
     uint64_t to = 0;          // Write, ReadResponse
+    uint32_t total = 0;       // Write: octets of the message; 0 from protocols that do not tell beforehand
     uint32_t message = 0;     // number of a numbered message
     uint32_t offset = 0;      // of a Send: payload bytes already sent
     uint32_t immediate = 0;   // Immediate, SendImm: numeric value

@@ -25,12 +25,38 @@ struct Placement {
     enum class Kind : uint8_t {
         Accepted, // placed; for requests: queued
         Hold,     // no receive buffer, or the queue pair is about to fail: offer the same segment again after resume()
+        NotReady, // no receive buffer, and Ways::waitsForBuffer is false; nothing was taken, nobody calls
         Failed,   // the connection is dead; `code` is what the Terminate says, `requester` what the culprit's CQE says
         Gone,     // the queue pair had ended, or ended over this: nobody is there to refuse it
     };
     Kind kind = Kind::Accepted;
     RefusalCode code{};
     Syndrome requester = Syndrome::General;
+};
+
+// Where the ways of protocols differ and the queue pair acts upon it.
+struct Ways {
+    // The immediate data of a Write leaves with its last segment, which then is an Immediate that carries payload.
+    // Otherwise it is a message behind the Write.
+    bool immediateOnWrite = false;
+    // The first segment of a Write tells how long it is, and the receiver checks all of the target then.
+    bool announcesLength = false;
+    // What kind of Send a message is shows in its last segment.
+    bool lastTellsKind = false;
+    // Segments of own messages and of answers may mix.
+    bool interleaves = false;
+    // A message without receive buffer waits here for one.
+    bool waitsForBuffer = true;
+    // A work request that fails at this end waits until those before it are complete, or have failed.
+    bool failsInOrder = false;
+    // A local invalidation waits for all before it: what was sent may have to be read again.
+    bool invalidatesLast = false;
+    // What a completion tells of an own work request raises no event; a message half received is flushed over it.
+    bool quietRequester = false;
+    // An atomic request to a misaligned address, and one without a result buffer of 8 octets, is refused at this end.
+    bool strictAtomics = false;
+    // Of one work request.
+    uint32_t longestMessage = UINT32_MAX;
 };
 
 // The way to the peer, owned by the queue pair, and all that core knows of a protocol: one transport may hand segments
@@ -45,6 +71,11 @@ public:
     // after QueuePair::resume().  The payload is consumed (copied or placed) when Accepted is returned.  Failed only
     // from a transport that learns at once what the peer says; others report through inbound(Terminate).
     virtual Placement deliver(const Segment& segment) = 0;
+    // For the life of the transport.
+    virtual const Ways& ways() const {
+        static constexpr Ways kUsual{};
+        return kUsual;
+    }
     // Largest payload of one segment, at most kMaxSegmentPayload.
     virtual size_t maxPayload(bool tagged) const = 0;
     // Position behind the last accepted segment, and up to where the peer has confirmed reception: two values of one
@@ -60,6 +91,8 @@ public:
     virtual bool carries(SegmentOp) const { return true; }
     // What the peer and the AEQE are told instead of the reason.
     virtual RefusalCode codeOf(Refusal why) const = 0;
+    // The AEQE's type, where the protocol sees it otherwise than usual.
+    virtual AsyncEvent eventOf(Refusal, AsyncEvent usual) const { return usual; }
     // Expired retransmission timers, for QUERY_QPC; none where nothing can be lost.
     virtual uint64_t timeouts() const { return 0; }
     // The own queue pair takes segments again that it held back: offer them again to inbound().
