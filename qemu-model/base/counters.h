@@ -35,6 +35,9 @@ namespace erdma {
     X(KernelSegments, "kernel_segments") X(KernelDrops, "kernel_drops") X(KernelMisplaced, "kernel_misplaced") \
     X(FlowsEvicted, "flows_evicted") X(FlowsExpired, "flows_expired") X(HeldFrames, "held_frames") \
     X(HoldTimeouts, "hold_timeouts") X(HoldDrops, "hold_drops") \
+    X(RcGhosts, "rc_ghosts") X(RcDuplicates, "rc_duplicates") X(RcNaksIn, "rc_naks_in") X(RcNaksOut, "rc_naks_out") \
+    X(RcRnrNaksIn, "rc_rnr_naks_in") X(RcRnrNaksOut, "rc_rnr_naks_out") X(RcRetriesNak, "rc_retries_nak") \
+    X(RcRetriesImplicit, "rc_retries_implicit") X(RcTimeouts, "rc_timeouts") X(RcOverflows, "rc_overflows") \
     X(BufferedNow, "buffered_bytes") \
     X(FlowsNow, "flows") X(ConnectionsNow, "connections") \
     X(QpsNow, "qps") X(CqsNow, "cqs") X(EqsNow, "eqs") X(MrsNow, "mrs")

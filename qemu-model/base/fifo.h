@@ -21,6 +21,11 @@ public:
     T& front() { return at(head_); }
     void pop() { ++head_; }
     void clear() { head_ = tail_; }
+    // An empty one gives back what it has grown to, if that is more than `slots`.
+    void shrink(size_t slots) {
+        if (empty() && slots_.size() > slots)
+            slots_ = {};
+    }
 
     void push(const T& value) {
         if (size() == slots_.size())
