@@ -18,7 +18,8 @@
  *   10. erdma_cq.lock           spin irq  completion ring of a kernel CQ
  *   11. erdma_tracker.lock      spin      which objects there are; process context
  *   12. innermost              spin      sk_callback_lock, erdma_cm.qp_lock, erdma_cmdq.lock,
- *                                         erdma_dev.retire_lock, erdma_adapter.db_lock, the
+ *                                         erdma_dev.retire_lock, erdma_adapter.db_lock,
+ *                                         erdma_roce.ah_lock, the
  *                                         xarrays' own of erdma_adapter.{qps,cqs} and
  *                                         erdma_cm.eps, the iw_cm's
  *
@@ -46,6 +47,7 @@
 #define ERDMA_NAME "erdma"
 
 struct erdma_cm;
+struct erdma_roce;
 
 enum erdma_adapter_flags {
 	ERDMA_AD_REGISTERED,	/* with ib_core */
@@ -76,8 +78,9 @@ struct erdma_adapter {
 	atomic_t num_contexts;
 	bool shared_doorbells;		/* everybody may have pages that ring others' queues, too */
 
-	/* connections; erdma_cm*.c */
-	struct erdma_cm *cm;
+	/* one of them, by the device's protocol, the other is NULL */
+	struct erdma_cm *cm;		/* iWARP's connections; erdma_cm*.c */
+	struct erdma_roce *roce;	/* what RoCEv2 has of its own; erdma_roce*.c */
 
 	/* diagnostics; erdma_diag_*.c */
 	struct list_head diag_node;

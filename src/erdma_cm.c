@@ -737,6 +737,8 @@ void erdma_cm_qp_stopped(struct erdma_qp *qp)
 	struct erdma_cm *cm = qp->ad->cm;
 	unsigned long flags;
 
+	if (!cm)
+		return;
 	spin_lock_irqsave(&cm->qp_lock, flags);
 	if (qp->ep)
 		erdma_ep_post(qp->ep, ERDMA_EP_EV_QP_STOPPED);
@@ -749,6 +751,8 @@ void erdma_cm_qp_destroyed(struct erdma_qp *qp)
 	struct erdma_ep *ep;
 	unsigned long flags;
 
+	if (!cm)
+		return;
 	spin_lock_irqsave(&cm->qp_lock, flags);
 	ep = qp->ep;
 	if (ep)

@@ -44,6 +44,11 @@ struct erdma_caps {
 	u8 flags;		/* ERDMA_CAP_* bits */
 	u32 firmware;
 	u32 direct_wqe_groups;	/* register GRP_NUM */
+
+	/* RoCEv2 (adapter.md 13.1, roce.md 1.9) */
+	u32 max_gids;		/* entries of the GID table */
+	u32 max_ahs;		/* AH numbers are 1 .. max_ahs - 1 */
+	u32 extensions;		/* ERDMA_ATTR_QPX, ERDMA_ATTR_UDX */
 };
 
 /* Can a region have this index? */
@@ -84,19 +89,26 @@ struct erdma_ceq {
 
 enum erdma_slot_state {
 	ERDMA_SLOT_FREE,
-	ERDMA_SLOT_WAITING,	/* the device has the command, a caller sleeps */
-	ERDMA_SLOT_DONE,	/* results are here */
+	ERDMA_SLOT_WAITING,	/* the device has the command, a caller waits */
 	ERDMA_SLOT_ABANDONED,	/* its caller gave up; a late completion frees it */
 };
 
-/* One entry position of the command SQ: the slot number is the command's cookie. */
+/* Who waits for a command, on that caller's stack.  Under erdma_cmdq.lock. */
+struct erdma_cmd_wait {
+	struct completion done;	/* answered, or the device is broken */
+	bool answered;
+	u8 status;
+	u64 resp0, resp1;
+};
+
+/*
+ * One entry position of the command SQ: the slot number is the command's cookie.  It is free again
+ * when the answer has been taken from the ring, whether its caller has run since or not: one that
+ * cannot sleep must never have to wait for one that does.
+ */
 struct erdma_cmd_slot {
 	enum erdma_slot_state state;
-	struct completion done;
-	u8 status;
-	u8 sub;
-	u8 opcode;
-	u64 resp0, resp1;
+	struct erdma_cmd_wait *wait;
 };
 
 struct erdma_cmdq {
@@ -148,6 +160,7 @@ struct erdma_dev {
 	const struct erdma_dev_ops *ops;
 	unsigned long flags;		/* enum erdma_dev_flags bits */
 	u32 number;			/* in diagnostics and tracepoints, never used again */
+	u32 protocol;			/* ERDMA_PROTO_*, for good */
 	u8 mac[ETH_ALEN];		/* permanent address of the paired NIC */
 
 	void __iomem *bar;
@@ -175,6 +188,11 @@ struct erdma_dev {
 	u8 default_cc;			/* of new QPs */
 	u8 retransmits;			/* what the device was told last */
 };
+
+static inline bool erdma_is_roce(const struct erdma_dev *dev)
+{
+	return dev->protocol == ERDMA_PROTO_ROCE;
+}
 
 static inline bool erdma_is_broken(const struct erdma_dev *dev)
 {

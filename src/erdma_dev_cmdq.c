@@ -19,6 +19,10 @@
 #define ERDMA_CMD_POLL_FIRST_US	50
 #define ERDMA_CMD_LAST_ERRNO	133	/* the highest errno that a status may name */
 
+/* Who must not sleep looks this often, for about a second in all. */
+#define ERDMA_CMD_ATOMIC_STEP_US 20
+#define ERDMA_CMD_ATOMIC_POLLS	(USEC_PER_SEC / ERDMA_CMD_ATOMIC_STEP_US)
+
 /* How long a sleeper trusts the interrupt before it polls by itself. */
 #define ERDMA_CMD_RECOVER_MS	1000
 
@@ -38,6 +42,7 @@ static void erdma_cmdq_complete(struct erdma_cmdq *q, const struct erdma_cmd_cqe
 {
 	u32 index = be32_to_cpu(cqe->sq_index) & (q->sq_depth - 1);
 	struct erdma_cmd_slot *slot = &q->slots[index / ERDMA_CMD_WQEBBS];
+	struct erdma_cmd_wait *wait;
 
 	if (index % ERDMA_CMD_WQEBBS) {
 		q->bad++;
@@ -46,12 +51,15 @@ static void erdma_cmdq_complete(struct erdma_cmdq *q, const struct erdma_cmd_cqe
 
 	switch (slot->state) {
 	case ERDMA_SLOT_WAITING:
-		slot->status = FIELD_GET(ERDMA_CQE_SYNDROME, header);
-		slot->resp0 = (u64)be32_to_cpu(cqe->resp[1]) << 32 | be32_to_cpu(cqe->resp[0]);
-		slot->resp1 = (u64)be32_to_cpu(cqe->resp[3]) << 32 | be32_to_cpu(cqe->resp[2]);
-		slot->state = ERDMA_SLOT_DONE;
+		wait = slot->wait;
+		wait->status = FIELD_GET(ERDMA_CQE_SYNDROME, header);
+		wait->resp0 = (u64)be32_to_cpu(cqe->resp[1]) << 32 | be32_to_cpu(cqe->resp[0]);
+		wait->resp1 = (u64)be32_to_cpu(cqe->resp[3]) << 32 | be32_to_cpu(cqe->resp[2]);
+		wait->answered = true;
+		slot->wait = NULL;
+		slot->state = ERDMA_SLOT_FREE;
 		q->completed++;
-		complete(&slot->done);
+		complete(&wait->done);
 		break;
 	case ERDMA_SLOT_ABANDONED:
 		slot->state = ERDMA_SLOT_FREE;
@@ -62,7 +70,10 @@ static void erdma_cmdq_complete(struct erdma_cmdq *q, const struct erdma_cmd_cqe
 	}
 }
 
-/* Consumes completions, at most once around.  Caller holds q->lock.  Returns the number. */
+/*
+ * Consumes completions, at most once around, and calls who waits for a free entry.  Caller holds
+ * q->lock.  Returns the number.
+ */
 static u32 erdma_cmdq_poll(struct erdma_cmdq *q)
 {
 	const struct erdma_cmd_cqe *ring = q->cq;
@@ -79,6 +90,8 @@ static u32 erdma_cmdq_poll(struct erdma_cmdq *q)
 		erdma_cmdq_complete(q, cqe, header);
 		q->cq_ci++;
 	}
+	if (count)
+		wake_up_all(&q->room);
 	return count;
 }
 
@@ -160,7 +173,7 @@ static void erdma_cmdq_wake_all(struct erdma_dev *dev)
 	spin_lock_irqsave(&q->lock, flags);
 	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
 		if (q->slots[i].state == ERDMA_SLOT_WAITING)
-			complete(&q->slots[i].done);
+			complete(&q->slots[i].wait->done);
 	spin_unlock_irqrestore(&q->lock, flags);
 	wake_up_all(&q->room);
 }
@@ -228,7 +241,8 @@ bool erdma_check_alive(struct erdma_dev *dev)
  * the device is broken.  Any context.
  */
 static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_dev *dev, unsigned int sub,
-					      unsigned int opcode, const void *request, size_t len)
+					      unsigned int opcode, const void *request, size_t len,
+					      struct erdma_cmd_wait *wait)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	struct erdma_cmd_slot *slot = NULL;
@@ -244,9 +258,7 @@ static struct erdma_cmd_slot *erdma_cmdq_post(struct erdma_dev *dev, unsigned in
 
 	slot = &q->slots[number];
 	slot->state = ERDMA_SLOT_WAITING;
-	slot->sub = sub;
-	slot->opcode = opcode;
-	reinit_completion(&slot->done);
+	slot->wait = wait;
 
 	entry = q->sq + number * ERDMA_CMD_ENTRY_BYTES;
 	q->sq_pi += ERDMA_CMD_WQEBBS;
@@ -269,7 +281,7 @@ unlock:
 }
 
 /* Sleeps, polling the ring, until the command is done or its time is up. */
-static void erdma_cmd_poll(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
+static void erdma_cmd_poll(struct erdma_dev *dev, struct erdma_cmd_wait *wait)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
 	unsigned long us = ERDMA_CMD_POLL_FIRST_US;
@@ -277,7 +289,7 @@ static void erdma_cmd_poll(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 
 	for (;;) {
 		erdma_cmdq_recover(dev);
-		if (completion_done(&slot->done) || last)
+		if (completion_done(&wait->done) || last)
 			return;
 		/* One more poll after the deadline: this task may have slept through it. */
 		last = time_after(jiffies, deadline);
@@ -287,17 +299,58 @@ static void erdma_cmd_poll(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
 }
 
 /* Sleeps until an interrupt brings the completion or the time is up. */
-static void erdma_cmd_wait(struct erdma_dev *dev, struct erdma_cmd_slot *slot)
+static void erdma_cmd_sleep(struct erdma_dev *dev, struct erdma_cmd_wait *wait)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(ERDMA_CMD_TIMEOUT_MS);
 
-	while (!wait_for_completion_timeout(&slot->done, msecs_to_jiffies(ERDMA_CMD_RECOVER_MS))) {
+	while (!wait_for_completion_timeout(&wait->done, msecs_to_jiffies(ERDMA_CMD_RECOVER_MS))) {
 		erdma_cmdq_recover(dev);
-		if (completion_done(&slot->done) || time_after_eq(jiffies, deadline))
+		if (completion_done(&wait->done) || time_after_eq(jiffies, deadline))
 			return;
 		if (!erdma_check_alive(dev))
 			return;
 	}
+}
+
+/*
+ * The end of a command, answered or not: what the caller of erdma_cmd_exec() gets.  Nothing refers
+ * to `wait` any more.
+ */
+static int erdma_cmd_finish(struct erdma_dev *dev, struct erdma_cmd_slot *slot,
+			    struct erdma_cmd_wait *wait, unsigned int sub, unsigned int opcode,
+			    u64 *resp0, u64 *resp1)
+{
+	struct erdma_cmdq *q = &dev->cmdq;
+	bool timed_out = false;
+	unsigned long flags;
+	int err;
+
+	spin_lock_irqsave(&q->lock, flags);
+	if (wait->answered) {
+		err = erdma_cmd_errno(wait->status);
+		if (err)
+			q->failed++;
+		if (resp0)
+			*resp0 = wait->resp0;
+		if (resp1)
+			*resp1 = wait->resp1;
+	} else {
+		slot->state = ERDMA_SLOT_ABANDONED;
+		slot->wait = NULL;
+		timed_out = !erdma_is_broken(dev);
+		err = timed_out ? -ETIMEDOUT : -EIO;
+		if (timed_out)
+			q->timeouts++;
+	}
+	spin_unlock_irqrestore(&q->lock, flags);
+	trace_erdma_cmd_done(dev->number, slot - q->slots, sub, opcode, err);
+	erdma_dbg(dev->ib, ERDMA_DBG_CMD, "command %u/%u: %d\n", sub, opcode, err);
+
+	if (timed_out) {
+		dev_err(&dev->pdev->dev, "no answer to command %u/%u in time\n", sub, opcode);
+		erdma_mark_broken(dev, "a command timed out");
+	}
+	return err;
 }
 
 int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode, void *request,
@@ -305,55 +358,65 @@ int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
 {
 	struct erdma_cmdq *q = &dev->cmdq;
 	struct erdma_cmd_slot *slot = NULL;
-	unsigned long flags;
-	bool timed_out = false;
-	u8 status = 0;
-	int err;
+	struct erdma_cmd_wait wait = { };
 
 	might_sleep();
 	if (WARN_ON_ONCE(len < sizeof(__le64) || len > ERDMA_CMD_ENTRY_BYTES))
 		return -EINVAL;
 
-	/* Bounded: the owner of the entry gives it back in time, or the device is broken. */
-	wait_event(q->room, (slot = erdma_cmdq_post(dev, sub, opcode, request, len)) ||
+	init_completion(&wait.done);
+	/* Bounded: the device gives the entry back in time, or is broken. */
+	wait_event(q->room, (slot = erdma_cmdq_post(dev, sub, opcode, request, len, &wait)) ||
 				    erdma_is_broken(dev));
 	if (!slot)
 		return -EIO;
 
 	if (READ_ONCE(q->event_mode))
-		erdma_cmd_wait(dev, slot);
+		erdma_cmd_sleep(dev, &wait);
 	else
-		erdma_cmd_poll(dev, slot);
+		erdma_cmd_poll(dev, &wait);
+	return erdma_cmd_finish(dev, slot, &wait, sub, opcode, resp0, resp1);
+}
+
+/* Takes what the ring has; the event that the device raised for it finds nothing and re-arms. */
+static bool erdma_cmdq_poll_once(struct erdma_dev *dev, const struct erdma_cmd_wait *wait)
+{
+	struct erdma_cmdq *q = &dev->cmdq;
+	unsigned long flags;
+	bool over;
 
 	spin_lock_irqsave(&q->lock, flags);
-	if (slot->state == ERDMA_SLOT_DONE) {
-		status = slot->status;
-		err = erdma_cmd_errno(status);
-		if (err)
-			q->failed++;
-		if (resp0)
-			*resp0 = slot->resp0;
-		if (resp1)
-			*resp1 = slot->resp1;
-		slot->state = ERDMA_SLOT_FREE;
-	} else {
-		slot->state = ERDMA_SLOT_ABANDONED;
-		timed_out = !erdma_is_broken(dev);
-		err = timed_out ? -ETIMEDOUT : -EIO;
-		if (timed_out)
-			q->timeouts++;
-	}
+	erdma_cmdq_poll(q);
+	over = wait->answered || erdma_is_broken(dev);
 	spin_unlock_irqrestore(&q->lock, flags);
-	wake_up_all(&q->room);
-	trace_erdma_cmd_done(dev->number, slot - q->slots, sub, opcode, err);
-	erdma_dbg(dev->ib, ERDMA_DBG_CMD, "command %u/%u: %d\n", sub, opcode, err);
+	return over;
+}
 
-	if (timed_out) {
-		dev_err(&dev->pdev->dev, "no answer to command %u/%u within %u ms\n", sub, opcode,
-			ERDMA_CMD_TIMEOUT_MS);
-		erdma_mark_broken(dev, "a command timed out");
+int erdma_cmd_exec_atomic(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
+			  void *request, size_t len)
+{
+	struct erdma_cmd_slot *slot;
+	struct erdma_cmd_wait wait = { };
+	unsigned int polls = 0;
+
+	if (WARN_ON_ONCE(len < sizeof(__le64) || len > ERDMA_CMD_ENTRY_BYTES))
+		return -EINVAL;
+
+	init_completion(&wait.done);
+	while (!(slot = erdma_cmdq_post(dev, sub, opcode, request, len, &wait))) {
+		if (erdma_is_broken(dev))
+			return -EIO;
+		/* Commands of others are all that is in the way, and the device's alone to end. */
+		if (polls++ >= ERDMA_CMD_ATOMIC_POLLS) {
+			erdma_mark_broken(dev, "no command ended in time");
+			return -ETIMEDOUT;
+		}
+		udelay(ERDMA_CMD_ATOMIC_STEP_US);
+		erdma_cmdq_poll_once(dev, &wait);
 	}
-	return err;
+	while (!erdma_cmdq_poll_once(dev, &wait) && polls++ < ERDMA_CMD_ATOMIC_POLLS)
+		udelay(ERDMA_CMD_ATOMIC_STEP_US);
+	return erdma_cmd_finish(dev, slot, &wait, sub, opcode, NULL, NULL);
 }
 
 void erdma_cmd_destroy(struct erdma_dev *dev, unsigned int opcode, const char *name, u32 value)
@@ -374,14 +437,11 @@ void erdma_cmd_destroy(struct erdma_dev *dev, unsigned int opcode, const char *n
 int erdma_cmdq_init(struct erdma_dev *dev)
 {
 	struct erdma_cmdq *q = &dev->cmdq;
-	unsigned int i;
 
 	spin_lock_init(&dev->retire_lock);
 	spin_lock_init(&q->lock);
 	init_waitqueue_head(&q->room);
 	INIT_WORK(&dev->died_work, erdma_died_work);
-	for (i = 0; i < ERDMA_CMDQ_OUTSTANDING; i++)
-		init_completion(&q->slots[i].done);
 	dev->wq = alloc_workqueue("erdma-%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, pci_name(dev->pdev));
 	return dev->wq ? 0 : -ENOMEM;
 }

@@ -75,6 +75,22 @@ int erdma_cmd_exec(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
 		   size_t len, u64 *resp0, u64 *resp1);
 
 /**
+ * erdma_cmd_exec_atomic() - Send one command and poll until it completed.
+ * @dev: the device, whose commands work already
+ * @sub: sub-module, ERDMA_SUB_*
+ * @opcode: ERDMA_CMD_*
+ * @request: the entry; it begins with a header that this function fills
+ * @len: its octets, at most ERDMA_CMD_ENTRY_BYTES
+ *
+ * Any context but a non-maskable interrupt.  Takes as long as the device does, at most about a
+ * second, after which it is broken; other commands are in nobody's way whose caller sleeps.
+ *
+ * Return: as erdma_cmd_exec().
+ */
+int erdma_cmd_exec_atomic(struct erdma_dev *dev, unsigned int sub, unsigned int opcode,
+			  void *request, size_t len);
+
+/**
  * erdma_cmd_destroy() - Make the device give up an object.
  * @dev: the device
  * @opcode: DESTROY_QP, DESTROY_CQ or DEREG_MR

@@ -7,6 +7,7 @@
 
 #include "erdma_dev_cmdq.h"
 #include "erdma_dev_query.h"
+#include "erdma_hw_roce.h"
 
 /* ---- capabilities ---- */
 
@@ -17,6 +18,31 @@ static u32 erdma_cap_limit(struct erdma_dev *dev, const char *name, u32 value, u
 		return value;
 	dev_warn(&dev->pdev->dev, "device says %s %u, using %u\n", name, value, most);
 	return most;
+}
+
+/* What RoCEv2 has of its own: sizes of tables, and our model's additions if it has them. */
+static int erdma_query_roce_caps(struct erdma_dev *dev, u64 resp0)
+{
+	u32 log_gid = FIELD_GET(ERDMA_QD0_LOG_GID, resp0);
+	u32 log_ah = FIELD_GET(ERDMA_QD0_LOG_AH, resp0);
+	struct erdma_caps *caps = &dev->caps;
+	struct erdma_ext_attrs attrs;
+	int err;
+
+	if (!log_ah) {
+		dev_err(&dev->pdev->dev, "unusable limits: no address handles\n");
+		return -EIO;
+	}
+	caps->max_gids = 1U << erdma_cap_limit(dev, "log2 of GIDs", log_gid, ERDMA_MAX_LOG_GID);
+	caps->max_ahs =
+		1U << erdma_cap_limit(dev, "log2 of address handles", log_ah, ERDMA_MAX_LOG_AH);
+
+	/* Any other device may refuse, or answer with what it has: then there are none. */
+	err = erdma_query_block(dev, ERDMA_SUB_COMMON, ERDMA_CMD_GET_EXT_ATTR, 0, &attrs,
+				sizeof(attrs));
+	if (!err)
+		caps->extensions = le32_to_cpu(attrs.supported) & (ERDMA_ATTR_QPX | ERDMA_ATTR_UDX);
+	return err == -EINTR || erdma_is_broken(dev) ? -EIO : 0;
 }
 
 int erdma_query_caps(struct erdma_dev *dev)
@@ -60,6 +86,11 @@ int erdma_query_caps(struct erdma_dev *dev)
 	if (erdma_is_region_index(caps, caps->local_dma_key >> 8))
 		caps->max_regions--;
 	caps->flags = FIELD_GET(ERDMA_QD0_FLAGS, resp0);
+	if (erdma_is_roce(dev)) {
+		err = erdma_query_roce_caps(dev, resp0);
+		if (err)
+			return err;
+	}
 	caps->default_cc = FIELD_GET(ERDMA_QD1_CC, resp1);
 	if (caps->default_cc > ERDMA_MAX_CC) {
 		dev_warn(parent, "device recommends unknown congestion control %u, using 1\n",

@@ -143,7 +143,7 @@ static void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_devi
 	out->pci_revision = ad->dev.pdev->revision;
 	out->firmware = ad->dev.caps.firmware;
 	out->guid = (__force u64)ad->ib.node_guid;
-	out->protocol = ERDMA_PROTO_IWARP;
+	out->protocol = ad->dev.protocol;
 	out->capabilities = ad->dev.caps.flags;
 	out->direct_groups = ad->dev.caps.direct_wqe_groups;
 	out->exclusive_pages = ad->db_exclusive;
@@ -170,6 +170,8 @@ static void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_devi
 	out->pds = ad->tracker.counts[ERDMA_TRACK_PD];
 	out->contexts = ad->tracker.counts[ERDMA_TRACK_CTX];
 	spin_unlock(&ad->tracker.lock);
+	if (!ad->cm)
+		return;
 	xa_lock(&ad->cm->eps);
 	xa_for_each(&ad->cm->eps, index, entry)
 		out->ceps++;

@@ -136,6 +136,8 @@ static void erdma_show_qp_connection(const struct erdma_qp *qp, struct erdma_inf
 		out->known |= ERDMA_KNOWN_ADDRESSES;
 	}
 
+	if (!qp->ad->cm)
+		return;
 	spin_lock_irqsave(&qp->ad->cm->qp_lock, flags);
 	if (qp->ep) {
 		out->cep = qp->ep->handle;
@@ -488,6 +490,11 @@ static int erdma_list_ceps(struct erdma_listing *l)
 	u32 filled = 0;
 	u64 number;
 
+	if (!cm) {
+		/* RoCEv2: ib_core's connection manager has them. */
+		l->end = true;
+		return 0;
+	}
 	if (l->cursor < ERDMA_CEP_LISTENERS)
 		return erdma_list_endpoints(l);
 

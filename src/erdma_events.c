@@ -12,13 +12,29 @@
 
 /* ---- asynchronous events ---- */
 
+/* RoCEv2 tells errors apart (roce.md 6.3); with iWARP each of them ends the connection. */
+static enum ib_event_type erdma_qp_event_type(const struct erdma_qp *qp, unsigned int type)
+{
+	if (!erdma_is_roce(&qp->ad->dev))
+		return IB_EVENT_QP_FATAL;
+	switch (type) {
+	case ERDMA_AE_QP_ERQ:
+	case ERDMA_AE_OTHER:
+		return IB_EVENT_QP_REQ_ERR;
+	case ERDMA_AE_ACCESS:
+		return IB_EVENT_QP_ACCESS_ERR;
+	default:
+		return IB_EVENT_QP_FATAL;
+	}
+}
+
 /* The consumer hears of it first, then the connection is torn down. */
-static void erdma_qp_async_event(struct erdma_qp *qp)
+static void erdma_qp_async_event(struct erdma_qp *qp, unsigned int type)
 {
 	struct ib_event event = {
 		.device = qp->ib.device,
 		.element.qp = &qp->ib,
-		.event = IB_EVENT_QP_FATAL,
+		.event = erdma_qp_event_type(qp, type),
 	};
 
 	/* The device will not run it again; the state follows with the connection. */
@@ -59,7 +75,7 @@ static bool erdma_report_async(struct erdma_adapter *ad, unsigned int type, u32 
 	qp = erdma_qp_find(ad, number);
 	if (!qp)
 		return false;
-	erdma_qp_async_event(qp);
+	erdma_qp_async_event(qp, type);
 	erdma_qp_put(qp);
 	return true;
 }
@@ -170,7 +186,7 @@ void erdma_events_died(struct erdma_adapter *ad)
 
 		if (!qp)
 			continue;
-		erdma_qp_async_event(qp);
+		erdma_qp_async_event(qp, ERDMA_AE_QP_FATAL);
 		erdma_qp_put(qp);
 	}
 	erdma_cqs_died(ad);

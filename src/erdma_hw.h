@@ -185,7 +185,7 @@ struct erdma_cqe {
 		__be32 inv_stag;	/* RECV_INV: what was invalidated */
 	};
 	__be32 byte_count;	/* of the message */
-	__be32 rsvd[3];
+	__be32 ud[3];		/* of a received datagram: ERDMA_UDW_*; else 0 */
 } __packed;
 static_assert(sizeof(struct erdma_cqe) == ERDMA_CQE_BYTES);
 static_assert(offsetof(struct erdma_cqe, byte_count) == 16);
@@ -532,7 +532,7 @@ struct erdma_cmd_create_qp {
 	__le64 sq_pages[3];		/* 1..3; page 0 is sq_buf */
 	__le64 rq_pages[3];	/* the same */
 	__le32 db_pages;	/* ERDMA_QPD_* */
-	__le32 type;		/* 0: connected; for RoCE only */
+	__le32 type;		/* RoCEv2: ERDMA_QP_TYPE_* */
 } __packed;
 static_assert(sizeof(struct erdma_cmd_create_qp) == 120);
 static_assert(offsetof(struct erdma_cmd_create_qp, sq_rec) == 48);

@@ -16,10 +16,14 @@
 #include "erdma_ibdev.h"
 #include "erdma_obj_mr.h"
 #include "erdma_obj_qp.h"
+#include "erdma_roce.h"
 #include "erdma_verbs.h"
 #include "kcompat_ops.h"
 
 /* ---- attributes ---- */
+
+/* 4.096 us << this: the longest that a peer waits for an answer of ours (roce.md 8.1). */
+#define ERDMA_ACK_DELAY 15
 
 static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 			      struct ib_udata *udata)
@@ -61,6 +65,12 @@ static int erdma_query_device(struct ib_device *ib, struct ib_device_attr *attr,
 		.page_size_cap = ERDMA_MR_PAGE_SIZES,
 		.max_fast_reg_page_list_len = ERDMA_MAX_FRMR_PAGES,
 	};
+	if (erdma_is_roce(&ad->dev)) {
+		attr->device_cap_flags |= IB_DEVICE_RC_RNR_NAK_GEN;
+		attr->max_ah = caps->max_ahs - 1;
+		attr->max_pkeys = 1;
+		attr->local_ca_ack_delay = ERDMA_ACK_DELAY;
+	}
 	erdma_claim_local_dma_lkey(attr);
 	return 0;
 }
@@ -143,10 +153,19 @@ static int erdma_query_port(struct ib_device *ib, erdma_port_number port, struct
 		attr->state = IB_PORT_DOWN;
 		attr->phys_state = IB_PORT_PHYS_STATE_DISABLED;
 	}
-	attr->active_mtu = ib_mtu_int_to_enum(nic.mtu);
-	attr->max_mtu = attr->active_mtu;
-	attr->max_msg_sz = U32_MAX;
-	attr->gid_tbl_len = 1;
+	if (erdma_is_roce(&ad->dev)) {
+		attr->active_mtu = erdma_roce_mtu(nic.mtu);
+		attr->max_mtu = IB_MTU_4096;
+		attr->max_msg_sz = ERDMA_ROCE_MAX_MESSAGE;
+		attr->gid_tbl_len = ad->dev.caps.max_gids;
+		attr->pkey_tbl_len = 1;
+		attr->ip_gids = true;
+	} else {
+		attr->active_mtu = ib_mtu_int_to_enum(nic.mtu);
+		attr->max_mtu = attr->active_mtu;
+		attr->max_msg_sz = U32_MAX;
+		attr->gid_tbl_len = 1;
+	}
 	attr->port_cap_flags = IB_PORT_CM_SUP | IB_PORT_DEVICE_MGMT_SUP;
 
 	erdma_port_rate(ad, attr);
@@ -172,6 +191,30 @@ static int erdma_query_gid(struct ib_device *ib, erdma_port_number port, int ind
 	erdma_query_nic(to_erdma(ib), &nic);
 	memset(gid, 0, sizeof(*gid));
 	memcpy(gid->raw, nic.mac, ETH_ALEN);
+	return 0;
+}
+
+static int erdma_roce_port_immutable(struct ib_device *ib, erdma_port_number port,
+				     struct ib_port_immutable *fixed)
+{
+	fixed->core_cap_flags = RDMA_CORE_PORT_IBA_ROCE_UDP_ENCAP;
+	fixed->pkey_tbl_len = 1;
+	fixed->gid_tbl_len = to_erdma(ib)->dev.caps.max_gids;
+	fixed->max_mad_size = IB_MGMT_MAD_SIZE;
+	return 0;
+}
+
+/* A channel adapter whose driver does not say so is taken for one of InfiniBand. */
+static enum rdma_link_layer erdma_link_layer(struct ib_device *ib, erdma_port_number port)
+{
+	return IB_LINK_LAYER_ETHERNET;
+}
+
+static int erdma_query_pkey(struct ib_device *ib, erdma_port_number port, u16 index, u16 *pkey)
+{
+	if (index)
+		return -EINVAL;
+	*pkey = IB_DEFAULT_PKEY_FULL;
 	return 0;
 }
 
@@ -224,8 +267,6 @@ const struct ib_device_ops erdma_device_ops = {
 
 	.query_device = erdma_query_device,
 	.query_port = erdma_query_port,
-	.query_gid = erdma_query_gid,
-	.get_port_immutable = erdma_port_immutable,
 	.get_dev_fw_str = erdma_fw_str,
 	ERDMA_PORT_STATS_OP
 	ERDMA_SYSFS_GROUPS
@@ -255,12 +296,16 @@ const struct ib_device_ops erdma_device_ops = {
 	.req_notify_cq = erdma_req_notify_cq,
 
 	.create_qp = erdma_op_create_qp,
-	.modify_qp = erdma_modify_qp,
-	.query_qp = erdma_query_qp,
 	.destroy_qp = erdma_op_destroy_qp,
 	.post_send = erdma_post_send,
 	.post_recv = erdma_post_recv,
+};
 
+const struct ib_device_ops erdma_iwarp_ops = {
+	.query_gid = erdma_query_gid,
+	.get_port_immutable = erdma_port_immutable,
+	.modify_qp = erdma_modify_qp,
+	.query_qp = erdma_query_qp,
 	.iw_add_ref = erdma_iw_add_ref,
 	.iw_rem_ref = erdma_iw_rem_ref,
 	.iw_get_qp = erdma_iw_get_qp,
@@ -269,4 +314,19 @@ const struct ib_device_ops erdma_device_ops = {
 	.iw_reject = erdma_cm_reject,
 	.iw_create_listen = erdma_cm_listen_start,
 	.iw_destroy_listen = erdma_cm_listen_stop,
+};
+
+const struct ib_device_ops erdma_roce_ops = {
+	INIT_RDMA_OBJ_SIZE(ib_ah, erdma_ah, ib),
+
+	.get_port_immutable = erdma_roce_port_immutable,
+	.get_link_layer = erdma_link_layer,
+	.query_pkey = erdma_query_pkey,
+	.add_gid = erdma_roce_add_gid,
+	.del_gid = erdma_roce_del_gid,
+	.create_ah = erdma_roce_create_ah,
+	.destroy_ah = erdma_roce_destroy_ah,
+	.query_ah = erdma_roce_query_ah,
+	.modify_qp = erdma_roce_modify_qp,
+	.query_qp = erdma_roce_query_qp,
 };

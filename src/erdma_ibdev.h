@@ -7,7 +7,10 @@
 
 #include "erdma_adapter.h"
 
+/* What both protocols have, and what each of them adds. */
 extern const struct ib_device_ops erdma_device_ops;
+extern const struct ib_device_ops erdma_iwarp_ops;
+extern const struct ib_device_ops erdma_roce_ops;
 
 /* Tables of objects; before the first interrupt, whose handlers look into them. */
 void erdma_objects_init(struct erdma_adapter *ad);

@@ -18,6 +18,7 @@
 #include "erdma_ibdev.h"
 #include "erdma_netdev.h"
 #include "erdma_obj_mr.h"
+#include "erdma_roce.h"
 
 #define ERDMA_CC_FROM_DEVICE 255
 
@@ -149,11 +150,12 @@ static int erdma_identify(struct erdma_adapter *ad)
 		dev_err(dev, "function is not usable: its version register reads 0x%x\n", version);
 		return -ENODEV;
 	}
-	if (proto != ERDMA_PROTO_IWARP) {
-		dev_err(dev, "function speaks protocol %u, this driver only %u (iWARP)\n", proto,
-			ERDMA_PROTO_IWARP);
+	if (proto != ERDMA_PROTO_IWARP && proto != ERDMA_PROTO_ROCE) {
+		dev_err(dev, "function speaks protocol %u, this driver only %u (iWARP) and %u (RoCEv2)\n",
+			proto, ERDMA_PROTO_IWARP, ERDMA_PROTO_ROCE);
 		return -ENODEV;
 	}
+	ad->dev.protocol = proto;
 
 	u64_to_ether_addr((u64)(high & 0xffff) << 32 | low, ad->dev.mac);
 	if (!is_valid_ether_addr(ad->dev.mac)) {
@@ -242,18 +244,40 @@ static void erdma_stop(struct erdma_adapter *ad)
 	dma_pool_destroy(ad->dev.dbrec_pool);
 }
 
+/* What ib_core shall take the adapter for; its protocol is known. */
 static void erdma_describe(struct erdma_adapter *ad)
 {
 	struct ib_device *ib = &ad->ib;
 
-	ib->node_type = RDMA_NODE_RNIC;
-	strscpy(ib->node_desc, "Elastic RDMA(iWARP) stack", sizeof(ib->node_desc));
+	if (erdma_is_roce(&ad->dev)) {
+		ib->node_type = RDMA_NODE_IB_CA;
+		strscpy(ib->node_desc, "Elastic RDMA(RoCEv2) stack", sizeof(ib->node_desc));
+		ib_set_device_ops(ib, &erdma_roce_ops);
+	} else {
+		ib->node_type = RDMA_NODE_RNIC;
+		strscpy(ib->node_desc, "Elastic RDMA(iWARP) stack", sizeof(ib->node_desc));
+		/* Connections use the very ports that their sockets have: nothing to map. */
+		ib->iw_driver_flags = IW_F_NO_PORT_MAP;
+		ib_set_device_ops(ib, &erdma_iwarp_ops);
+	}
 	ib->phys_port_cnt = 1;
 	ib->dev.parent = &ad->dev.pdev->dev;
-	/* Connections use the very ports that their sockets have; there is nothing to map. */
-	ib->iw_driver_flags = IW_F_NO_PORT_MAP;
 	erdma_permit_commands(ib);
 	ib_set_device_ops(ib, &erdma_device_ops);
+}
+
+/* What the protocol needs before consumers come, and may let go of when all of them have gone. */
+static int erdma_protocol_setup(struct erdma_adapter *ad)
+{
+	return erdma_is_roce(&ad->dev) ? erdma_roce_setup(ad) : erdma_cm_setup(ad);
+}
+
+static void erdma_protocol_shutdown(struct erdma_adapter *ad)
+{
+	if (erdma_is_roce(&ad->dev))
+		erdma_roce_shutdown(ad);
+	else
+		erdma_cm_shutdown(ad);
 }
 
 static int erdma_register(struct erdma_adapter *ad)
@@ -264,14 +288,14 @@ static int erdma_register(struct erdma_adapter *ad)
 	ad->ib.num_comp_vectors = ad->dev.num_ceqs;
 	ad->ib.local_dma_lkey = ad->dev.caps.local_dma_key;
 
-	err = erdma_cm_setup(ad);
+	err = erdma_protocol_setup(ad);
 	if (err)
 		return err;
 	err = erdma_netdev_attach(ad);
 	if (err) {
 		dev_err_probe(dev, err, "network interface with permanent address %pM is gone\n",
 			      ad->dev.mac);
-		goto shutdown_cm;
+		goto shutdown;
 	}
 	err = ib_register_device(&ad->ib, "erdma_%d", dev);
 	if (err) {
@@ -286,8 +310,8 @@ static int erdma_register(struct erdma_adapter *ad)
 
 detach:
 	erdma_netdev_detach(ad);
-shutdown_cm:
-	erdma_cm_shutdown(ad);
+shutdown:
+	erdma_protocol_shutdown(ad);
 	return err;
 }
 
@@ -301,7 +325,7 @@ static void erdma_unregister(struct erdma_adapter *ad)
 	flush_work(&ad->dev.died_work);
 	ib_unregister_device(&ad->ib);
 	clear_bit(ERDMA_AD_REGISTERED, &ad->flags);
-	erdma_cm_shutdown(ad);
+	erdma_protocol_shutdown(ad);
 }
 
 /* ---- PCI driver ---- */
@@ -317,7 +341,6 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ad->dev.pdev = pdev;
 	ad->dev.ib = &ad->ib;
 	ad->dev.ops = &erdma_dev_ops;
-	erdma_describe(ad);
 	err = erdma_cmdq_init(&ad->dev);
 	if (err)
 		goto dealloc;
@@ -328,6 +351,7 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	err = erdma_identify(ad);
 	if (err)
 		goto teardown_pci;
+	erdma_describe(ad);
 	/* Looked for before the device is started, which would be in vain without it. */
 	if (!erdma_nic_is_there(ad)) {
 		err = dev_err_probe(&pdev->dev, -EPROBE_DEFER,
@@ -363,9 +387,9 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 
 	pci_set_drvdata(pdev, ad);
 	erdma_health_start(&ad->dev);
-	dev_info(&pdev->dev, "%s: %u completion vectors, up to %u QPs, firmware 0x%08x\n",
-		 dev_name(&ad->ib.dev), ad->dev.num_ceqs, ad->dev.caps.max_qps - 1,
-		 ad->dev.caps.firmware);
+	dev_info(&pdev->dev, "%s: %s, %u completion vectors, up to %u QPs, firmware 0x%08x\n",
+		 dev_name(&ad->ib.dev), erdma_is_roce(&ad->dev) ? "RoCEv2" : "iWARP",
+		 ad->dev.num_ceqs, ad->dev.caps.max_qps - 1, ad->dev.caps.firmware);
 	return 0;
 
 stop:

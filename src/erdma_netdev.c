@@ -177,8 +177,11 @@ static void erdma_port_work(struct work_struct *work)
 
 	if (test_bit(ERDMA_AD_REMOVING, &ad->flags))
 		return;
-	/* rdma_cm looks for the GID of the interface's address in what ib_core remembers. */
-	if (moved) {
+	/*
+	 * rdma_cm looks for the GID of the interface's address in what ib_core remembers.  RoCEv2's
+	 * GIDs are ib_core's own.
+	 */
+	if (moved && !erdma_is_roce(&ad->dev)) {
 		event.event = IB_EVENT_GID_CHANGE;
 		ib_dispatch_event(&event);
 	}

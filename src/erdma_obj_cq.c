@@ -147,6 +147,48 @@ int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct 
 	return 0;
 }
 
+static struct erdma_cqe *erdma_cq_slot(const struct erdma_cq *cq, u32 index)
+{
+	return (struct erdma_cqe *)cq->ring + (index & (cq->depth - 1));
+}
+
+static u32 erdma_cq_header(const struct erdma_cq *cq, u32 index)
+{
+	return be32_to_cpu(READ_ONCE(erdma_cq_slot(cq, index)->header));
+}
+
+void erdma_cq_forget(struct erdma_cq *cq, u32 qpn)
+{
+	u32 end = cq->ci, removed = 0, i;
+	struct erdma_cqe *slot;
+	u32 header;
+
+	lockdep_assert_held(&cq->lock);
+	while (end - cq->ci < cq->depth &&
+	       erdma_owned(FIELD_GET(ERDMA_CQE_OWNER, erdma_cq_header(cq, end)), end, cq->depth))
+		end++;
+	/* The rest of each entry was written before its header. */
+	dma_rmb();
+
+	/* The device goes on at the end: survivors move there, the last one first. */
+	for (i = end; i != cq->ci; i--) {
+		slot = erdma_cq_slot(cq, i - 1);
+		if (be32_to_cpu(slot->qpn) == qpn) {
+			removed++;
+			continue;
+		}
+		if (!removed)
+			continue;
+		header = be32_to_cpu(slot->header) & ~ERDMA_CQE_OWNER;
+		/* Whoever reads the new place expects its round's owner bit. */
+		if (erdma_owned(1, i - 1 + removed, cq->depth))
+			header |= ERDMA_CQE_OWNER;
+		*erdma_cq_slot(cq, i - 1 + removed) = *slot;
+		erdma_cq_slot(cq, i - 1 + removed)->header = cpu_to_be32(header);
+	}
+	cq->ci += removed;
+}
+
 void erdma_cq_stop(struct erdma_adapter *ad, struct erdma_cq *cq)
 {
 	erdma_cmd_destroy(&ad->dev, ERDMA_CMD_DESTROY_CQ, "DESTROY_CQ", cq->cqn);

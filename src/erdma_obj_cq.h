@@ -96,6 +96,14 @@ int erdma_cq_pin_ring(struct erdma_adapter *ad, struct erdma_cq *cq, struct erdm
  * May sleep.  Return: 0 or as erdma_cmd_exec().
  */
 int erdma_cq_create(struct erdma_adapter *ad, struct erdma_cq *cq, const struct erdma_ucontext *uc);
+/**
+ * erdma_cq_forget() - Take a kernel QP's completions out of the ring.
+ * @cq: the CQ, of the kernel; the caller holds its lock
+ * @qpn: whose; the device writes no more of them
+ *
+ * What others have unread stays, in order (adapter.md 13.3).
+ */
+void erdma_cq_forget(struct erdma_cq *cq, u32 qpn);
 /* Makes the device give up the CQ and waits for the last event of it.  May sleep. */
 void erdma_cq_stop(struct erdma_adapter *ad, struct erdma_cq *cq);
 /* Frees a CQ that the device does not know (any more); fields not reached yet are zero. */

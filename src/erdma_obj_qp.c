@@ -12,6 +12,7 @@
 #include <rdma/ib_umem.h>
 
 #include "erdma_dev_cmdq.h"
+#include "erdma_hw_roce.h"
 #include "erdma_obj_qp.h"
 #include "erdma_trace.h"
 
@@ -63,7 +64,7 @@ bool erdma_qp_is_callers(const struct erdma_qp *qp)
 
 /* ---- state machine ---- */
 
-void erdma_qp_set_state(struct erdma_qp *qp, enum erdma_hw_qp_state state)
+void erdma_qp_set_state(struct erdma_qp *qp, u8 state)
 {
 	if (qp->state == state)
 		return;
@@ -170,11 +171,7 @@ static const u8 erdma_stop_actions[ERDMA_QP_ERROR + 1][ERDMA_QP_ERROR + 1] = {
 	},
 };
 
-/*
- * A device that refuses to stop a QP gives it up altogether, or is out of use.  What was posted is
- * then flushed in software, if it is the kernel's; a process hears that its QP has died.
- */
-static void erdma_qp_give_up(struct erdma_qp *qp, int err)
+void erdma_qp_give_up(struct erdma_qp *qp, int err)
 {
 	struct ib_event event = {
 		.device = qp->ib.device,
@@ -235,6 +232,85 @@ int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target)
 	return 0;
 }
 
+/* ---- attributes as verbs have them ---- */
+
+#define ERDMA_MODIFY_MASK                                                                         \
+	(IB_QP_STATE | IB_QP_CUR_STATE | IB_QP_EN_SQD_ASYNC_NOTIFY | IB_QP_ACCESS_FLAGS |         \
+	 IB_QP_PKEY_INDEX | IB_QP_PORT | IB_QP_QKEY | IB_QP_AV | IB_QP_PATH_MTU | IB_QP_TIMEOUT | \
+	 IB_QP_RETRY_CNT | IB_QP_RNR_RETRY | IB_QP_RQ_PSN | IB_QP_MAX_QP_RD_ATOMIC |              \
+	 IB_QP_MIN_RNR_TIMER | IB_QP_SQ_PSN | IB_QP_MAX_DEST_RD_ATOMIC | IB_QP_DEST_QPN)
+
+int erdma_qp_check_attrs(const struct erdma_qp *qp, const struct ib_qp_attr *attr, int mask)
+{
+	int rights = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE |
+		     IB_ACCESS_REMOTE_ATOMIC;
+
+	if (mask & ~ERDMA_MODIFY_MASK)
+		return -EOPNOTSUPP;
+	if (((mask & IB_QP_PORT) && attr->port_num != 1) ||
+	    ((mask & IB_QP_PKEY_INDEX) && attr->pkey_index) ||
+	    ((mask & IB_QP_ACCESS_FLAGS) && (attr->qp_access_flags & ~rights)) ||
+	    ((mask & IB_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > qp->ad->dev.caps.max_reads) ||
+	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) &&
+	     attr->max_dest_rd_atomic > qp->ad->dev.caps.max_reads))
+		return -EINVAL;
+	return 0;
+}
+
+void erdma_qp_keep_attrs(struct erdma_qp *qp, const struct ib_qp_attr *attr, int mask)
+{
+	struct ib_qp_attr *kept = &qp->attrs;
+
+	if (mask & IB_QP_ACCESS_FLAGS)
+		kept->qp_access_flags = attr->qp_access_flags;
+	if (mask & IB_QP_QKEY)
+		kept->qkey = attr->qkey;
+	if (mask & IB_QP_MAX_QP_RD_ATOMIC)
+		kept->max_rd_atomic = attr->max_rd_atomic;
+	if (mask & IB_QP_MAX_DEST_RD_ATOMIC)
+		kept->max_dest_rd_atomic = attr->max_dest_rd_atomic;
+	if (mask & IB_QP_MIN_RNR_TIMER)
+		kept->min_rnr_timer = attr->min_rnr_timer;
+	if (mask & IB_QP_TIMEOUT)
+		kept->timeout = attr->timeout;
+	if (mask & IB_QP_RETRY_CNT)
+		kept->retry_cnt = attr->retry_cnt;
+	if (mask & IB_QP_RNR_RETRY)
+		kept->rnr_retry = attr->rnr_retry;
+	if (mask & IB_QP_RQ_PSN)
+		kept->rq_psn = attr->rq_psn;
+	if (mask & IB_QP_SQ_PSN)
+		kept->sq_psn = attr->sq_psn;
+	if (mask & IB_QP_DEST_QPN)
+		kept->dest_qp_num = attr->dest_qp_num;
+	if (mask & IB_QP_PATH_MTU)
+		kept->path_mtu = attr->path_mtu;
+	if (mask & IB_QP_AV) {
+		kept->ah_attr = attr->ah_attr;
+		/* ib_core holds the reference; a query's caller gets none. */
+		kept->ah_attr.grh.sgid_attr = NULL;
+	}
+}
+
+void erdma_qp_report(const struct erdma_qp *qp, struct ib_qp_attr *attr,
+		     struct ib_qp_init_attr *init)
+{
+	*attr = qp->attrs;
+	attr->port_num = 1;
+	attr->cap = qp->cap;
+
+	*init = (struct ib_qp_init_attr) {
+		.event_handler = qp->ib.event_handler,
+		.qp_context = qp->ib.qp_context,
+		.send_cq = qp->ib.send_cq,
+		.recv_cq = qp->ib.recv_cq,
+		.cap = qp->cap,
+		.sq_sig_type = qp->sig_all ? IB_SIGNAL_ALL_WR : IB_SIGNAL_REQ_WR,
+		.qp_type = qp->ib.qp_type,
+		.port_num = 1,
+	};
+}
+
 /* ---- CQs: their lists serve the flushing of a dead device's work in software ---- */
 
 static void erdma_qp_attach_cqs(struct erdma_qp *qp)
@@ -257,6 +333,30 @@ static void erdma_qp_detach_cqs(struct erdma_qp *qp)
 	spin_unlock_irq(&qp->rcq->lock);
 }
 
+void erdma_qp_forget_work(struct erdma_qp *qp)
+{
+	cancel_delayed_work_sync(&qp->reflush);
+
+	spin_lock_irq(&qp->sq_lock);
+	spin_lock(&qp->scq->lock);
+	erdma_cq_forget(qp->scq, qp->ib.qp_num);
+	memset(qp->sq, 0, qp->sq_bytes);
+	memset(qp->sent, 0, qp->sq_depth * sizeof(*qp->sent));
+	qp->sq_pi = 0;
+	qp->sq_ci = 0;
+	spin_unlock(&qp->scq->lock);
+	spin_unlock_irq(&qp->sq_lock);
+
+	spin_lock_irq(&qp->rq_lock);
+	spin_lock(&qp->rcq->lock);
+	erdma_cq_forget(qp->rcq, qp->ib.qp_num);
+	memset(qp->rq, 0, qp->rq_bytes);
+	qp->rq_pi = 0;
+	qp->rq_ci = 0;
+	spin_unlock(&qp->rcq->lock);
+	spin_unlock_irq(&qp->rq_lock);
+}
+
 /* ---- creation and destruction ---- */
 
 /* Ring sizes, as the provider computes them too (adapter.md 10.4), and what they allow. */
@@ -277,13 +377,36 @@ static void erdma_qp_set_depths(struct erdma_qp *qp, const struct ib_qp_cap *wan
 	};
 }
 
+/* RoCEv2's QPN 1 is for management datagrams, and for nothing else. */
+static int erdma_qp_reserve_number(struct erdma_adapter *ad, struct erdma_qp *qp)
+{
+	u32 first = erdma_is_roce(&ad->dev) ? ERDMA_GSI_QPN + 1 : 1;
+	int err;
+
+	if (qp->ib.qp_type == IB_QPT_GSI) {
+		qp->ib.qp_num = ERDMA_GSI_QPN;
+		return xa_insert_irq(&ad->qps, ERDMA_GSI_QPN, NULL, GFP_KERNEL);
+	}
+	err = xa_alloc_cyclic_irq(&ad->qps, &qp->ib.qp_num, NULL,
+				  XA_LIMIT(first, ad->dev.caps.max_qps - 1), &ad->next_qpn,
+				  GFP_KERNEL);
+	if (err < 0)
+		return err == -EBUSY ? -ENOMEM : err;
+	return 0;
+}
+
 int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct erdma_ucontext *uc,
 		  const struct ib_qp_cap *wanted)
 {
+	bool roce = erdma_is_roce(&ad->dev);
 	int err;
 
 	qp->ad = ad;
+	/* Both protocols' first state is 0. */
 	qp->state = ERDMA_QP_IDLE;
+	qp->first_sending = roce ? ERDMA_ROCE_RTS : ERDMA_QP_RTS;
+	qp->first_stopped = roce ? ERDMA_ROCE_ERROR : ERDMA_QP_CLOSING;
+	qp->datagram = qp->ib.qp_type != IB_QPT_RC;
 	qp->in_reset = true;
 	qp->cc = READ_ONCE(ad->dev.default_cc);
 	kref_init(&qp->ref);
@@ -294,10 +417,9 @@ int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct er
 	INIT_DELAYED_WORK(&qp->reflush, erdma_qp_reflush);
 	erdma_qp_set_depths(qp, wanted);
 
-	err = xa_alloc_cyclic_irq(&ad->qps, &qp->ib.qp_num, NULL,
-				  XA_LIMIT(1, ad->dev.caps.max_qps - 1), &ad->next_qpn, GFP_KERNEL);
-	if (err < 0)
-		return err == -EBUSY ? -ENOMEM : err;
+	err = erdma_qp_reserve_number(ad, qp);
+	if (err)
+		return err;
 	qp->ufile = uc ? uc->ib.ufile : NULL;
 	if (!(current->flags & PF_KTHREAD))
 		qp->maker = get_pid(task_tgid(current));
@@ -399,6 +521,7 @@ int erdma_qp_create(struct erdma_adapter *ad, struct erdma_qp *qp, const struct 
 				    FIELD_PREP(ERDMA_QP0_QPN, qp->ib.qp_num)),
 		.cfg1 = cpu_to_le32(FIELD_PREP(ERDMA_QP1_LOG_RQ, ilog2(qp->rq_depth)) |
 				    FIELD_PREP(ERDMA_QP1_PD, to_erdma_pd(qp->ib.pd)->pdn)),
+		.type = cpu_to_le32(qp->datagram ? ERDMA_QP_TYPE_UD : ERDMA_QP_TYPE_RC),
 	};
 	u64 resp = 0;
 	int err;

@@ -47,7 +47,11 @@ struct erdma_qp {
 	struct pid *maker;		/* thread group, referenced; NULL: a kernel thread */
 
 	struct mutex state_lock;	/* guards state, ep; one MODIFY_QP at a time */
-	enum erdma_hw_qp_state state;	/* ours; changes under state_lock, read anywhere */
+	/* Ours; changes under state_lock, read anywhere.  RoCEv2: enum erdma_roce_qp_state. */
+	u8 state;
+	u8 first_sending;		/* from this state on it takes sends */
+	u8 first_stopped;		/* and from this one on it flushes all it takes */
+	bool datagram;			/* RoCEv2: UD or GSI, of the kernel */
 	u8 cc;
 	struct ib_qp_cap cap;
 	struct ib_qp_attr attrs;	/* what modify set and query reports */
@@ -133,7 +137,25 @@ static inline bool erdma_qp_is_dead(const struct erdma_qp *qp)
 }
 
 /* Records a state; the caller holds qp->state_lock. */
-void erdma_qp_set_state(struct erdma_qp *qp, enum erdma_hw_qp_state state);
+void erdma_qp_set_state(struct erdma_qp *qp, u8 state);
+
+/**
+ * erdma_qp_give_up() - The device refused to stop a QP: it is made to destroy it at once.
+ * @qp: the QP; the caller holds its state_lock
+ * @err: what the device said
+ *
+ * What was posted is then flushed in software, if it is the kernel's; a process hears that its QP
+ * has died.  May sleep.
+ */
+void erdma_qp_give_up(struct erdma_qp *qp, int err);
+
+/**
+ * erdma_qp_forget_work() - Begin a kernel QP's rings anew, after the device's RESET of it.
+ * @qp: the QP; the caller holds its state_lock
+ *
+ * What was posted and what completed of it unread is gone (adapter.md 13.3).  May sleep.
+ */
+void erdma_qp_forget_work(struct erdma_qp *qp);
 
 /**
  * erdma_qp_start() - MODIFY_QP(RTS) with the connection's numbers.
@@ -155,6 +177,20 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h);
  * Return: 0, or -EINVAL when the state does not allow it.
  */
 int erdma_qp_stop(struct erdma_qp *qp, enum erdma_hw_qp_state target);
+/**
+ * erdma_qp_check_attrs() - May these attributes be set, whatever the state?
+ * @qp: the QP
+ * @attr: the attributes
+ * @mask: which of them
+ *
+ * Return: 0, -EOPNOTSUPP for what the device lacks, -EINVAL for bad values.
+ */
+int erdma_qp_check_attrs(const struct erdma_qp *qp, const struct ib_qp_attr *attr, int mask);
+/* Keeps attributes that were set, for queries; the caller holds qp->state_lock. */
+void erdma_qp_keep_attrs(struct erdma_qp *qp, const struct ib_qp_attr *attr, int mask);
+/* The answer to a query, without state and PSNs; the caller holds qp->state_lock. */
+void erdma_qp_report(const struct erdma_qp *qp, struct ib_qp_attr *attr,
+		     struct ib_qp_init_attr *init);
 /* Work was posted to a QP that no longer runs: have it flushed soon.  Any context. */
 void erdma_qp_queue_reflush(struct erdma_qp *qp);
 
@@ -167,7 +203,8 @@ void erdma_qp_queue_reflush(struct erdma_qp *qp);
  *
  * The number finds nothing until erdma_qp_create().  May sleep.
  *
- * Return: 0 or -ENOMEM; if 0, erdma_qp_free() undoes this and the allocation of rings.
+ * Return: 0, -ENOMEM, or -EBUSY for a second GSI QP; if 0, erdma_qp_free() undoes this and the
+ * allocation of rings.
  */
 int erdma_qp_init(struct erdma_adapter *ad, struct erdma_qp *qp, const struct erdma_ucontext *uc,
 		  const struct ib_qp_cap *wanted);

@@ -9,6 +9,7 @@
 
 #include <rdma/uverbs_ioctl.h>
 
+#include "erdma_hw_roce.h"
 #include "erdma_obj_qp.h"
 #include "erdma_verbs.h"
 
@@ -117,6 +118,29 @@ static bool erdma_recv_details(const struct erdma_cqe *cqe, u32 opcode, struct i
 	return true;
 }
 
+/* Where a datagram came from (adapter.md 13.4).  False when it cannot be one. */
+static bool erdma_datagram_details(const struct erdma_qp *qp, const struct erdma_cqe *cqe,
+				   struct ib_wc *wc)
+{
+	u32 word = be32_to_cpu(cqe->ud[2]);
+
+	if (wc->byte_len < ERDMA_GRH_AREA || wc->opcode != IB_WC_RECV)
+		return false;
+	wc->wc_flags |= IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE;
+	wc->network_hdr_type = word & ERDMA_UDW_IPV6 ? RDMA_NETWORK_IPV6 : RDMA_NETWORK_IPV4;
+	wc->sl = FIELD_GET(ERDMA_UDW_SL, word);
+	wc->src_qp = FIELD_GET(ERDMA_UDW_QPN20, word);
+	if (qp->ad->dev.caps.extensions & ERDMA_ATTR_UDX) {
+		wc->src_qp = FIELD_GET(ERDMA_UDW_QPN24, be32_to_cpu(cqe->ud[0]));
+		word = be32_to_cpu(cqe->ud[1]);
+		if (word & ERDMA_UDW_TAGGED) {
+			wc->vlan_id = FIELD_GET(ERDMA_UDW_VLAN, word);
+			wc->wc_flags |= IB_WC_WITH_VLAN;
+		}
+	}
+	return true;
+}
+
 /* Turns an entry into a work completion of `qp`.  False when the entry makes no sense. */
 static bool erdma_cqe_to_wc(struct erdma_cq *cq, struct erdma_qp *qp, const struct erdma_cqe *cqe,
 			    struct ib_wc *wc)
@@ -138,7 +162,8 @@ static bool erdma_cqe_to_wc(struct erdma_cq *cq, struct erdma_qp *qp, const stru
 	case ERDMA_CQE_QTYPE_RQ:
 		found = qp->rcq == cq && erdma_complete_recv(qp, index, wc);
 		if (found && wc->status == IB_WC_SUCCESS &&
-		    !erdma_recv_details(cqe, FIELD_GET(ERDMA_CQE_OPCODE, header), wc)) {
+		    (!erdma_recv_details(cqe, FIELD_GET(ERDMA_CQE_OPCODE, header), wc) ||
+		     (qp->datagram && !erdma_datagram_details(qp, cqe, wc)))) {
 			/* The buffer is used up all the same; its owner must get it back. */
 			wc->status = IB_WC_GENERAL_ERR;
 			found = true;

@@ -6,6 +6,7 @@
 
 #include "erdma_cm.h"
 #include "erdma_obj_qp.h"
+#include "erdma_roce.h"
 #include "erdma_verbs.h"
 
 /* ---- references, for the iw_cm ---- */
@@ -37,11 +38,20 @@ struct ib_qp *erdma_iw_get_qp(struct ib_device *ib, int qpn)
 
 /* ---- creation and destruction ---- */
 
-static int erdma_qp_check(const struct erdma_adapter *ad, const struct ib_qp_init_attr *init)
+/* The provider of user space posts no datagrams; what it wrote would be taken for them. */
+static bool erdma_qp_has_type(const struct erdma_adapter *ad, enum ib_qp_type type, bool user)
+{
+	return type == IB_QPT_RC ||
+	       ((type == IB_QPT_UD || type == IB_QPT_GSI) && erdma_is_roce(&ad->dev) && !user);
+}
+
+static int erdma_qp_check(const struct erdma_adapter *ad, const struct ib_qp_init_attr *init,
+			  bool user)
 {
 	const struct ib_qp_cap *cap = &init->cap;
 
-	if (init->qp_type != IB_QPT_RC || init->srq || init->create_flags || init->rwq_ind_tbl)
+	if (!erdma_qp_has_type(ad, init->qp_type, user) || init->srq ||
+	    init->create_flags || init->rwq_ind_tbl)
 		return -EOPNOTSUPP;
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
@@ -83,7 +93,7 @@ static int erdma_make_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struc
 
 	if (udata)
 		uc = rdma_udata_to_drv_context(udata, struct erdma_ucontext, ib);
-	err = erdma_qp_check(ad, init);
+	err = erdma_qp_check(ad, init, udata);
 	if (err)
 		return err;
 	qp->scq = to_erdma_cq(init->send_cq);
@@ -129,7 +139,10 @@ int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 
 	mutex_lock(&qp->state_lock);
 	/* From here on no connection may take this QP. */
-	erdma_qp_stop(qp, ERDMA_QP_ERROR);
+	if (erdma_is_roce(&ad->dev))
+		erdma_roce_qp_stop(qp);
+	else
+		erdma_qp_stop(qp, ERDMA_QP_ERROR);
 	mutex_unlock(&qp->state_lock);
 	erdma_cm_qp_destroyed(qp);
 	erdma_qp_destroy(ad, qp);
@@ -137,12 +150,6 @@ int erdma_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 }
 
 /* ---- modify and query ---- */
-
-#define ERDMA_MODIFY_MASK                                                                         \
-	(IB_QP_STATE | IB_QP_CUR_STATE | IB_QP_EN_SQD_ASYNC_NOTIFY | IB_QP_ACCESS_FLAGS |         \
-	 IB_QP_PKEY_INDEX | IB_QP_PORT | IB_QP_QKEY | IB_QP_AV | IB_QP_PATH_MTU | IB_QP_TIMEOUT | \
-	 IB_QP_RETRY_CNT | IB_QP_RNR_RETRY | IB_QP_RQ_PSN | IB_QP_MAX_QP_RD_ATOMIC |              \
-	 IB_QP_MIN_RNR_TIMER | IB_QP_SQ_PSN | IB_QP_MAX_DEST_RD_ATOMIC | IB_QP_DEST_QPN)
 
 static enum ib_qp_state erdma_verbs_state(const struct erdma_qp *qp)
 {
@@ -203,51 +210,6 @@ static int erdma_qp_modify_state(struct erdma_qp *qp, enum ib_qp_state wanted, b
 	return err;
 }
 
-static int erdma_check_modify(const struct erdma_qp *qp, const struct ib_qp_attr *attr, int mask)
-{
-	int rights = IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_WRITE |
-		     IB_ACCESS_REMOTE_ATOMIC;
-
-	if (mask & ~ERDMA_MODIFY_MASK)
-		return -EOPNOTSUPP;
-	if (((mask & IB_QP_CUR_STATE) && attr->cur_qp_state != erdma_verbs_state(qp)) ||
-	    ((mask & IB_QP_PORT) && attr->port_num != 1) ||
-	    ((mask & IB_QP_PKEY_INDEX) && attr->pkey_index) ||
-	    ((mask & IB_QP_ACCESS_FLAGS) && (attr->qp_access_flags & ~rights)) ||
-	    ((mask & IB_QP_MAX_QP_RD_ATOMIC) && attr->max_rd_atomic > qp->ad->dev.caps.max_reads) ||
-	    ((mask & IB_QP_MAX_DEST_RD_ATOMIC) &&
-	     attr->max_dest_rd_atomic > qp->ad->dev.caps.max_reads))
-		return -EINVAL;
-	return 0;
-}
-
-/* Values that the device has no use for; a query reports them as they were set. */
-static void erdma_save_attrs(struct ib_qp_attr *kept, const struct ib_qp_attr *attr, int mask)
-{
-	if (mask & IB_QP_ACCESS_FLAGS)
-		kept->qp_access_flags = attr->qp_access_flags;
-	if (mask & IB_QP_QKEY)
-		kept->qkey = attr->qkey;
-	if (mask & IB_QP_MAX_QP_RD_ATOMIC)
-		kept->max_rd_atomic = attr->max_rd_atomic;
-	if (mask & IB_QP_MAX_DEST_RD_ATOMIC)
-		kept->max_dest_rd_atomic = attr->max_dest_rd_atomic;
-	if (mask & IB_QP_MIN_RNR_TIMER)
-		kept->min_rnr_timer = attr->min_rnr_timer;
-	if (mask & IB_QP_TIMEOUT)
-		kept->timeout = attr->timeout;
-	if (mask & IB_QP_RETRY_CNT)
-		kept->retry_cnt = attr->retry_cnt;
-	if (mask & IB_QP_RNR_RETRY)
-		kept->rnr_retry = attr->rnr_retry;
-	if (mask & IB_QP_RQ_PSN)
-		kept->rq_psn = attr->rq_psn;
-	if (mask & IB_QP_SQ_PSN)
-		kept->sq_psn = attr->sq_psn;
-	if (mask & IB_QP_DEST_QPN)
-		kept->dest_qp_num = attr->dest_qp_num;
-}
-
 int erdma_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struct ib_udata *udata)
 {
 	struct erdma_qp *qp = to_erdma_qp(ibqp);
@@ -255,11 +217,13 @@ int erdma_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask, struc
 	int err;
 
 	mutex_lock(&qp->state_lock);
-	err = erdma_check_modify(qp, attr, mask);
+	err = erdma_qp_check_attrs(qp, attr, mask);
+	if (!err && (mask & IB_QP_CUR_STATE) && attr->cur_qp_state != erdma_verbs_state(qp))
+		err = -EINVAL;
 	if (!err && (mask & IB_QP_STATE))
 		err = erdma_qp_modify_state(qp, attr->qp_state, &stopped);
 	if (!err)
-		erdma_save_attrs(&qp->attrs, attr, mask);
+		erdma_qp_keep_attrs(qp, attr, mask);
 	mutex_unlock(&qp->state_lock);
 
 	if (stopped)
@@ -273,23 +237,10 @@ int erdma_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 	struct erdma_qp *qp = to_erdma_qp(ibqp);
 
 	mutex_lock(&qp->state_lock);
-	*attr = qp->attrs;
+	erdma_qp_report(qp, attr, init);
 	attr->qp_state = erdma_verbs_state(qp);
 	mutex_unlock(&qp->state_lock);
 	attr->cur_qp_state = attr->qp_state;
 	attr->path_mtu = ib_mtu_int_to_enum(qp->ad->mtu);
-	attr->port_num = 1;
-	attr->cap = qp->cap;
-
-	*init = (struct ib_qp_init_attr) {
-		.event_handler = ibqp->event_handler,
-		.qp_context = ibqp->qp_context,
-		.send_cq = ibqp->send_cq,
-		.recv_cq = ibqp->recv_cq,
-		.cap = qp->cap,
-		.sq_sig_type = qp->sig_all ? IB_SIGNAL_ALL_WR : IB_SIGNAL_REQ_WR,
-		.qp_type = ibqp->qp_type,
-		.port_num = 1,
-	};
 	return 0;
 }

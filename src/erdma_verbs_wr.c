@@ -8,6 +8,7 @@
  */
 #include "erdma_obj_mr.h"
 #include "erdma_obj_qp.h"
+#include "erdma_roce.h"
 #include "erdma_verbs.h"
 
 /* Where the parts of a send queue entry lie, by kind of operation. */
@@ -19,6 +20,7 @@ enum erdma_shape {
 	ERDMA_SHAPE_ATOMIC,
 	ERDMA_SHAPE_REG,
 	ERDMA_SHAPE_INVALIDATE,
+	ERDMA_SHAPE_DATAGRAM,	/* a send on a QP for datagrams */
 };
 
 struct erdma_operation {
@@ -51,6 +53,7 @@ struct erdma_sqe_buf {
 		struct erdma_sqe_atomic atomic;
 		struct erdma_sqe_fastreg fastreg;
 		struct erdma_sqe_local_inv local_inv;
+		struct erdma_sqe_ud ud;
 	} __aligned(8);
 	u32 used;		/* bytes, header included */
 	u64 head;		/* opcode, flags, SGL_LEN so far */
@@ -116,6 +119,33 @@ static int erdma_prep_send(struct erdma_sqe_buf *sqe, const struct ib_send_wr *w
 		sqe->send.imm = wr->ex.imm_data;
 	else if (wr->opcode == IB_WR_SEND_WITH_INV)
 		sqe->send.inv_stag = cpu_to_le32(wr->ex.invalidate_rkey);
+	return 0;
+}
+
+/* A Q_Key with its top bit set means that of the QP itself. */
+#define ERDMA_QKEY_OWN		BIT(31)
+
+static int erdma_prep_datagram(struct erdma_sqe_buf *sqe, const struct ib_send_wr *wr,
+			       const struct erdma_qp *qp)
+{
+	const struct ib_ud_wr *ud = ud_wr(wr);
+	u32 qkey = ud->remote_qkey;
+	s64 total;
+
+	if (wr->opcode == IB_WR_SEND_WITH_INV || !ud->ah || ud->ah->device != qp->ib.device ||
+	    ud->remote_qpn > ERDMA_QPN_MASK)
+		return -EINVAL;
+	total = erdma_prep_payload(sqe, sqe->ud.sgl, wr);
+	if (total < 0)
+		return total;
+	if (qkey & ERDMA_QKEY_OWN)
+		qkey = READ_ONCE(qp->attrs.qkey);
+	if (wr->opcode == IB_WR_SEND_WITH_IMM)
+		sqe->ud.imm = wr->ex.imm_data;
+	sqe->ud.total_len = cpu_to_le32(total);
+	sqe->ud.qkey = cpu_to_le32(qkey);
+	sqe->ud.peer_qpn = cpu_to_le32(ud->remote_qpn);
+	sqe->ud.ah = cpu_to_le32(to_erdma_ah(ud->ah)->number);
 	return 0;
 }
 
@@ -207,6 +237,7 @@ static int erdma_prep_wr(struct erdma_qp *qp, const struct ib_send_wr *wr,
 			 struct erdma_sqe_buf *sqe, const struct erdma_operation **which)
 {
 	const struct erdma_operation *op;
+	u8 shape;
 	int err = 0;
 
 	if (wr->opcode < 0 || wr->opcode >= ARRAY_SIZE(erdma_operations))
@@ -217,9 +248,15 @@ static int erdma_prep_wr(struct erdma_qp *qp, const struct ib_send_wr *wr,
 	sqe->head = FIELD_PREP(ERDMA_SQE_OPCODE, op->opcode) |
 		    FIELD_PREP(ERDMA_SQE_QPN, qp->ib.qp_num);
 
-	switch (op->shape) {
+	shape = op->shape;
+	if (qp->datagram)
+		shape = shape == ERDMA_SHAPE_SEND ? ERDMA_SHAPE_DATAGRAM : ERDMA_SHAPE_NONE;
+	switch (shape) {
 	case ERDMA_SHAPE_SEND:
 		err = erdma_prep_send(sqe, wr);
+		break;
+	case ERDMA_SHAPE_DATAGRAM:
+		err = erdma_prep_datagram(sqe, wr, qp);
 		break;
 	case ERDMA_SHAPE_WRITE:
 		err = erdma_prep_write(sqe, wr);
@@ -294,7 +331,7 @@ static int erdma_post_sqe(struct erdma_qp *qp, struct erdma_sqe_buf *sqe,
 /* A stopped QP takes work to flush it; whether the device notices depends on its generation. */
 static bool erdma_is_stopped(const struct erdma_qp *qp)
 {
-	return READ_ONCE(qp->state) > ERDMA_QP_RTS || READ_ONCE(qp->failed) ||
+	return READ_ONCE(qp->state) >= qp->first_stopped || READ_ONCE(qp->failed) ||
 	       erdma_is_broken(&qp->ad->dev);
 }
 
@@ -307,7 +344,7 @@ int erdma_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr, const struc
 	int err = 0;
 	u16 before;
 
-	if (!qp->sent || READ_ONCE(qp->state) < ERDMA_QP_RTS) {
+	if (!qp->sent || READ_ONCE(qp->state) < qp->first_sending) {
 		*bad = wr;
 		return -EINVAL;
 	}
