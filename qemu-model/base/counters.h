@@ -38,6 +38,12 @@ namespace erdma {
     X(RcGhosts, "rc_ghosts") X(RcDuplicates, "rc_duplicates") X(RcNaksIn, "rc_naks_in") X(RcNaksOut, "rc_naks_out") \
     X(RcRnrNaksIn, "rc_rnr_naks_in") X(RcRnrNaksOut, "rc_rnr_naks_out") X(RcRetriesNak, "rc_retries_nak") \
     X(RcRetriesImplicit, "rc_retries_implicit") X(RcTimeouts, "rc_timeouts") X(RcOverflows, "rc_overflows") \
+    X(RoceClaimed, "roce_claimed") X(RoceBadLength, "roce_bad_length") X(RoceBadOpcode, "roce_bad_opcode") \
+    X(RoceBadIcrc, "roce_bad_icrc") X(RoceNoQp, "roce_no_qp") X(RoceWrongState, "roce_wrong_state") \
+    X(RoceWrongAddress, "roce_wrong_address") X(RoceBadPkey, "roce_bad_pkey") X(RoceBadQkey, "roce_bad_qkey") \
+    X(RoceCnpsIn, "roce_cnps_in") X(RoceCnpsOut, "roce_cnps_out") \
+    X(RoceUdNoBuffer, "roce_ud_no_buffer") X(RoceUdOversized, "roce_ud_oversized") \
+    X(RoceGidMissing, "roce_gid_missing") \
     X(BufferedNow, "buffered_bytes") \
     X(FlowsNow, "flows") X(ConnectionsNow, "connections") \
     X(QpsNow, "qps") X(CqsNow, "cqs") X(EqsNow, "eqs") X(MrsNow, "mrs")

@@ -34,9 +34,13 @@ struct erdma_offload {      /* all zero without a header */
     uint16_t checksum_start, checksum_offset;
 };
 
+/* Register DEV_PROTO. */
+enum erdma_protocol { ERDMA_PROTOCOL_IWARP = 0, ERDMA_PROTOCOL_ROCEV2 = 1 };
+
 /* Everything configurable.  Fill with erdma_config_defaults() first. */
 struct erdma_config {
     uint8_t mac[6];             /* of the paired NIC */
+    uint32_t protocol;          /* enum erdma_protocol (ERDMA_PROTOCOL_IWARP) */
     uint32_t vectors;           /* MSI-X vectors, 2..32 (32) */
     uint32_t direct_wqe_groups; /* register GRP_NUM, 0..255 (24); < 4 switches direct WQEs off */
     uint32_t qblock;            /* blocks of 1024 QPs, 1..64 (4) */
@@ -66,6 +70,9 @@ struct erdma_config {
     uint32_t first_fpdu_ms;      /* a passive end speaks first after so long, 0: never, ..60000 (1000) */
     uint32_t time_wait_ms;       /* 100..120000 (4000) */
     bool complete_queued;        /* sends complete when they are in the send buffer, not when acknowledged (false) */
+    /* RoCEv2 (roce.md appendix A). */
+    uint32_t roce_pmtu; /* of queue pairs that are not told a path MTU: 0, the interface's, or 256..4096 (0) */
+    bool roce_cnp;      /* a packet with a congestion mark is answered with a CNP (false) */
 };
 
 #endif

@@ -11,6 +11,7 @@
 #include "memory_region.h"
 #include "page_table.h"
 #include "paired_nic.h"
+#include "personality.h"
 #include "scheduler.h"
 
 namespace erdma {
@@ -27,6 +28,7 @@ struct Adapter : Common {
     Events events{*this};
     CompletionQueues cqs{*this, events};
     std::unique_ptr<PairedNic> nic;                         // none: loopback connections only
+    std::unique_ptr<Personality> personality;               // always there (Device::setPersonality)
     static constexpr uint32_t kDefaultRetransmitLimit = 24; // SET_RETRANS_NUM
     uint32_t retransmitLimit = kDefaultRetransmitLimit;
 };

@@ -179,7 +179,9 @@ void CommandProcessor::execute(ConstBytes entry) {
     const auto sub = static_cast<uint8_t>(header >> 24 & 3);
     const auto index = static_cast<uint16_t>(consumer_ - entry.size() / kWqebbBytes);
     const Row* command = find(sub, opcode);
-    const char* name = command ? command->name : "unknown command";
+    Personality& personality = *adapter_.personality;
+    const char* own = command || sub != 0 ? nullptr : personality.commandName(opcode);
+    const char* name = command ? command->name : own ? own : "unknown command";
 
     ++adapter_.counters[Counter::Commands];
     uint32_t injected = 0;
@@ -191,6 +193,8 @@ void CommandProcessor::execute(ConstBytes entry) {
     else if (fate != FaultPlan::CommandFate::Drop) {
         if (command && (!command->extendedDoorbells || adapter_.config.extended_doorbells))
             reply = (this->*command->handler)(entry);
+        else if (own)
+            reply = personality.command(opcode, entry);
         else
             reply.status = Status::NotSupported;
     }
@@ -241,7 +245,7 @@ void CommandProcessor::complete(uint16_t sqIndex, uint8_t opcode, const Reply& r
 CommandProcessor::Reply CommandProcessor::queryDevice(ConstBytes) {
     uint64_t resp0 = uint64_t{adapter_.config.max_cqe_log} << 40 | uint64_t{adapter_.config.max_recv_wr_log} << 16 |
                      adapter_.config.max_mr_size_log;
-    resp0 |= kFlagQuery;
+    resp0 |= kFlagQuery | adapter_.personality->capabilities();
     if (adapter_.config.atomic)
         resp0 |= kFlagAtomic;
     if (adapter_.config.multilevel_mtt)
@@ -390,6 +394,9 @@ CommandProcessor::Reply CommandProcessor::createQp(ConstBytes request) {
     if ((!sq.table && sq.count > inlineMost) || (!rq.table && rq.count > inlineMost))
         return Status::Invalid;
 
+    if (const Status status = adapter_.personality->prepare(request, qp); status != Status::Ok)
+        return status;
+
     uint32_t group = 0;
     if (adapter_.config.extended_doorbells && (sqCfg & 1u << 25) != 0) {
         const uint32_t pages = loadLe32(request, 112);
@@ -409,36 +416,25 @@ CommandProcessor::Reply CommandProcessor::createQp(ConstBytes request) {
     slot.rqPageShift = static_cast<uint8_t>(rq.pageShift);
     const uint32_t cookie = qp.qpn;
     qps_.add(std::move(qp), std::move(slot));
+    adapter_.personality->created(*qps_.find(cookie));
     return {Status::Ok, cookie};
 }
 
 CommandProcessor::Reply CommandProcessor::destroyQp(ConstBytes request) {
     const uint32_t qpn = loadLe32(request, 8);
     doorbells_.forget(qpn);
-    return qps_.destroy(qpn);
+    const Status status = qps_.destroy(qpn);
+    if (status == Status::Ok)
+        adapter_.personality->destroyed(qpn);
+    return status;
 }
 
 CommandProcessor::Reply CommandProcessor::modifyQp(ConstBytes request) {
-    const uint32_t cfg = loadLe32(request, 8);
-    QpModify change;
-    change.qpn = cfg & kNumberMask;
-    const uint32_t state = bits(cfg, 31, 24);
-    if (state > static_cast<uint32_t>(QpState::Error))
-        return Status::Invalid;
-    change.state = static_cast<QpState>(state);
-    if (change.state == QpState::Rts) { // for every other state the rest of the request is garbage
-        Handover& to = change.handover;
-        to.congestionControl = static_cast<uint8_t>(bits(cfg, 23, 20));
-        to.cookie = loadLe32(request, 12);
-        to.peerIp = loadBe32(request, 16);
-        to.ownIp = loadBe32(request, 20);
-        to.ownPort = loadBe16(request, 24);
-        to.peerPort = loadBe16(request, 26);
-        to.sendStart = loadLe32(request, 28);
-        to.recvStart = loadLe32(request, 32);
-    }
-    const Status status = qps_.modify(change);
-    waitFor(change.qpn);
+    QueuePair* qp = qps_.find(loadLe32(request, 8) & kNumberMask);
+    if (!qp)
+        return Status::NotFound;
+    const Status status = adapter_.personality->modify(*qp, request);
+    waitFor(qp->qpn());
     return status;
 }
 
@@ -446,7 +442,7 @@ CommandProcessor::Reply CommandProcessor::reflush(ConstBytes request) {
     QueuePair* qp = qps_.find(loadLe32(request, 8));
     if (!qp)
         return Status::NotFound;
-    const Status status = qp->reflush(loadLe16(request, 12), loadLe16(request, 16));
+    const Status status = adapter_.personality->reflush(*qp, loadLe16(request, 12), loadLe16(request, 16));
     waitFor(qp->qpn());
     return status;
 }

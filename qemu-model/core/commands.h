@@ -11,6 +11,7 @@
 
 #include "adapter.h"
 #include "doorbell.h"
+#include "personality.h"
 #include "queue_pairs.h"
 
 namespace erdma {
@@ -44,12 +45,7 @@ public:
 
 private:
     struct Row; // of the command table
-    struct Reply {
-        Reply(Status s = Status::Ok, uint64_t r0 = 0, uint64_t r1 = 0) : status(s), resp0(r0), resp1(r1) {}
-        Status status;
-        uint64_t resp0;
-        uint64_t resp1;
-    };
+    using Reply = CommandReply;
     struct LateAnswer {
         uint16_t sqIndex;
         uint8_t opcode;

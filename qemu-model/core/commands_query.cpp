@@ -196,7 +196,8 @@ CommandProcessor::Reply CommandProcessor::setExtAttr(ConstBytes request) {
 }
 
 CommandProcessor::Reply CommandProcessor::getExtAttr(ConstBytes request) {
-    std::array<std::byte, 28> block{}; // masks 0: nothing of it changes what this adapter does
+    std::array<std::byte, 28> block{};
+    storeLe32(block, 16, adapter_.personality->attributes());
     store8(block, 24, delayedAck_);
     return answerInMemory(request, block);
 }

@@ -58,7 +58,9 @@ bool CompletionQueue::post(Host& host, const Completion& completion, const std::
                            (completion.op == Op::RecvWriteImm || completion.op == Op::RecvSendImm);
     const uint32_t word12 = immediate ? byteSwapped(completion.word12) : completion.word12;
     const bool wakes = completion.solicited || completion.syndrome != Syndrome::Success;
-    return postRaw(host, header, {completion.index, completion.qpn, word12, completion.bytes, 0, 0, 0}, wakes, fire);
+    const auto& tail = completion.tail;
+    return postRaw(host, header,
+                   {completion.index, completion.qpn, word12, completion.bytes, tail[0], tail[1], tail[2]}, wakes, fire);
 }
 
 uint32_t CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) {

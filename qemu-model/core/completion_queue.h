@@ -21,6 +21,7 @@ struct Completion {
     uint32_t word12 = 0; // as a number: immediate (written LE) or invalidated STag (written BE), by op
     uint32_t bytes = 0;
     bool solicited = false;
+    std::array<uint32_t, 3> tail{}; // as numbers, the last words of the entry (13.4)
 };
 
 class CompletionQueue {

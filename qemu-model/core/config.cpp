@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "config.h"
 
+#include <bit>
+
 #include "hw.h"
 
 namespace erdma {
@@ -8,6 +10,7 @@ namespace erdma {
 namespace {
 
 constexpr uint32_t kMinSegmentBytes = 1460;
+constexpr uint32_t kMinPathMtu = 256;
 
 struct Limit {
     const char* field;
@@ -15,6 +18,7 @@ struct Limit {
     uint32_t min, max;
 };
 constexpr Limit kLimits[] = {
+    {"protocol", &erdma_config::protocol, ERDMA_PROTOCOL_IWARP, ERDMA_PROTOCOL_ROCEV2},
     {"vectors", &erdma_config::vectors, 2, ERDMA_MAX_VECTORS},
     {"direct_wqe_groups", &erdma_config::direct_wqe_groups, 0, 255},
     {"qblock", &erdma_config::qblock, 1, 64},
@@ -38,6 +42,7 @@ constexpr Limit kLimits[] = {
     {"keep_probes", &erdma_config::keep_probes, 1, 100},
     {"first_fpdu_ms", &erdma_config::first_fpdu_ms, 0, 60000},
     {"time_wait_ms", &erdma_config::time_wait_ms, 100, 120000},
+    {"roce_pmtu", &erdma_config::roce_pmtu, 0, 4096},
 };
 
 } // namespace
@@ -52,11 +57,15 @@ std::optional<std::string> checkConfig(const erdma_config& config) {
     if (config.segment_bytes != 0 && config.segment_bytes < kMinSegmentBytes)
         return "segment_bytes=" + std::to_string(config.segment_bytes) + " is out of range: allowed are 0 and " +
                std::to_string(kMinSegmentBytes) + " to 65000";
+    const uint32_t pmtu = config.roce_pmtu;
+    if (pmtu != 0 && (pmtu < kMinPathMtu || !std::has_single_bit(pmtu)))
+        return "roce_pmtu=" + std::to_string(pmtu) + " is none of 0, 256, 512, 1024, 2048 and 4096";
     return std::nullopt;
 }
 
 erdma_config defaultConfig() {
     erdma_config config{};
+    config.protocol = ERDMA_PROTOCOL_IWARP;
     config.vectors = ERDMA_MAX_VECTORS;
     config.direct_wqe_groups = 24;
     config.qblock = 4;
@@ -84,6 +93,8 @@ erdma_config defaultConfig() {
     config.keep_probes = 6;
     config.first_fpdu_ms = 1000;
     config.time_wait_ms = 4000;
+    config.roce_pmtu = 0;
+    config.roce_cnp = false;
     config.complete_queued = false;
     return config;
 }

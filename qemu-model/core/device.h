@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "adapter.h"
 #include "commands.h"
@@ -41,6 +42,8 @@ public:
     bool setFaults(FaultPlan plan);
     const FaultPlan& faults() const { return adapter_.faults; }
 
+    // Both once, before anything else.
+    void setPersonality(std::unique_ptr<Personality> personality) { adapter_.personality = std::move(personality); }
     void attachNic(std::unique_ptr<PairedNic> nic);
 
     Adapter& adapter() { return adapter_; }

@@ -2,6 +2,7 @@
 #include "queue_pair.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "adapter.h"
@@ -241,6 +242,8 @@ void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
         return;
     else if (stopped())
         flush();
+    else if (sendsFailed_)
+        flushSends();
     else if (active())
         adapter_.scheduler.activate(*this);
 }
@@ -256,6 +259,10 @@ bool QueuePair::run(unsigned budget) {
     if (flushing_) {
         flush();
         return flushing_;
+    }
+    if (sendsFailed_) {
+        flushSends();
+        return flushingSends_;
     }
     takeUp();
     if (drain_) {
@@ -278,7 +285,7 @@ bool QueuePair::run(unsigned budget) {
 unsigned QueuePair::work(unsigned budget) {
     SqWindow window;
     unsigned done = 0;
-    while (done < budget && active() && !adapter_.budget.spent()) {
+    while (done < budget && active() && !sendsFailed_ && !adapter_.budget.spent()) {
         bool moved = false;
         const bool interleaves = transport_->ways().interleaves;
         if (!interleaves && requester_.midMessage()) {
@@ -457,6 +464,10 @@ Reception QueuePair::refuse(Refusal reason, const char* why) const {
 }
 
 void QueuePair::peerRefused(std::optional<Blame> culprit, RefusalCode code) {
+    if (config_.datagram && culprit) {
+        failSends(*culprit, "refused");
+        return;
+    }
     Ending ending;
     ending.culprit = culprit;
     if (!culprit) {
@@ -471,6 +482,10 @@ void QueuePair::peerRefused(std::optional<Blame> culprit, RefusalCode code) {
 }
 
 void QueuePair::requesterFailed(std::optional<Blame> culprit, const char* why) {
+    if (config_.datagram && culprit) {
+        failSends(*culprit, why);
+        return;
+    }
     Ending ending;
     ending.culprit = culprit;
     if (culprit && transport_ && transport_->ways().quietRequester) {
@@ -517,7 +532,8 @@ void QueuePair::end(const Ending& ending) {
     const bool silent = windingUp(); // the user is done with it
     const std::unique_ptr<Transport> transport = std::move(transport_);
     drain_.reset();
-    heldForBudget_ = false;
+    heldForBudget_ = sendsFailed_ = false;
+    resumeBehind_.reset();
     setState(ending.state, ending.why);
     adapter_.fabric.forget(*this);
     requester_.blame(ending.culprit);
@@ -570,6 +586,89 @@ void QueuePair::flush() {
         later = !owed_;
         owed_.reset();
     }
+}
+
+// ---- step by step ----
+
+void QueuePair::open(std::unique_ptr<Transport> transport) {
+    state_ = QpState::Rts;
+    requester_.finishOnly();
+    transport_ = std::move(transport);
+}
+
+void QueuePair::pauseSending(bool paused) {
+    if (sendsFailed_) {
+        if (!paused && !resumeBehind_)
+            resumeBehind_ = requester_.producer();
+        flushSends();
+        return;
+    }
+    requester_.finishOnly(paused);
+    if (!paused && active())
+        adapter_.scheduler.activate(*this);
+}
+
+void QueuePair::restart(bool fromZero) {
+    if (const std::unique_ptr<Transport> transport = std::move(transport_))
+        transport->close(false);
+    const Producers begin = fromZero ? Producers{0, 0} : producers();
+    std::destroy_at(&requester_);
+    std::construct_at(&requester_, *this, begin.sq);
+    std::destroy_at(&responder_);
+    std::construct_at(&responder_, *this, begin.rq);
+    state_ = QpState::Idle;
+    drain_.reset();
+    lastWord_.reset();
+    owed_.reset();
+    resumeBehind_.reset();
+    flushing_ = flushingSends_ = sendsFailed_ = heldForBudget_ = responderTurn_ = false;
+}
+
+void QueuePair::failSends(const Blame& culprit, const char* why) {
+    adapter_.host.trace(ERDMA_TRACE_ERROR, qpn(), static_cast<uint64_t>(culprit.syndrome), 0, why);
+    sendsFailed_ = true;
+    requester_.finishOnly();
+    requester_.blame(culprit);
+    flushSends();
+}
+
+void QueuePair::flushSends() {
+    bool readable = true;
+    flushingSends_ = !requester_.flush(readable, resumeBehind_.value_or(requester_.producer()));
+    if (!readable) {
+        requesterFailed(std::nullopt, "send queue unreadable");
+        return;
+    }
+    if (flushingSends_) {
+        adapter_.scheduler.activate(*this);
+        return;
+    }
+    if (!resumeBehind_)
+        return;
+    resumeBehind_.reset();
+    sendsFailed_ = false;
+    pauseSending(false);
+}
+
+void QueuePair::reflushSends(uint16_t sqPi) {
+    requester_.doorbell(sqPi, nullptr);
+    flushSends();
+}
+
+DatagramFate QueuePair::inbound(const Datagram& datagram) {
+    adapter_.budget.charge(4);
+    adapter_.budget.chargeOctets(datagram.octets.size());
+    const DatagramFate fate = responder_.place(datagram);
+    Counters& counters = adapter_.counters;
+    if (fate == DatagramFate::Received) {
+        ++counters[Counter::RxPackets];
+        counters[Counter::RxBytes] += datagram.octets.size();
+        ++packetsIn_;
+    } else {
+        ++counters[Counter::RxDrops];
+        ++drops_;
+    }
+    return fate;
 }
 
 QueuePair::Snapshot QueuePair::snapshot() const {

@@ -31,6 +31,8 @@ struct QpConfig {
     uint32_t sendCqn = 0;
     uint32_t recvCqn = 0;
     bool ofKernel = false; // and not of a process, as its rings say
+    // Without connection: each message names where it goes, and a failed one stops the send queue only.
+    bool datagram = false;
     RingView sq;
     RingView rq;
 };
@@ -63,9 +65,25 @@ public:
     Status modify(const QpModify& request);
     // REFLUSH (4.10).  Invalid on a queue pair that is not stopped; indices already flushed are fine.
     Status reflush(uint16_t sqPi, uint16_t rqPi);
+
+    // ---- for protocols whose commands bring it up step by step ----
+    // Idle -> active, with the send queue paused.
+    void open(std::unique_ptr<Transport> transport);
+    // Paused: no work request starts, what has left in part goes on.  Not paused, of sendsFailed(): what was posted until
+    // now is flushed (busy() meanwhile), what comes behind starts.
+    void pauseSending(bool paused);
+    // What started before the pause is not complete.
+    bool draining() const { return requester_.unfinished(); }
+    // As after CREATE_QP, and without completions for what was queued.  `fromZero`: the rings begin anew; otherwise behind
+    // what was rung.
+    void restart(bool fromZero);
+    // A work request of a datagram queue pair failed: all others are flushed, later ones too.
+    bool sendsFailed() const { return sendsFailed_; }
+    void reflushSends(uint16_t sqPi);
+    DatagramFate inbound(const Datagram& datagram);
     // It delivers or flushes what a command ended; the command is complete when that is done.  What is rung later is
     // flushed behind it and keeps nobody waiting.
-    bool busy() const { return owed_.has_value() || drain_.has_value(); }
+    bool busy() const { return owed_.has_value() || drain_.has_value() || resumeBehind_.has_value(); }
 
     // Doorbells record and put the QP on the run queue; stopped queue pairs flush at once (9.5).
     void sqDoorbell(uint16_t pi, const DirectWqe* direct);
@@ -142,6 +160,8 @@ private:
     void end(const Ending& ending);
     void flush();
     void flushAll();
+    void failSends(const Blame& culprit, const char* why);
+    void flushSends();
     void setState(QpState state, const char* why);
     void peerTerminated(const TerminateInfo& info);
 
@@ -159,6 +179,9 @@ private:
     uint32_t packetsIn_ = 0;
     uint32_t drops_ = 0;
     bool heldForBudget_ = false; // a segment of the peer was not taken
+    bool sendsFailed_ = false;
+    bool flushingSends_ = false;            // sendsFailed(): something is left
+    std::optional<uint16_t> resumeBehind_; // sendsFailed() ends there
 
     struct Drain {
         uint64_t start; // octets moved before

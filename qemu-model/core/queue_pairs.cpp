@@ -24,11 +24,6 @@ void QueuePairs::add(QpConfig config, Slot slot) {
     adapter_.counters[Counter::QpsNow] = slots_.size();
 }
 
-Status QueuePairs::modify(const QpModify& request) {
-    QueuePair* qp = find(request.qpn);
-    return qp ? qp->modify(request) : Status::NotFound;
-}
-
 Status QueuePairs::destroy(uint32_t qpn) {
     const auto at = slots_.find(qpn);
     if (at == slots_.end())

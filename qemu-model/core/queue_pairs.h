@@ -27,7 +27,6 @@ public:
     QueuePair* find(uint32_t qpn) const;
     // Of a number that is free; `slot` but for the queue pair itself.
     void add(QpConfig config, Slot slot);
-    Status modify(const QpModify& request);
     Status destroy(uint32_t qpn);
     // Those that complete into one of these CQs are of no use any more (wire.md 5.7).  They are stopped by stopSome().
     void stopThoseOf(const std::vector<uint32_t>& cqns);

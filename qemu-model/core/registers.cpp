@@ -49,7 +49,7 @@ std::span<const RegisterFile::Row> RegisterFile::table() {
     // Sorted by offset.
     static constexpr Row rows[] = {
         {0x00, 4, "VERSION", [](const D&) -> uint64_t { return kVersion; }, constant},
-        {0x0C, 4, "DEV_PROTO", zero, constant}, // iWARP
+        {0x0C, 4, "DEV_PROTO", [](const D& d) -> uint64_t { return d.adapter_.personality->number(); }, constant},
         {0x10, 4, "DEV_CTRL", none, [](D& d, uint64_t v) { d.controlWritten(static_cast<uint32_t>(v)); }},
         {0x14, 4, "DEV_ST",
          [](const D& d) -> uint64_t {

@@ -133,7 +133,7 @@ bool Requester::fetch(SqWindow& window) {
             }
         }
         next_ = static_cast<uint16_t>(sqe_.first + step);
-        good = sqe_.decode();
+        good = sqe_.decode(qp_.config().datagram);
     }
     if (!good) {
         failCurrent(Syndrome::SendFormat, "malformed send queue entry");
@@ -371,6 +371,7 @@ bool Requester::sendData() {
         segment.immediate = sqe_.immediate ? sqe_.word8 : 0;
         segment.message = nextSend_;
         segment.offset = sent_;
+        segment.address = sqe_.address;
     }
     const bool last = segment.last;
     const Sent sent = deliver(segment);

@@ -36,7 +36,8 @@ struct SqWindow {
 
 class Requester {
 public:
-    explicit Requester(QueuePair& qp) : qp_(qp) {}
+    // `start`: index of the first work request.
+    explicit Requester(QueuePair& qp, uint16_t start = 0) : qp_(qp), pi_(start), next_(start), retired_(start) {}
 
     // False: PI is further ahead than the ring is deep; nothing was recorded.
     bool doorbell(uint16_t pi, const DirectWqe* direct);
@@ -49,8 +50,8 @@ public:
     bool midMessage() const { return busy_ && sent_ != 0 && !dataSent_; }
     // The current work request has left in part.
     bool begun() const { return busy_ && started_ && (sent_ != 0 || dataSent_); }
-    // From now on only what has begun goes on.
-    void finishOnly() { closing_ = true; }
+    // From now on only what has begun goes on, or again everything.
+    void finishOnly(bool only = true) { closing_ = only; }
     bool unfinished() const { return begun() || !inFlight_.empty(); }
     // Requests without answer complete as flushed, in order.
     void abandonRequests();
@@ -121,9 +122,9 @@ private:
     void report(uint16_t index, Op op, Syndrome syndrome, uint32_t bytes);
 
     QueuePair& qp_;
-    uint16_t pi_ = 0;      // last doorbell
-    uint16_t next_ = 0;    // first WQEBB not fetched
-    uint16_t retired_ = 0; // first WQEBB not completed
+    uint16_t pi_;      // last doorbell
+    uint16_t next_;    // first WQEBB not fetched
+    uint16_t retired_; // first WQEBB not completed
 
     // The work request being executed.
     bool busy_ = false;

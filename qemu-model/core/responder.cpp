@@ -149,6 +149,18 @@ MrFault Responder::checkTarget(const Segment& segment, uint64_t length) const {
         {segment.stag, qp_.config().pd, segment.to, length, access::kRemoteWrite, Side::Remote});
 }
 
+// Nothing: the ring is unreachable.
+std::optional<Responder::Rqe> Responder::readRqe(uint16_t index) const {
+    std::array<std::byte, kRqeBytes> raw;
+    if (!qp_.config().rq.read(qp_.adapter().machine, uint64_t{index & (depth() - 1)} * kRqeBytes, raw))
+        return std::nullopt;
+    return Rqe{.addr = loadLe64(raw, 16),
+               .length = loadLe32(raw, 24),
+               .stag = loadLe32(raw, 28),
+               .wellFormed = loadLe16(raw, 0) == static_cast<uint16_t>(index + 1) &&
+                             (loadLe32(raw, 4) & 0xFFFFF) == qp_.qpn()};
+}
+
 // Takes the next RQE for a message.  A reception when there is none, or a bad one.
 std::optional<Reception> Responder::takeRqe(uint32_t message) {
     Adapter& adapter = qp_.adapter();
@@ -166,16 +178,15 @@ std::optional<Reception> Responder::takeRqe(uint32_t message) {
         }
         return Reception{Reception::Kind::Hold, {}};
     }
-    std::array<std::byte, kRqeBytes> rqe;
-    const bool readable = qp_.config().rq.read(adapter.machine, uint64_t{ci_ & (depth() - 1)} * kRqeBytes, rqe);
+    const std::optional<Rqe> rqe = readRqe(ci_);
     rqeIndex_ = ci_++;
     rqeInUse_ = true;
-    if (!readable)
+    if (!rqe)
         return qp_.refuse(Refusal::Local, "receive queue unreadable");
-    rqeAddr_ = loadLe64(rqe, 16);
-    rqeLength_ = loadLe32(rqe, 24);
-    rqeStag_ = loadLe32(rqe, 28);
-    if (loadLe16(rqe, 0) == static_cast<uint16_t>(rqeIndex_ + 1) && (loadLe32(rqe, 4) & 0xFFFFF) == qp_.qpn())
+    rqeAddr_ = rqe->addr;
+    rqeLength_ = rqe->length;
+    rqeStag_ = rqe->stag;
+    if (rqe->wellFormed)
         return std::nullopt;
     Reception reception = qp_.refuse(Refusal::Local, "malformed receive queue entry");
     reception.failure.rqe = Syndrome::RecvFormat;
@@ -265,7 +276,7 @@ Reception Responder::placeImmediate(const Segment& segment) {
     return Reception{};
 }
 
-void Responder::report(Op op, uint32_t word12, uint32_t bytes, bool solicited) {
+void Responder::report(Op op, uint32_t word12, uint32_t bytes, bool solicited, const std::array<uint32_t, 3>& tail) {
     rqeInUse_ = false;
     ++completions_;
     Completion completion{};
@@ -276,7 +287,35 @@ void Responder::report(Op op, uint32_t word12, uint32_t bytes, bool solicited) {
     completion.word12 = word12;
     completion.bytes = bytes;
     completion.solicited = solicited;
+    completion.tail = tail;
     qp_.adapter().cqs.complete(qp_.config().recvCqn, completion);
+}
+
+DatagramFate Responder::place(const Datagram& datagram) {
+    if (ci_ == pi_)
+        return DatagramFate::NoBuffer;
+    const std::optional<Rqe> rqe = readRqe(ci_);
+    const bool good = rqe && rqe->wellFormed;
+    if (good && rqe->length < datagram.octets.size())
+        return DatagramFate::TooLong;
+    rqeIndex_ = ci_++;
+    rqeInUse_ = true;
+    const MrFault fault = good ? qp_.adapter().regions.write({rqe->stag, qp_.config().pd, rqe->addr,
+                                                              datagram.octets.size(), access::kLocalWrite, qp_.owner()},
+                                                             datagram.octets)
+                               : MrFault::None;
+    if (good && fault == MrFault::None) {
+        report(datagram.immediate ? Op::RecvSendImm : Op::RecvSend, datagram.immediate.value_or(0),
+               static_cast<uint32_t>(datagram.octets.size()), datagram.solicited, datagram.tail);
+        return DatagramFate::Received;
+    }
+    Failure failure;
+    failure.why = rqe ? "receive buffer" : "receive queue unreadable";
+    failure.rqe = rqe && !good ? Syndrome::RecvFormat : remoteSyndrome(fault);
+    if (rqe && fault != MrFault::Dma)
+        failure.event = AsyncEvent::RecvQueue;
+    qp_.inboundFailed(failure, {});
+    return DatagramFate::Broken;
 }
 
 MrFault Responder::checkSource(const ReadRequest& read) const {

@@ -3,6 +3,7 @@
 // (adapter.md 7.3; wire.md 4.3 to 4.7, 5.1, 5.5, 5.6).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 
@@ -34,15 +35,28 @@ struct Reception {
     Failure failure{};
 };
 
+// A message that is nobody's but its own, to a queue pair without connection.
+struct Datagram {
+    ConstBytes octets; // for the buffer
+    std::optional<uint32_t> immediate;
+    bool solicited = false;
+    std::array<uint32_t, 3> tail{}; // Completion
+};
+// Only what is Received takes a receive buffer; Broken ends the queue pair.
+enum class DatagramFate : uint8_t { Received, NoBuffer, TooLong, Broken };
+
 class Responder {
 public:
-    explicit Responder(QueuePair& qp) : qp_(qp) {}
+    // `start`: index of the first RQE.
+    explicit Responder(QueuePair& qp, uint16_t start = 0) : qp_(qp), pi_(start), ci_(start) {}
 
     // False: PI is further ahead than the ring is deep; nothing was recorded.
     bool doorbell(uint16_t pi);
 
     // Any segment except responses and Terminate.
     Reception place(const Segment& segment);
+    // QueuePair::inbound().
+    DatagramFate place(const Datagram& datagram);
     // Remembers a failure that is announced when everything owed to the peer is sent.
     void refuseLater(const Failure& failure, const TerminateInfo& terminate);
     bool refusing() const { return refusal_.has_value(); }
@@ -101,17 +115,24 @@ private:
     MrFault checkSource(const ReadRequest& read) const;
     Reception queueRead(const Segment& segment);
     Reception executeAtomic(const Segment& segment);
+    struct Rqe {
+        uint64_t addr;
+        uint32_t length;
+        uint32_t stag;
+        bool wellFormed;
+    };
+    std::optional<Rqe> readRqe(uint16_t index) const;
     std::optional<Reception> takeRqe(uint32_t message);
     Reception finishSend(const Segment& segment);
-    void report(Op op, uint32_t word12, uint32_t bytes, bool solicited);
+    void report(Op op, uint32_t word12, uint32_t bytes, bool solicited, const std::array<uint32_t, 3>& tail = {});
     bool sendAtomicResponse(const Owed& owed);
     bool sendReadResponse(const Owed& owed);
     bool accepted(const Segment& segment);
     void refuse(const Owed& owed, MrFault fault);
 
     QueuePair& qp_;
-    uint16_t pi_ = 0;
-    uint16_t ci_ = 0; // first RQE not taken
+    uint16_t pi_;
+    uint16_t ci_; // first RQE not taken
 
     // The RQE in use.  A message keeps it from its first segment to its last.
     bool rqeInUse_ = false;

@@ -110,6 +110,7 @@ struct Segment {
     AtomicResponse atomicResponse{};
     TerminateInfo terminate{};
     ConstBytes payload{};
+    ConstBytes address{}; // of a message of its own (QpConfig::datagram): where it goes, in the words of the protocol
 };
 
 } // namespace erdma

@@ -5,6 +5,10 @@
 
 namespace erdma {
 
+namespace {
+constexpr size_t kAddressOffset = 16;
+} // namespace
+
 Sge Sqe::sgeAt(size_t offset) const {
     const ConstBytes b = bytes();
     return Sge{loadLe64(b, offset), loadLe32(b, offset + 8), loadLe32(b, offset + 12)};
@@ -56,8 +60,10 @@ bool Sqe::decodeRegistration() {
     return true;
 }
 
-bool Sqe::decode() {
+bool Sqe::decode(bool addressed) {
     const ConstBytes b = bytes();
+    if (addressed && op() != Op::Send && op() != Op::SendImm)
+        return false;
     inlined = immediate = invalidate = false;
     word8 = 0;
     sgeCount = 0;
@@ -71,6 +77,10 @@ bool Sqe::decode() {
         immediate = op() == Op::SendImm;
         invalidate = op() == Op::SendInv;
         word8 = immediate ? loadBe32(b, 8) : loadLe32(b, 8);
+        if (addressed) {
+            address = b.subspan(kAddressOffset, kWqebbBytes - kAddressOffset);
+            return decodeData(kWqebbBytes);
+        }
         return decodeData(16);
 
     case Op::Write:

@@ -57,6 +57,7 @@ struct Sqe {
     uint32_t sgeCount = 0; // Send, Write without inline data; 1 for Read and Atomic: the local sink
     std::array<Sge, kMaxSendSges> sges{};
     size_t inlineOffset = 0; // of the data in `raw`
+    ConstBytes address{};    // of an addressed Send: where it goes, in the words of the protocol
     uint64_t operand = 0;    // atomics: swap value or addend
     uint64_t compare = 0;
     FastRegister registration{};
@@ -64,8 +65,8 @@ struct Sqe {
     Op op() const { return static_cast<Op>(header.opcode()); }
     uint16_t after() const { return static_cast<uint16_t>(first + header.wqebbs()); }
     // Fills everything below `first` from `raw` and `header`; false: malformed (syndrome 8).  The header's own fields
-    // (WQEBB count, QPN, index) were checked by the caller.
-    bool decode();
+    // (WQEBB count, QPN, index) were checked by the caller.  `addressed`: in the layout of 13.4, where only Sends exist.
+    bool decode(bool addressed = false);
 
 private:
     ConstBytes bytes() const { return ConstBytes(raw).first(size_t{header.wqebbs()} * kWqebbBytes); }

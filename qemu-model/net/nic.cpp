@@ -33,6 +33,13 @@ void Nic::toWire(const TcpFrame& frame) {
     impairment_.push(ERDMA_TO_WIRE, octets, {}, adapter_.host.nowNs());
 }
 
+void Nic::toWire(ConstBytes frame) {
+    if (impairment_.active())
+        impairment_.push(ERDMA_TO_WIRE, frame, {}, adapter_.host.nowNs());
+    else
+        adapter_.host.sendFrame(ERDMA_TO_WIRE, frame, {});
+}
+
 // Built where it waits for the end of the run.
 void Nic::send(erdma_side side, const TcpFrame& frame) {
     adapter_.effects.buildFrame(side, tcpFrameBytes(frame), {},

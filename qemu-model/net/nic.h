@@ -19,6 +19,7 @@ public:
     virtual void toGuest(ConstBytes frame, const erdma_offload& offload) = 0; // one of others
     virtual void toGuest(const TcpFrame& frame) = 0;
     virtual void toWire(const TcpFrame& frame) = 0;
+    virtual void toWire(ConstBytes frame) = 0; // one of the protocol's own
 };
 
 // What of PairedNic depends on the protocol.
@@ -70,6 +71,7 @@ private:
     void toGuest(ConstBytes frame, const erdma_offload& offload) override;
     void toGuest(const TcpFrame& frame) override { send(ERDMA_TO_GUEST, frame); }
     void toWire(const TcpFrame& frame) override;
+    void toWire(ConstBytes frame) override;
     void send(erdma_side side, const TcpFrame& frame);
 
     Adapter& adapter_;

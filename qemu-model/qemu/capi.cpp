@@ -14,7 +14,10 @@
 #include "fault_text.h"
 #include "link_text.h"
 #include "iwarp.h"
+#include "iwarp_commands.h"
 #include "nic.h"
+#include "roce.h"
+#include "roce_commands.h"
 
 namespace erdma
 {
@@ -137,10 +140,22 @@ struct erdma_dev {
     erdma_dev(const erdma_config &config, const erdma_host_ops &ops, void *opaque)
         : host(ops, opaque), device(config, host, erdma::processFabric())
     {
-        erdma::Iwarp *iwarp = nullptr;
-        auto own = erdma::Nic::make(device.adapter(), iwarp);
+        if (config.protocol == ERDMA_PROTOCOL_ROCEV2) {
+            erdma::Roce &roce = attach<erdma::Roce>();
+            device.setPersonality(std::make_unique<erdma::RoceCommands>(roce));
+        } else {
+            attach<erdma::Iwarp>();
+            device.setPersonality(std::make_unique<erdma::IwarpCommands>());
+        }
+    }
+    template <typename Protocol> Protocol &attach()
+    {
+        Protocol *protocol = nullptr;
+        auto own = erdma::Nic::make(device.adapter(), protocol);
+
         nic = own.get();
         device.attachNic(std::move(own));
+        return *protocol;
     }
     erdma::CallbackHost host;
     erdma::Device device;

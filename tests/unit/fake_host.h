@@ -19,6 +19,7 @@
 #include "byteorder.h"
 #include "config.h"
 #include "device.h"
+#include "iwarp_commands.h"
 #include "loopback.h"
 #include "fault_text.h"
 
@@ -618,7 +619,10 @@ private:
 // One adapter and its driver.
 struct Machine {
     explicit Machine(uint32_t entryBytes = 128, const erdma_config& config = testConfig(), Fabric* shared = nullptr)
-        : fabric(shared ? *shared : ownFabric), device(config, host, fabric), guest(host, device, entryBytes) {}
+        : fabric(shared ? *shared : ownFabric), device(config, host, fabric), guest(host, device, entryBytes) {
+        if (config.protocol == ERDMA_PROTOCOL_IWARP)
+            device.setPersonality(std::make_unique<IwarpCommands>());
+    }
     LoopbackFabric ownFabric;
     Fabric& fabric;
     FakeHost host;
