@@ -32,6 +32,7 @@ struct ErdmaState {
 
     char *eni_id;
     char *segment_bytes; /* text of the property */
+    char *protocol;      /* the same */
     struct erdma_config config;
     char *initial_text[TEXT_COUNT];
 
@@ -89,6 +90,9 @@ static QLIST_HEAD(, ErdmaState) adapters = QLIST_HEAD_INITIALIZER(adapters);
     X(uint32, first_fpdu_ms, "first-fpdu-ms",                                                                          \
       "the passive end of a connection speaks first after so many milliseconds, 0..60000; 0: never")                   \
     X(uint32, time_wait_ms, "time-wait-ms", "TIME_WAIT of a closed connection, milliseconds, 100..120000")             \
+    X(uint32, roce_pmtu, "roce-pmtu",                                                                                  \
+      "RoCEv2: path MTU of queue pairs that are not told one, 256..4096; 0: the largest for the interface")            \
+    X(bool, roce_cnp, "roce-cnp", "RoCEv2: a packet with a congestion mark is answered with a CNP")                    \
     X(bool, complete_queued, "complete-queued",                                                                        \
       "sends complete when they are in the send buffer, not when the peer acknowledged them")
 
@@ -540,6 +544,21 @@ static bool choose_segment_bytes(ErdmaState *s, uint32_t of_netdev, Error **errp
     return true; /* the core checks the range */
 }
 
+static bool choose_protocol(ErdmaState *s, Error **errp)
+{
+    const char *text = s->protocol;
+
+    if (!text || strcmp(text, "iwarp") == 0) {
+        s->config.protocol = ERDMA_PROTOCOL_IWARP;
+    } else if (strcmp(text, "rocev2") == 0) {
+        s->config.protocol = ERDMA_PROTOCOL_ROCEV2;
+    } else {
+        error_setg(errp, "erdma: property 'protocol': '%s' is neither iwarp nor rocev2", text);
+        return false;
+    }
+    return true;
+}
+
 static bool claim_eni(ErdmaState *s, Error **errp)
 {
     struct erdma_eni eni;
@@ -557,7 +576,7 @@ static bool claim_eni(ErdmaState *s, Error **errp)
         }
     }
     memcpy(s->config.mac, eni.mac.a, sizeof(s->config.mac));
-    if (!choose_segment_bytes(s, eni.segment_bytes, errp)) {
+    if (!choose_segment_bytes(s, eni.segment_bytes, errp) || !choose_protocol(s, errp)) {
         return false;
     }
     QLIST_INSERT_HEAD(&adapters, s, next);
@@ -778,6 +797,7 @@ static void erdma_device_realize(DeviceState *device, Error **errp)
 static ERDMA_PROPERTY erdma_properties[] = {
     DEFINE_PROP_STRING("eni", ErdmaState, eni_id),
     DEFINE_PROP_STRING("segment-bytes", ErdmaState, segment_bytes),
+    DEFINE_PROP_STRING("protocol", ErdmaState, protocol),
     ERDMA_TUNABLES(PROPERTY)
     ERDMA_PROP_END
 };
@@ -829,6 +849,8 @@ static void erdma_class_init(ObjectClass *class, ERDMA_CLASS_DATA data)
                                           "payload of the largest TCP segment between two adapters: 0 for what the "
                                           "connection's handshake says, 1460..65000, or auto, which is as long as the "
                                           "netdev surely carries (default: auto)");
+    object_class_property_set_description(class, "protocol",
+                                          "what the adapter speaks: iwarp or rocev2 (default: iwarp)");
     add_text_properties(class);
 }
 

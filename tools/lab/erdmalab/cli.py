@@ -29,6 +29,7 @@ a distribution's kernel packages were unpacked, "debug" (see ./lab kernel debug)
 one of the supported kernels 5.10, 6.1, 6.12, 7.2, which is fetched when needed.
 docs/lab.md tells more.
 """
+PROTOCOLS = ("iwarp", "rocev2")
 
 
 def parser():
@@ -59,6 +60,7 @@ def parser():
                          help="of all guests or of that one: ours (default), kernel, the adapter's driver that Linux has "
                          "itself, or siw, SoftiWARP, a peer without an adapter (repeatable; docs/lab.md)")
         sub.add_argument("--params", default="", metavar="WORDS", help='module parameters of erdma, "a=1 b=2"')
+        sub.add_argument("--protocol", choices=PROTOCOLS, help="what the adapters speak (default iwarp)")
         sub.add_argument("--device", action="append", default=[], metavar="PROPS",
                          help='properties of the adapters, "a=1,b=2" (repeatable); values may have commas')
         sub.add_argument("--qemu-arg", action="append", default=[], metavar="WORD",
@@ -75,6 +77,7 @@ def parser():
     sub = add("demo", "from nothing to RDMA traffic in a VM, with a table of results")
     sub.add_argument("--kernel", metavar="KERNEL")
     sub.add_argument("--no-model", action="store_true", help="use rdma_rxe instead of the adapter (checks the lab)")
+    sub.add_argument("--protocol", choices=PROTOCOLS, help="what the adapters speak (default iwarp)")
     sub = add("test", "run tests: unit and vm, or the kinds named")
     sub.add_argument("kind", nargs="*", metavar="KIND", help=f"one or more of {', '.join(testing.KINDS)}")
     sub.add_argument("-k", dest="pattern", metavar="PATTERN", help="only tests whose name matches")
@@ -149,7 +152,7 @@ def command_build(options):
 
 
 def command_demo(options):
-    return demo.demo(options.kernel, model=not options.no_model)
+    return demo.demo(options.kernel, model=not options.no_model, protocol=options.protocol)
 
 
 def command_test(options):
@@ -239,6 +242,8 @@ def booted(options, name, run=None):
         for one in {one.driver: one for one in chosen}.values():
             runs.build(one)
     properties = adapter_properties(options.device)
+    if options.protocol:
+        properties["protocol"] = options.protocol
     group = network.Group(run or runs.new_run(name), chosen, options.vms, capture=options.capture,
                           nets=[{"mtu": options.mtu, "options": properties}], model=model, driver=model,
                           cpus=options.cpus, memory=options.memory, append=options.append,

@@ -9,14 +9,15 @@ def show(title, text):
     print(f"\n=== {title}\n{text.rstrip()}\n", flush=True)
 
 
-def demo(kernel_name=None, model=True):
+def demo(kernel_name=None, model=True, protocol=None):
     """Everything from packages to traffic between two VMs; returns the exit code."""
     steps = Steps(8 if model else 7)
     steps.run("set-up: packages of the distribution", prepare)
     kernel = kernels.find(kernel_name)
     if model:
         steps.run("build: driver and device model", runs.build, kernel)
-    group = network.Group(runs.new_run("demo"), kernel, 2, model=model, driver=model)
+    options = {"protocol": protocol} if protocol else {}
+    group = network.Group(runs.new_run("demo"), kernel, 2, nets=[{"options": options}], model=model, driver=model)
     try:
         steps.run(f"boot: two VMs with Linux {kernel.version}, side by side", group.start)
         steps.run("driver: modprobe erdma in both" if model else "driver: rdma_rxe in both (no model)",
