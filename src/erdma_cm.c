@@ -13,7 +13,9 @@
 
 #include "erdma_cm.h"
 #include "erdma_cm_listen.h"
+#include "erdma_cm_path.h"
 #include "erdma_cm_sock.h"
+#include "erdma_route.h"
 #include "erdma_trace.h"
 
 /* ---- the QP ---- */
@@ -305,6 +307,7 @@ static bool erdma_ep_try_next(struct erdma_ep *ep)
 static void erdma_ep_on_connected(struct erdma_ep *ep)
 {
 	struct sock *sk = ep->sock->sk;
+	int ret;
 
 	switch (inet_sk_state_load(sk)) {
 	case TCP_SYN_SENT:
@@ -318,9 +321,9 @@ static void erdma_ep_on_connected(struct erdma_ep *ep)
 		return;
 	}
 
-	if (!erdma_ep_route_fits(ep)) {
-		erdma_count(&ep->cm->ad->dev, cm_misrouted_cnt);
-		erdma_ep_fail_connect(ep, -ENETUNREACH, NULL, 0);
+	ret = erdma_ep_check_wire(ep);
+	if (ret) {
+		erdma_ep_fail_connect(ep, ret, NULL, 0);
 		return;
 	}
 	erdma_ep_set_state(ep, ERDMA_EP_WAIT_REPLY);
@@ -531,13 +534,14 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 		erdma_ep_close(ep);
 		return;
 	}
-	if (!erdma_ep_route_fits(ep)) {
-		erdma_count(&ep->cm->ad->dev, cm_misrouted_cnt);
+	if (erdma_mpa_check_request(&ep->rx.f)) {
+		erdma_count(&ep->cm->ad->dev, cm_bad_requests_cnt);
+		erdma_ep_send_reject(ep, NULL, 0);
 		erdma_ep_close(ep);
 		return;
 	}
-	if (erdma_mpa_check_request(&ep->rx.f)) {
-		erdma_count(&ep->cm->ad->dev, cm_bad_requests_cnt);
+	/* An answer, since one that closes without a word is tried in other revisions. */
+	if (erdma_ep_check_wire(ep)) {
 		erdma_ep_send_reject(ep, NULL, 0);
 		erdma_ep_close(ep);
 		return;
@@ -685,6 +689,16 @@ static void erdma_ep_on_peer_closed(struct erdma_ep *ep)
 	erdma_ep_end_rdma(ep);
 }
 
+/* A device sends on by the NIC whatever becomes of the interfaces over it. */
+static void erdma_ep_on_path(struct erdma_ep *ep)
+{
+	if (erdma_route_lives(ep->cm->ad, sock_net(ep->sock->sk), ep->out_index))
+		return;
+	erdma_count(&ep->cm->ad->dev, cm_misrouted_cnt);
+	erdma_ep_raise(ep, IW_CM_EVENT_DISCONNECT, 0, NULL, 0);
+	erdma_ep_end_rdma(ep);
+}
+
 /* ---- what happens when (wire.md 1.13) ---- */
 
 typedef void (*erdma_ep_action)(struct erdma_ep *ep);
@@ -715,6 +729,7 @@ static const erdma_ep_action erdma_ep_actions[ERDMA_EP_STATES][ERDMA_EP_EVENTS] 
 	},
 	[ERDMA_EP_RDMA] = {
 		[ERDMA_EP_EV_SOCKET] = erdma_ep_on_peer_closed,
+		[ERDMA_EP_EV_PATH] = erdma_ep_on_path,
 		[ERDMA_EP_EV_QP_STOPPED] = erdma_ep_end_rdma,
 		[ERDMA_EP_EV_SHUTDOWN] = erdma_ep_end_rdma,
 	},
@@ -793,8 +808,13 @@ int erdma_cm_setup(struct erdma_adapter *ad)
 	ret = erdma_listen_setup(cm);
 	if (ret)
 		goto err_wq;
+	ret = erdma_path_setup(cm);
+	if (ret)
+		goto err_listen;
 	return 0;
 
+err_listen:
+	erdma_listen_shutdown(cm);
 err_wq:
 	ad->cm = NULL;
 	destroy_workqueue(cm->wq);
@@ -811,6 +831,7 @@ void erdma_cm_shutdown(struct erdma_adapter *ad)
 
 	if (!cm)
 		return;
+	erdma_path_shutdown(cm);
 	erdma_listen_shutdown(cm);
 	xa_lock(&cm->eps);
 	xa_for_each(&cm->eps, handle, ep)

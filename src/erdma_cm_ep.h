@@ -47,6 +47,7 @@ enum erdma_ep_event {
 	ERDMA_EP_EV_SHUTDOWN,		/* the adapter goes away */
 	ERDMA_EP_EV_QP_STOPPED,		/* verbs or the device ended the QP */
 	ERDMA_EP_EV_SOCKET,		/* state change or data */
+	ERDMA_EP_EV_PATH,		/* interfaces have changed */
 	ERDMA_EP_EV_LISTENER_GONE,
 	ERDMA_EP_EV_TIMEOUT,
 	ERDMA_EP_EVENTS,
@@ -71,6 +72,8 @@ struct erdma_cm {
 	u32 last_listener;
 	struct notifier_block addr_nb;
 	struct work_struct addr_work;
+	struct notifier_block path_nb;	/* erdma_cm_path.c */
+	struct work_struct path_work;
 };
 
 /* One listening socket; a wildcard listener has one per address (erdma_cm_listen.c says why). */
@@ -124,6 +127,7 @@ struct erdma_ep {
 	unsigned long deadline;		/* jiffies */
 
 	struct socket *sock;
+	int out_index;			/* of the interface that its packets leave by */
 	void (*saved_data_ready)(struct sock *sk);
 	void (*saved_state_change)(struct sock *sk);
 

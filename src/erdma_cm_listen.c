@@ -16,6 +16,7 @@
 
 #include "erdma_cm_listen.h"
 #include "erdma_cm_sock.h"
+#include "erdma_route.h"
 
 #define ERDMA_LISTEN_RETRY_MS 100
 /* Connections accepted before the other work of the queue has its turn. */
@@ -76,7 +77,7 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 				   .sin_addr.s_addr = addr };
 	struct erdma_listen_sock *ls;
 	struct sock *sk;
-	int ret;
+	int index, ret;
 
 	ls = kzalloc(sizeof(*ls), GFP_KERNEL);
 	if (!ls)
@@ -93,6 +94,9 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 	if (l->tos_set)
 		ip_sock_set_tos(sk, l->tos);
 
+	index = erdma_route_bind_index(l->cm->ad, l->net, addr, htonl(INADDR_ANY));
+	if (index)
+		sock_bindtoindex(sk, index, true);
 	/* The cast serves kernels that call this type otherwise. */
 	ret = kernel_bind(ls->sock, (void *)&sin, sizeof(sin));
 	if (ret)
@@ -139,7 +143,15 @@ static struct erdma_listen_sock *erdma_listener_find(struct erdma_listener *l, _
 	return NULL;
 }
 
-/* Collects the IPv4 addresses of the paired interface and of VLANs on it; returns how many. */
+/* Do packets that come in by the paired interface reach this one?  Under rcu_read_lock. */
+static bool erdma_listen_hears(const struct erdma_listener *l, struct net_device *dev)
+{
+	enum erdma_way way = erdma_route_way(l->cm->ad, dev, NULL);
+
+	return way == ERDMA_WAY_NIC || way == ERDMA_WAY_UNKNOWN;
+}
+
+/* Collects the IPv4 addresses of the paired interface and of what is over it; returns how many. */
 static unsigned int erdma_listen_addresses(struct erdma_listener *l, __be32 *addrs)
 {
 	struct net_device *dev;
@@ -150,7 +162,7 @@ static unsigned int erdma_listen_addresses(struct erdma_listener *l, __be32 *add
 		const struct in_ifaddr *ifa;
 		struct in_device *in_dev;
 
-		if ((dev->flags & IFF_LOOPBACK) || !erdma_cm_dev_fits(l->cm, dev))
+		if (!erdma_listen_hears(l, dev))
 			continue;
 		in_dev = __in_dev_get_rcu(dev);
 		if (!in_dev)

@@ -3,16 +3,15 @@
  * Sockets of connection endpoints (docs/spec/wire.md 1.3, 1.5): how the iWARP connection manager
  * uses the kernel's TCP.
  */
-#include <linux/if_vlan.h>
 #include <linux/nsproxy.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
-#include <net/dst.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
 #include <net/tcp.h>
 
 #include "erdma_cm_sock.h"
+#include "erdma_route.h"
 
 void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port)
 {
@@ -22,15 +21,6 @@ void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port)
 	sin->sin_family = AF_INET;
 	sin->sin_addr.s_addr = ip;
 	sin->sin_port = port;
-}
-
-bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev)
-{
-	if (dev->flags & IFF_LOOPBACK)
-		return true;
-	if (is_vlan_dev(dev))
-		dev = vlan_dev_real_dev(dev);
-	return dev == READ_ONCE(cm->ad->netdev);
 }
 
 struct net *erdma_cm_net(struct erdma_cm *cm)
@@ -49,18 +39,18 @@ struct net *erdma_cm_net(struct erdma_cm *cm)
 	return net ?: get_net(&init_net);
 }
 
-bool erdma_ep_route_fits(struct erdma_ep *ep)
+int erdma_ep_check_wire(struct erdma_ep *ep)
 {
-	struct dst_entry *dst = sk_dst_get(ep->sock->sk);
-	bool fits;
+	struct erdma_adapter *ad = ep->cm->ad;
+	int ret = erdma_route_check(ad, ep->sock->sk);
 
-	if (!dst)
-		return true;
-	rcu_read_lock();
-	fits = erdma_cm_dev_fits(ep->cm, dst->dev);
-	rcu_read_unlock();
-	dst_release(dst);
-	return fits;
+	if (ret == -EADDRNOTAVAIL)
+		erdma_count(&ad->dev, cm_translated_cnt);
+	else if (ret)
+		erdma_count(&ad->dev, cm_misrouted_cnt);
+	else
+		ep->out_index = erdma_route_out_index(ep->sock->sk);
+	return ret;
 }
 
 /* State change or data; softirq, or a process inside release_sock(). */
@@ -196,7 +186,7 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 	struct sockaddr_in own = *(const struct sockaddr_in *)&id->m_local_addr;
 	struct sockaddr_in peer = *(const struct sockaddr_in *)&id->m_remote_addr;
 	struct socket *sock;
-	int ret;
+	int index, ret;
 
 	own.sin_port = port;
 	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
@@ -210,6 +200,9 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 	/* The handshake's last ACK rides on the MPA request, which follows at once. */
 	erdma_sock_delay_ack(sock->sk);
 
+	index = erdma_route_bind_index(ep->cm->ad, net, own.sin_addr.s_addr, peer.sin_addr.s_addr);
+	if (index)
+		sock_bindtoindex(sock->sk, index, true);
 	/* The casts serve kernels that call this type otherwise. */
 	ret = kernel_bind(sock, (void *)&own, sizeof(own));
 	if (!ret) {
@@ -217,10 +210,8 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 		if (ret == -EINPROGRESS)
 			ret = 0;
 	}
-	if (!ret && !erdma_ep_route_fits(ep)) {
-		erdma_count(&ep->cm->ad->dev, cm_misrouted_cnt);
-		ret = -ENETUNREACH;
-	}
+	if (!ret)
+		ret = erdma_ep_check_wire(ep);
 	erdma_ep_save_link(ep);
 	if (ret)
 		erdma_ep_put_socket(ep);

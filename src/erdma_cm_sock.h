@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Elastic RDMA Adapter driver: how connection endpoints use the kernel's TCP.  All but the first
- * three are called under erdma_ep.lock and may sleep.
+ * two are called under erdma_ep.lock and may sleep.
  */
 #ifndef ERDMA_CM_SOCK_H
 #define ERDMA_CM_SOCK_H
 
 #include "erdma_cm_ep.h"
 
-/* May connections of the paired interface use `dev`?  Under rcu_read_lock. */
-bool erdma_cm_dev_fits(struct erdma_cm *cm, struct net_device *dev);
 /*
  * The network namespace for the sockets of a call, referenced: the process's; for a kernel thread,
  * whose own says nothing, that of the paired interface.  Process context.
@@ -25,8 +23,7 @@ void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port);
  * @id: the cm_id
  * @port: local port, or 0 for any
  *
- * Does not wait for the connection.  Return: 0, -ENETUNREACH when the route does not use the paired
- * interface, or what the socket says.
+ * Does not wait for the connection.  Return: 0, what erdma_ep_check_wire() returns, or what the socket says.
  */
 int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *id, __be16 port);
 
@@ -39,8 +36,12 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk));
 /* Gives the socket its callbacks back and closes it, if there is one. */
 void erdma_ep_put_socket(struct erdma_ep *ep);
-/* Frames of a connection must pass the adapter, or go through lo and be paired (wire.md 1.10). */
-bool erdma_ep_route_fits(struct erdma_ep *ep);
+/*
+ * Frames of a connection must pass the adapter with the socket's addresses and ports, or stay
+ * within the machine and be paired (wire.md 1.10).  Counts and tells why not, and what
+ * erdma_route_check() returns.
+ */
+int erdma_ep_check_wire(struct erdma_ep *ep);
 /* All or nothing: these few octets always fit into the empty send buffer of a fresh connection. */
 int erdma_ep_send(struct erdma_ep *ep, u8 *frame, u32 len);
 /* Reads on in the peer's frame: 1 complete, 0 more to come, -errno when it never will be. */

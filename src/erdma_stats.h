@@ -59,7 +59,9 @@
 	X(CM, cm_requests_cnt, "connection requests received") \
 	X(CM, cm_bad_requests_cnt, "incoming connections that sent no valid request") \
 	X(CM, cm_misrouted_cnt, \
-	  "connections given up because their route leaves by another interface") \
+	  "connections given up because their packets do not pass the paired interface") \
+	X(CM, cm_translated_cnt, \
+	  "connections given up because the kernel translates their addresses or ports") \
 	X(CM, cm_established_cnt, "connections handed over to the device") \
 	X(CM, cm_disconnected_cnt, "connections that the peer ended") \
 	X(EQ, eq_rescued_cnt, \

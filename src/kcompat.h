@@ -10,10 +10,12 @@
 #include <linux/highmem.h>
 #include <linux/interrupt.h>
 #include <linux/mm.h>
+#include <linux/netdevice.h>
 #include <linux/rbtree.h>
 #include <linux/tcp.h>
 #include <linux/workqueue.h>
 #include <net/inet_connection_sock.h>
+#include <net/inet_sock.h>
 
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
@@ -102,6 +104,38 @@ static inline void erdma_sock_delay_ack(struct sock *sk)
 	lock_sock(sk);
 	inet_csk_enter_pingpong_mode(sk);
 	release_sock(sk);
+#endif
+}
+
+/* Index of the interface where the last packet of a socket came in, or 0 when it is not known. */
+static inline int erdma_sock_rx_ifindex(const struct sock *sk)
+{
+	if (!rcu_access_pointer(sk->sk_rx_dst))
+		return 0;
+#ifdef ERDMA_HAVE_SOCK_RX_IFINDEX
+	return READ_ONCE(sk->sk_rx_dst_ifindex);
+#else
+	return READ_ONCE(inet_sk(sk)->rx_dst_ifindex);
+#endif
+}
+
+/*
+ * The port by which a bridge reaches a neighbour, or NULL when it does not know or not tell.  Under
+ * rcu_read_lock.
+ */
+static inline struct net_device *erdma_bridge_port(struct net_device *dev, const u8 *mac)
+{
+#ifdef ERDMA_HAVE_FORWARD_PATH
+	struct net_device_path_ctx ctx = { .dev = dev };
+	struct net_device_path path = { };
+
+	memcpy(ctx.daddr, mac, sizeof(ctx.daddr));
+	if (!dev->netdev_ops->ndo_fill_forward_path ||
+	    dev->netdev_ops->ndo_fill_forward_path(&ctx, &path) || ctx.dev == dev)
+		return NULL;
+	return (struct net_device *)ctx.dev;
+#else
+	return NULL;
 #endif
 }
 

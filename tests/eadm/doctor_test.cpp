@@ -125,13 +125,13 @@ std::vector<Case> machineCases() {
         {"address-elsewhere", Severity::Fault,
          [](Snapshot& s) {
              s.adapters[0].interface.addresses = 0;
-             s.adapters[0].interface.master = "br0";
-             s.adapters[0].interface.uppers = {{"br0", {"10.0.0.1"}}};
+             s.adapters[0].interface.master = "team0";
+             s.adapters[0].interface.uppers = {{"team0", {"10.0.0.1"}, "which handles packets in a way of its own"}};
          }},
         {"address-elsewhere", Severity::Fault,
          [](Snapshot& s) {
              s.adapters[0].interface.addresses = 0;
-             s.adapters[0].interface.uppers = {{"macvlan0", {"10.0.0.1"}}};
+             s.adapters[0].interface.uppers = {{"macvlan0", {"10.0.0.1"}, "whose MAC address is another"}};
          }},
         {"mac-mismatch", Severity::Fault, [](Snapshot& s) { s.adapters[0].interface.mac = "02:00:00:00:00:01"; }},
         {"mtu-mismatch", Severity::Warning, [](Snapshot& s) { s.adapters[0].device.mtu = 9000; }},
@@ -280,6 +280,7 @@ std::vector<Case> allCases() {
     addCounted(cases, Counter::cm_rejected_cnt, "connection-rejected", Severity::Warning);
     addCounted(cases, Counter::cm_bad_requests_cnt, "bad-requests", Severity::Warning);
     addCounted(cases, Counter::cm_misrouted_cnt, "misrouted", Severity::Warning);
+    addCounted(cases, Counter::cm_translated_cnt, "translated-setup", Severity::Warning);
     addCounted(cases, Counter::qp_fatal_events_cnt, "qp-failed", Severity::Warning);
     return cases;
 }

@@ -43,7 +43,7 @@ eadm::Snapshot exampleSnapshot() {
     adapter.interface.exists = adapter.interface.up = adapter.interface.carrier = true;
     adapter.interface.mac = "52:54:00:01:02:03";
     adapter.interface.master = "br0";
-    adapter.interface.uppers = {{"br0", {"10.1.2.3"}}};
+    adapter.interface.uppers = {{"br0", {"10.1.2.3"}, "whose active port is d0"}};
     adapter.tcp = {{"10.1.2.3:80", "10.9.9.9:5", 7, 99}};
     adapter.vectors.resize(2);
     adapter.vectors[0].cpus = "0";

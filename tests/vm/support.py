@@ -108,6 +108,12 @@ def bdf(vm, index=0):
     return vm.pci_address(index)
 
 
+def takes_uppers(machine):
+    """Does this kernel's rdma_cm take an address of another interface than the adapter's own?  Not from 6.6 on, where it
+    compares interfaces and no longer their MAC addresses."""
+    return tuple(map(int, re.match(r"(\d+)\.(\d+)", machine.kernel.version).groups())) < (6, 6)
+
+
 def set_mtu(group, mtu):
     for machine in group:
         machine.run(["ip", "link", "set", "eth0", "mtu", str(mtu)])

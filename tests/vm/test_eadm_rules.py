@@ -13,7 +13,7 @@ from eadm_tools import (FINDINGS, NOBODY, OK, PARTIAL, USAGE, background, during
                         traffic, wait_for, well)  # noqa: F401  (fixtures are used by name)
 from erdmalab import workloads
 from erdmalab.common import LabError
-from support import program, wait
+from support import program, takes_uppers, wait
 from trouble import COMMAND_SECONDS
 
 pytestmark = pytest.mark.long  # each stages a fault and watches for seconds; minutes in all
@@ -125,36 +125,56 @@ def cleared(pair):
     nic = eadm_json(pair[0], "dev")["devices"][0]["netdev"]
     yield (*pair, nic)
     for guest in pair:
-        guest.run(f"ip link del br0; ip link set {nic} nomaster up address {guest.adapters[0].mac}; "
+        guest.run(f"for l in br0 bond0 d0 mv0 v7; do ip link del $l; done; ip link set {nic} nomaster up address {guest.adapters[0].mac}; "
                   f"ip addr replace {guest.address}/24 brd + dev {nic}; ip neigh flush all; nft flush ruleset", check=False)
         guest.unload_driver()
 
 
-def test_address_on_a_bridge(cleared):
-    server, client, nic = cleared
-    server.run(f"ip link add br0 type bridge; ip link set {nic} master br0; ip addr flush dev {nic}; "
-               f"ip addr add {server.address}/24 dev br0; ip link set br0 up; sleep 2")
+def test_address_on_a_macvlan(cleared):
+    server, _, nic = cleared
+    server.run(f"ip link add link {nic} name mv0 type macvlan; ip addr flush dev {nic}; "
+               f"ip addr add {server.address}/24 dev mv0; ip link set mv0 up; sleep 2")
     found = doctor(server)
-    assert set(found) == {"address-elsewhere"} and found["address-elsewhere"]["figures"]["master"] == "br0"
-    assert f"{server.address} is on br0" in found["address-elsewhere"]["text"]
-    # A request to a listener there is a correct one, and is not called otherwise.
-    job = server.popen(["rping", "-s", "-a", server.address, "-p", "7175", "-C", "1"])
-    workloads.wait_listener(server, 7175, job)
-    client.run(["rping", "-c", "-a", server.address, "-p", "7175", "-C", "1"], timeout=60 * client.slow, check=False)
-    job.kill()
+    assert set(found) == {"address-elsewhere"} and found["address-elsewhere"]["figures"]["master"] is None
+    assert f"{server.address} is on mv0, whose MAC address is not that of {nic}" in found["address-elsewhere"]["text"]
+
+
+def test_address_on_a_bond(cleared):
+    """One that sends by the adapter's interface, and one that does not."""
+    server, _, nic = cleared
+    server.run(f"ip link add bond0 type bond mode active-backup miimon 100; ip link add d0 type dummy; ip addr flush dev {nic}; "
+               f"ip link set {nic} down; ip link set {nic} master bond0; ip link set d0 master bond0; "
+               f"ip addr add {server.address}/24 dev bond0; ip link set bond0 up; ip link set bond0 type bond active_slave {nic}; "
+               "sleep 2")
+    if takes_uppers(server):
+        assert doctor(server, code=OK) == {}
+    server.run("ip link set bond0 type bond active_slave d0; sleep 1")
+    assert f"{server.address} is on bond0, whose active port is d0" in doctor(server)["address-elsewhere"]["text"]
+
+
+def test_misrouted(cleared):
+    """A route by another interface with the same MAC address: rdma_cm takes it for the adapter's, the driver does not."""
+    server, _, nic = cleared
+    if not takes_uppers(server):
+        pytest.skip("this kernel's rdma_cm compares interfaces")
+    server.run(f"ip link add d0 address {server.adapters[0].mac} type dummy; ip link set d0 up; "
+               f"ip route add 10.66.0.1 dev d0 src {server.address}")
+    server.run(["rping", "-c", "-a", "10.66.0.1", "-C", "1"], timeout=60 * server.slow, check=False)
     found = doctor(server)
-    assert set(found) == {"address-elsewhere", "misrouted"} and found["misrouted"]["figures"]["count"] == 1
+    assert set(found) == {"misrouted"} and found["misrouted"]["figures"]["count"] == 1
+    assert "not leave by the paired interface, but by d0" in server.dmesg()
 
 
 def test_vlan_is_served(cleared):
-    """An address on a VLAN of the interface is as good as its own."""
+    """An address on a VLAN or bridge of the interface is as good as its own where rdma_cm takes it."""
     server, _, nic = cleared
-    server.run(f"ip link add link {nic} name v7 type vlan id 7; ip addr flush dev {nic}; ip addr add 10.99.0.1/24 dev v7; "
-               "ip link set v7 up")
-    try:
-        assert doctor(server, code=OK) == {}
-    finally:
-        server.run("ip link del v7")
+    served = takes_uppers(server)
+    for make, name in ((f"ip link add link {nic} name v7 type vlan id 7", "v7"),
+                       (f"ip link add br0 address {server.adapters[0].mac} type bridge; ip link set {nic} master br0", "br0")):
+        server.run(f"{make}; ip addr flush dev {nic}; ip addr add 10.99.0.1/24 dev {name}; ip link set {name} up; sleep 2")
+        found = doctor(server, code=OK if served else None)
+        server.run(f"ip link del {name}")
+        assert found == {} if served else "takes only addresses" in found["address-elsewhere"]["text"], found
 
 
 def test_changed_mac(cleared):
@@ -167,9 +187,10 @@ def test_changed_mac(cleared):
 
 @contextlib.contextmanager
 def redirected(server, client, port=7999):
-    """A connection to a port that the server's kernel redirects."""
-    server.run(["nft", "add table ip t; add chain ip t pre { type nat hook prerouting priority -100; }; "
-                f"add rule ip t pre tcp dport {port} redirect to :7174"])
+    """A connection to a port that the server's kernel changes without keeping account of connections."""
+    server.run(["nft", "add table ip t; add chain ip t pre { type filter hook prerouting priority -300; }; "
+                "add chain ip t out { type filter hook output priority -300; }; "
+                f"add rule ip t pre tcp dport {port} tcp dport set 7174; add rule ip t out tcp sport 7174 tcp sport set {port}"])
     there = server.popen(["rping", "-s", "-a", server.address, "-C", "3"])
     here = None
     try:
@@ -189,11 +210,19 @@ def redirected(server, client, port=7999):
 
 
 def test_translated(cleared):
-    """A connection by way of NAT is set up and carries nothing: doctor says so at both ends."""
+    """A connection by way of NAT is refused, and doctor says why.  One that only the other end could know of carries
+    nothing, and doctor says that."""
     server, client, _ = cleared
+    server.run(["nft", "add table ip t; add chain ip t pre { type nat hook prerouting priority -100; }; "
+                "add rule ip t pre tcp dport 7999 redirect to :7174"])
+    job = server.popen(["rping", "-s", "-a", server.address, "-C", "3"])
+    workloads.wait_listener(server, 7174, job)
+    client.run(["rping", "-c", "-a", server.address, "-p", "7999", "-C", "3"], timeout=60 * client.slow, check=False)
+    job.kill()
+    found = doctor(server)
+    assert set(found) == {"translated-setup"} and found["translated-setup"]["figures"]["count"] == 1
+    server.run(["nft", "flush ruleset"])
     with redirected(server, client):
-        found = doctor(server)
-        assert found["translated"]["severity"] == "fault" and ":7999" in found["translated"]["text"]
         deadline = time.monotonic() + 40 * client.slow
         while "one-way" not in (found := doctor(client, code=None)):
             assert time.monotonic() < deadline, found

@@ -54,6 +54,7 @@ const std::vector<std::string>& findingIds() {
                                                  "connection-rejected",
                                                  "bad-requests",
                                                  "misrouted",
+                                                 "translated-setup",
                                                  "qp-failed",
                                                  "retransmissions",
                                                  "read-depth",

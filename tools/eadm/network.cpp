@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -20,6 +21,7 @@
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -60,13 +62,49 @@ std::set<uint32_t> addressesOf(const std::string& name) {
     return found;
 }
 
-bool isVlan(const std::string& name) {
+// What kind of interface it is, as the kernel calls it: "vlan", "bridge"; empty: an ordinary one.
+std::string kindOf(const std::string& name) {
     std::ifstream file("/sys/class/net/" + name + "/uevent");
+    constexpr std::string_view key = "DEVTYPE=";
     std::string line;
     while (std::getline(file, line))
-        if (line == "DEVTYPE=vlan")
-            return true;
-    return false;
+        if (line.starts_with(key))
+            return line.substr(key.size());
+    return {};
+}
+
+bool isOneOf(const std::string& kind, std::initializer_list<std::string_view> kinds) {
+    return std::ranges::find(kinds, kind) != kinds.end();
+}
+
+// rdma_cm takes an address of the adapter's own interface only.  Older ones take the MAC address for the interface.
+bool kernelComparesInterfaces() {
+    utsname name{};
+    unsigned major = 0, minor = 0;
+    return uname(&name) == 0 && std::sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+           std::pair(major, minor) >= std::pair(6U, 6U);
+}
+
+// Why connections of an interface over `lower` cannot be the adapter's, which is paired with `nic`; empty: they can.
+std::string obstacle(const std::string& upper, const std::string& lower, const std::string& nic) {
+    const std::string folder = "/sys/class/net/";
+    const std::string kind = kindOf(upper);
+    if (!isOneOf(kind, {"vlan", "bridge", "bond", "macvlan", "ipvlan"}))
+        return "which handles packets in a way of its own";
+    if (kind == "bond") {
+        const std::string mode = firstLine(folder + upper + "/bonding/mode");
+        const std::string ports = firstLine(folder + upper + "/bonding/slaves");
+        const std::string active = firstLine(folder + upper + "/bonding/active_slave");
+        if (mode.starts_with("active-backup") ? !active.empty() && active != lower
+                                              : ports.find(' ') != std::string::npos)
+            return active.empty() ? "which sends by several ports at once"
+                                  : fmt::format("whose active port is {}", active);
+    }
+    if (firstLine(folder + upper + "/address") != firstLine(folder + nic + "/address"))
+        return fmt::format("whose MAC address is not that of {}", nic);
+    if (kernelComparesInterfaces())
+        return fmt::format("and this kernel's rdma_cm takes only addresses of {} itself", nic);
+    return {};
 }
 
 // The interfaces directly over this one.
@@ -82,20 +120,44 @@ std::vector<std::string> uppersOf(const std::string& name) {
     return list;
 }
 
-// The addresses of all that lies over an interface and is no VLAN of it.
-void collectUppers(const std::string& name, bool vlansServe, std::vector<Upper>& found, std::set<std::string>& seen) {
+struct Above {
+    std::set<uint32_t> served;
+    std::vector<Upper> others;
+    std::set<std::string> seen;
+};
+
+// The addresses of all that lies over an interface.
+void collectUppers(const std::string& name, const std::string& nic, const std::string& before, Above& above) {
     for (const std::string& upper : uppersOf(name)) {
-        if (seen.size() >= kMostUppers || !seen.insert(upper).second)
+        // What is in a VRF keeps its addresses.
+        if (kindOf(upper) == "vrf" || above.seen.size() >= kMostUppers || !above.seen.insert(upper).second)
             continue;
-        const bool served = vlansServe && isVlan(upper);
+        const std::string why = before.empty() ? obstacle(upper, name, nic) : before;
         const auto addresses = addressesOf(upper);
-        if (!served && !addresses.empty()) {
-            found.push_back({upper, {}});
+        if (why.empty()) {
+            above.served.insert(addresses.begin(), addresses.end());
+        } else if (!addresses.empty()) {
+            above.others.push_back({upper, {}, why});
             for (const uint32_t address : addresses)
-                found.back().addresses.push_back(addressText4(address));
+                above.others.back().addresses.push_back(addressText4(address));
         }
-        collectUppers(upper, false, found, seen);
+        collectUppers(upper, nic, why, above);
     }
+}
+
+std::string masterOf(const std::string& name) {
+    std::error_code error;
+    return fs::read_symlink("/sys/class/net/" + name + "/master", error).filename();
+}
+
+Above lookAbove(const std::string& name) {
+    Above above;
+    collectUppers(name, name, {}, above);
+    // A port's packets are those of its bridge or bond, whatever addresses it has.
+    const std::string master = masterOf(name);
+    if (master.empty() || kindOf(master) == "vrf")
+        above.served.merge(addressesOf(name));
+    return above;
 }
 
 // An IPv4 address, also one in its IPv6-mapped form.
@@ -156,13 +218,7 @@ Tuple tupleOf(const erdma_info_link& link) {
     return tuple;
 }
 
-std::set<uint32_t> servedAddresses(const std::string& name) {
-    auto found = addressesOf(name);
-    for (const std::string& upper : uppersOf(name))
-        if (isVlan(upper))
-            found.merge(addressesOf(upper));
-    return found;
-}
+std::set<uint32_t> servedAddresses(const std::string& name) { return lookAbove(name).served; }
 
 Interface lookAtInterface(const std::string& name) {
     Interface nic;
@@ -180,10 +236,12 @@ Interface lookAtInterface(const std::string& name) {
     const std::string mtu = firstLine(folder + "mtu");
     std::from_chars(mtu.data(), mtu.data() + mtu.size(), nic.mtu);
     nic.mac = firstLine(folder + "address");
-    nic.master = fs::read_symlink(folder + "master", error).filename();
-    nic.addresses = static_cast<uint32_t>(servedAddresses(name).size());
-    std::set<std::string> seen;
-    collectUppers(name, true, nic.uppers, seen);
+    const std::string master = masterOf(name);
+    if (!isOneOf(kindOf(master), {"bridge", "bond", "vrf"}))
+        nic.master = master;
+    Above above = lookAbove(name);
+    nic.addresses = static_cast<uint32_t>(above.served.size());
+    nic.uppers = std::move(above.others);
     return nic;
 }
 

@@ -15,10 +15,11 @@
 
 namespace eadm {
 
-// An interface that lies over another: a bridge, a bond, a macvlan.
+// An interface over another, whose addresses the adapter does not serve.
 struct Upper {
     std::string name;
     std::vector<std::string> addresses; // IPv4
+    std::string why;                    // a clause about it: "whose active port is d0"
 };
 
 struct Interface {
@@ -26,10 +27,10 @@ struct Interface {
     bool up = false;
     bool carrier = false;
     uint32_t mtu = 0;
-    uint32_t addresses = 0;    // IPv4, of it and of VLANs on it: those that the adapter serves
+    uint32_t addresses = 0;    // IPv4, of it and of interfaces over it: those that the adapter serves
     std::string mac;           // as it is now
-    std::string master;        // what it is a part of, which takes its packets; or empty
-    std::vector<Upper> uppers; // other interfaces over it, that have addresses
+    std::string master;        // what takes its packets in a way that the driver does not know; or empty
+    std::vector<Upper> uppers; // interfaces over it that have other addresses
 };
 
 // The interface itself is asked, with all that lies over it.  An empty name does not exist.

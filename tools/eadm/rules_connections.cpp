@@ -43,8 +43,13 @@ void Examination::connections() {
         {Counter::cm_bad_requests_cnt, "bad-requests", "{} incoming connections did not speak RDMA",
          "Ordinary TCP clients or port scanners connect to an RDMA port."},
         {Counter::cm_misrouted_cnt, "misrouted",
-         "{} connections were given up because their packets leave by another interface than the adapter's",
-         "See 'ip route get PEER': address and route must be those of the adapter's interface or of a VLAN on it."}};
+         "{} connections were given up because their packets do not pass the adapter's interface",
+         "The kernel's log names the interface; see 'ip route get PEER'. Address and route must be those of the "
+         "adapter's interface, or of a bridge, bond or VLAN that sends by it."},
+        {Counter::cm_translated_cnt, "translated-setup",
+         "{} connections were given up because the kernel translates their addresses or ports (NAT), and the adapter's "
+         "packets go past the translation",
+         "Connect to the address and port where the server listens itself; take RDMA ports out of the rules."}};
     for (const Cause& cause : causes) {
         const uint64_t all = counter(cause.counter), now = growth(cause.counter);
         if (all != 0)

@@ -97,8 +97,9 @@ void Examination::interface() {
     Json uppers = Json::array();
     for (const Upper& upper : nic.uppers) {
         for (const std::string& address : upper.addresses)
-            elsewhere += fmt::format("{}{} is on {}", elsewhere.empty() ? "" : ", ", address, upper.name);
-        uppers.push_back({{"interface", upper.name}, {"addresses", upper.addresses}});
+            elsewhere += fmt::format("{}{} is on {}{}{}", elsewhere.empty() ? "" : "; ", address, upper.name,
+                                     upper.why.empty() ? "" : ", ", upper.why);
+        uppers.push_back({{"interface", upper.name}, {"addresses", upper.addresses}, {"why", upper.why}});
     }
     if (!nic.up || !nic.carrier)
         add(Severity::Fault, "interface-down",
@@ -107,15 +108,13 @@ void Examination::interface() {
     else if (!nic.master.empty())
         add(Severity::Fault, "address-elsewhere",
             fmt::format("The interface {} is part of {}{}: its packets go there, and the adapter carries only "
-                        "connections of addresses that {} itself has.",
+                        "connections of addresses that {} itself has, or a bridge, bond or VLAN over it.",
                         name, nic.master, elsewhere.empty() ? "" : fmt::format(" ({})", elsewhere), name),
             fmt::format("Take it out ('ip link set {} nomaster') and give it the address itself.", name),
             {{"master", nic.master}, {"uppers", uppers}});
     else if (nic.addresses == 0 && !elsewhere.empty())
         add(Severity::Fault, "address-elsewhere",
-            fmt::format("The interface {} has no IPv4 address itself ({}), and the adapter carries only connections of "
-                        "its own addresses and those of its VLANs.",
-                        name, elsewhere),
+            fmt::format("The adapter has no IPv4 address whose packets pass its interface {}: {}.", name, elsewhere),
             fmt::format("Move the address to {}, or use another one there for RDMA.", name),
             {{"master", nullptr}, {"uppers", uppers}});
     else if (nic.addresses == 0)

@@ -39,7 +39,7 @@ Counters countersFrom(const Json& json) {
 Json interfaceJson(const Interface& nic) {
     Json uppers = Json::array();
     for (const Upper& upper : nic.uppers)
-        uppers.push_back({{"name", upper.name}, {"addresses", upper.addresses}});
+        uppers.push_back({{"name", upper.name}, {"addresses", upper.addresses}, {"why", upper.why}});
     return {{"exists", nic.exists},       {"up", nic.up},   {"carrier", nic.carrier}, {"mtu", nic.mtu},
             {"addresses", nic.addresses}, {"mac", nic.mac}, {"master", nic.master},   {"uppers", uppers}};
 }
@@ -54,8 +54,9 @@ Interface interfaceFrom(const Json& json) {
     json.at("mac").get_to(nic.mac);
     json.at("master").get_to(nic.master);
     for (const Json& upper : json.at("uppers"))
-        nic.uppers.push_back(
-            {upper.at("name").get<std::string>(), upper.at("addresses").get<std::vector<std::string>>()});
+        nic.uppers.push_back({upper.at("name").get<std::string>(),
+                              upper.at("addresses").get<std::vector<std::string>>(),
+                              upper.value("why", std::string{})});
     return nic;
 }
 
