@@ -47,12 +47,12 @@
 #define ERDMA_NAME "erdma"
 
 struct erdma_cm;
+struct erdma_rebinding;
 struct erdma_roce;
 
 enum erdma_adapter_flags {
 	ERDMA_AD_REGISTERED,	/* with ib_core */
 	ERDMA_AD_REMOVING,	/* remove or shutdown runs: ib_core gets no events any more */
-	ERDMA_AD_RELEASED,	/* the NIC has gone, and remove is about to run for that */
 };
 
 struct erdma_adapter {
@@ -85,6 +85,9 @@ struct erdma_adapter {
 	/* diagnostics; erdma_diag_*.c */
 	struct list_head diag_node;
 	struct dentry *debugfs;
+
+	/* what probes it again, until it is used; erdma_rebind.c */
+	struct erdma_rebinding *release, *recovery;
 
 	/* paired NIC; erdma_netdev.c */
 	struct net_device *netdev;	/* or NULL; changes under rtnl, readers hold rtnl or RCU */

@@ -18,6 +18,7 @@
 #include "erdma_ibdev.h"
 #include "erdma_netdev.h"
 #include "erdma_obj_mr.h"
+#include "erdma_rebind.h"
 #include "erdma_roce.h"
 
 #define ERDMA_CC_FROM_DEVICE 255
@@ -46,6 +47,7 @@ static void erdma_died(struct erdma_dev *dev)
 
 	erdma_events_died(ad);
 	erdma_port_changed(ad);
+	erdma_recover(ad);
 }
 
 static const struct erdma_dev_ops erdma_dev_ops = {
@@ -349,6 +351,8 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (err)
 		goto exit_cmdq;
 	err = erdma_identify(ad);
+	if (!err)
+		err = erdma_rebind_remember(ad);
 	if (err)
 		goto teardown_pci;
 	erdma_describe(ad);
@@ -357,7 +361,7 @@ static int erdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		err = dev_err_probe(&pdev->dev, -EPROBE_DEFER,
 				    "waiting for a network interface with permanent address %pM\n",
 				    ad->dev.mac);
-		goto teardown_pci;
+		goto forget;
 	}
 
 	/* Before the first interrupt: its handlers look into the object tables. */
@@ -398,6 +402,8 @@ stop:
 cleanup_objects:
 	cancel_work_sync(&ad->dev.died_work);
 	erdma_objects_cleanup(ad);
+forget:
+	erdma_rebind_forget(ad);
 teardown_pci:
 	erdma_pci_teardown(ad);
 exit_cmdq:
@@ -421,6 +427,7 @@ static void erdma_remove(struct pci_dev *pdev)
 	erdma_block_teardown(&ad->dev);
 	cancel_work_sync(&ad->dev.died_work);
 	erdma_objects_cleanup(ad);
+	erdma_rebind_forget(ad);
 	erdma_pci_teardown(ad);
 	erdma_cmdq_exit(&ad->dev);
 	pci_set_drvdata(pdev, NULL);
@@ -441,7 +448,7 @@ static void erdma_shutdown(struct pci_dev *pdev)
 
 /*
  * A reset of the function, by whatever way, takes everything from the device that the driver has
- * made in it.  Binding the driver anew makes it usable again.
+ * made in it.  What it was declared broken for is mended by erdma_recover().
  */
 static void erdma_reset_prepare(struct pci_dev *pdev)
 {
@@ -455,10 +462,10 @@ static const struct pci_error_handlers erdma_pci_errors = {
 	.reset_prepare = erdma_reset_prepare,
 };
 
-/* Connections live in the device and on the wire: they would not outlast it. */
+/* It was let go before (erdma_rebind.c), and somebody has bound it meanwhile. */
 static int erdma_refuse_sleep(struct device *dev)
 {
-	dev_warn(dev, "the machine cannot sleep while the driver is bound; unload erdma first\n");
+	dev_warn(dev, "bound while the machine was about to sleep, which it cannot now\n");
 	return -EBUSY;
 }
 
@@ -506,18 +513,18 @@ static int __init erdma_module_init(void)
 		pr_err("erdma: the diagnostics device is not available: error %d\n", err);
 		return err;
 	}
-	err = erdma_netdev_init();
+	err = erdma_rebind_init(&erdma_pci_driver.driver);
 	if (err)
 		goto exit_diag;
 	erdma_debugfs_init();
 	err = pci_register_driver(&erdma_pci_driver);
 	if (err)
-		goto exit_netdev;
+		goto exit_rebind;
 	return 0;
 
-exit_netdev:
+exit_rebind:
 	erdma_debugfs_exit();
-	erdma_netdev_exit();
+	erdma_rebind_exit();
 exit_diag:
 	erdma_diag_exit();
 	return err;
@@ -526,7 +533,7 @@ exit_diag:
 static void __exit erdma_module_exit(void)
 {
 	pci_unregister_driver(&erdma_pci_driver);
-	erdma_netdev_exit();
+	erdma_rebind_exit();
 	erdma_debugfs_exit();
 	erdma_diag_exit();
 }

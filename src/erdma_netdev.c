@@ -18,6 +18,7 @@
 
 #include "erdma_dev_cmdq.h"
 #include "erdma_netdev.h"
+#include "erdma_rebind.h"
 
 /* Interfaces on top of others may have the same permanent address, but no parent device. */
 static bool erdma_is_our_nic(const struct erdma_adapter *ad, const struct net_device *nic)
@@ -46,61 +47,6 @@ static void erdma_unpair(struct erdma_adapter *ad)
 	ib_device_set_netdev(&ad->ib, NULL, 1);
 }
 
-/* ---- the interface goes for good ---- */
-
-struct erdma_release {
-	struct work_struct work;
-	struct pci_dev *pdev;
-	const struct device_driver *driver;
-};
-
-static struct workqueue_struct *erdma_release_wq;
-
-/*
- * Without the interface the probe asks to be called again when something has changed, as a new
- * interface does.  A function that somebody else takes in between, or that is gone, is not ours.
- */
-static void erdma_release_work(struct work_struct *work)
-{
-	struct erdma_release *release = container_of(work, struct erdma_release, work);
-	struct device *dev = &release->pdev->dev;
-	int ret;
-
-	if (READ_ONCE(dev->driver) == release->driver)
-		device_release_driver(dev);
-	ret = device_attach(dev);
-	if (ret < 0)
-		dev_warn(dev, "not probed again: error %d\n", ret);
-	pci_dev_put(release->pdev);
-	kfree(release);
-}
-
-/* Under rtnl, which the release takes. */
-static void erdma_release(struct erdma_adapter *ad)
-{
-	struct erdma_release *release;
-
-	if (test_bit(ERDMA_AD_REMOVING, &ad->flags) ||
-	    test_and_set_bit(ERDMA_AD_RELEASED, &ad->flags))
-		return;
-	release = kmalloc(sizeof(*release), GFP_KERNEL | __GFP_NOFAIL);
-	INIT_WORK(&release->work, erdma_release_work);
-	release->pdev = pci_dev_get(ad->dev.pdev);
-	release->driver = ad->dev.pdev->dev.driver;
-	queue_work(erdma_release_wq, &release->work);
-}
-
-int erdma_netdev_init(void)
-{
-	erdma_release_wq = alloc_workqueue("erdma-release", WQ_UNBOUND, 0);
-	return erdma_release_wq ? 0 : -ENOMEM;
-}
-
-void erdma_netdev_exit(void)
-{
-	destroy_workqueue(erdma_release_wq);
-}
-
 /* Under rtnl. */
 static int erdma_netdev_event(struct notifier_block *nb, unsigned long event, void *info)
 {
@@ -120,7 +66,7 @@ static int erdma_netdev_event(struct notifier_block *nb, unsigned long event, vo
 		erdma_unpair(ad);
 		/* Told, too, when it moves to another namespace or the notifier is removed. */
 		if (nic->reg_state == NETREG_UNREGISTERING)
-			erdma_release(ad);
+			erdma_rebind(ad);
 		break;
 	case NETDEV_CHANGEMTU:
 		WRITE_ONCE(ad->mtu, nic->mtu);

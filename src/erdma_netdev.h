@@ -7,9 +7,6 @@
 
 #include "erdma_adapter.h"
 
-/* For all adapters, before the first and after the last.  May sleep. */
-int erdma_netdev_init(void);
-void erdma_netdev_exit(void);
 /* Is the NIC with the adapter's MAC there?  May sleep (rtnl). */
 bool erdma_nic_is_there(struct erdma_adapter *ad);
 /* Pairs, and watches from then on.  -EPROBE_DEFER without a NIC.  May sleep (rtnl). */

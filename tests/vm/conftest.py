@@ -30,6 +30,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "debug_kernel: only on the debug kernel")
 
 
+def pytest_sessionstart():
+    from erdmalab.vm import Vm
+
+    # What tests break stays broken until they say otherwise.
+    Vm.driver_params = "recoveries=0"
+
+
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--only"):
         with open(config.getoption("--only"), encoding="utf-8") as file:

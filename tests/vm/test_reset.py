@@ -6,7 +6,7 @@ import time
 import pytest
 
 from erdmalab import workloads
-from support import bdf, program
+from support import bdf, program, wait
 from traffic import start_rping
 from trouble import expect_broken, watch_events
 
@@ -47,11 +47,9 @@ def test_dies_unused(vm):
     bind_anew(vm, address)
 
 
-def test_reset_unnoticed(vm):
-    """A reset that the kernel does not tell of, by the bridge's control register, while nobody wants anything."""
-    address, slow = bdf(vm), vm.slow
-    vm.run(["dmesg", "-C"])
-    bridge = vm.run(f"basename $(dirname $(readlink -f /sys/bus/pci/devices/{address}))").output.strip()
+def reset_bus(vm):
+    """A reset that the kernel does not tell of, by the control register of the bridge before the adapter."""
+    bridge = vm.run(f"basename $(dirname $(readlink -f /sys/bus/pci/devices/{bdf(vm)}))").output.strip()
     # Bridge control is at 0x3e of the configuration space, secondary bus reset its bit 6.
     vm.run(["python3", "-c", f"""
 import os
@@ -60,6 +58,13 @@ old = os.pread(space, 2, 0x3e)
 os.pwrite(space, bytes([old[0] | 0x40, old[1]]), 0x3e)
 os.pwrite(space, old, 0x3e)
 """])
+
+
+def test_reset_unnoticed(vm):
+    """A reset of the bus while nobody wants anything."""
+    address, slow = bdf(vm), vm.slow
+    vm.run(["dmesg", "-C"])
+    reset_bus(vm)
     begin = time.monotonic()
     while "is out of use" not in vm.dmesg():
         assert time.monotonic() - begin < NOTICED_SECONDS * slow
@@ -74,16 +79,74 @@ os.pwrite(space, old, 0x3e)
     workloads.rping(vm, 5)
 
 
-@pytest.mark.stock_kernel  # the debug one is built without power management
-def test_sleep_refused(vm):
-    """The machine does not fall asleep under the driver, and everything goes on as if nothing had been."""
-    jobs = start_rping(vm)
-    result = vm.run("echo devices > /sys/power/pm_test; echo freeze > /sys/power/state", timeout=60 * vm.slow, check=False)
-    vm.run("echo none > /sys/power/pm_test")
-    assert result.code != 0, "it slept"
-    assert "unload erdma first" in vm.dmesg()
-    assert all(job.poll() is None for job in jobs), jobs[0].text + jobs[1].text
+@pytest.fixture
+def recovering(vm):
+    """The driver brings the adapter back, as users have it; it has not done so before."""
+    vm.unload_driver()
+    vm.load_driver("recoveries=3")
+    vm.run(["dmesg", "-C"])
+    yield vm
+    vm.faults()
+    vm.unload_driver()
+    vm.load_driver()
+
+
+def comes_back(vm, attempt):
+    wait("the adapter's return", lambda: f"in use again, attempt {attempt}" in vm.dmesg(), 40 * vm.slow)
+    vm.wait_devices(1)
+    workloads.rping(vm, 5)
+
+
+def test_recovery(recovering):
+    """After resets, announced or not, and under traffic, the adapter is there again without anybody's doing."""
+    vm = recovering
+    jobs, watch = start_rping(vm), watch_events(vm)
+    vm.run(f"echo 1 > /sys/bus/pci/devices/{bdf(vm)}/reset", timeout=20 * vm.slow)
+    watch.wait_output("IBV_EVENT_DEVICE_FATAL", 10 * vm.slow)
     for job in jobs:
+        job.wait_output("DISCONNECT EVENT", 10 * vm.slow)
+    comes_back(vm, 1)
+    for job in [*jobs, watch]:
         job.kill()
-        job.wait(20 * vm.slow)
-    workloads.rping(vm, 10)
+        job.wait(10 * vm.slow)
+    reset_bus(vm)
+    comes_back(vm, 2)
+
+
+def test_recovery_ends(recovering):
+    """An adapter that stays dead is given up; one that answers again before that is not."""
+    vm = recovering
+    vm.run("echo 2 > /sys/module/erdma/parameters/recoveries")
+    with vm.faults("dead"):
+        wait("a first attempt", lambda: "function is not usable" in vm.dmesg(), 40 * vm.slow)
+    comes_back(vm, 2)
+    with vm.faults("dead"):
+        wait("the end of patience", lambda: "not brought back: 2 attempts" in vm.dmesg(), 40 * vm.slow)
+    bind_anew(vm, bdf(vm))
+
+
+@pytest.mark.stock_kernel  # the debug one is built without power management
+def test_sleep(vm):
+    """Before the machine sleeps the adapter is let go, and its connections end; afterwards it is there again."""
+    jobs = start_rping(vm)
+    for state in ("freeze", "mem"):
+        if state not in vm.read("/sys/power/state").split():
+            continue
+        vm.run(["dmesg", "-C"])
+        vm.run(f"echo devices > /sys/power/pm_test; echo {state} > /sys/power/state", timeout=60 * vm.slow)
+        vm.run("echo none > /sys/power/pm_test")
+        assert "let go while the machine sleeps" in vm.dmesg()
+        for job in jobs:
+            job.wait_output("DISCONNECT EVENT", 10 * vm.slow)
+            job.kill()
+            job.wait(20 * vm.slow)
+        jobs = []
+        vm.wait_devices(1)
+        workloads.rping(vm, 10)
+    # Nothing was there to be let go, and nothing comes.
+    vm.run(f"echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/unbind", timeout=30 * vm.slow)
+    vm.run("echo devices > /sys/power/pm_test; echo freeze > /sys/power/state; echo none > /sys/power/pm_test",
+           timeout=60 * vm.slow)
+    assert vm.devices() == []
+    vm.run(f"echo {bdf(vm)} > /sys/bus/pci/drivers/erdma/bind", timeout=30 * vm.slow)
+    vm.wait_devices(1)

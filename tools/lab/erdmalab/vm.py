@@ -112,6 +112,9 @@ class Vm:
     index      number of this VM among those of one run: gives addresses and MACs
     """
 
+    # Module parameters where load_driver() gets none.
+    driver_params = ""
+
     def __init__(self, directory, kernel=None, driver=None, adapters=None, model=True, cpus=1,
                  memory=None, name="vm1", index=1, append="", qemu_args=(), qemu_env=None):
         self.kernel = kernel or kernels.find()
@@ -388,7 +391,7 @@ class Vm:
         params: module parameters, "a=1 b=2".
         """
         self.load_rdma()
-        self.run(["modprobe", self.driver_name, *params.split()], timeout=timeout or 60 * self.slow)
+        self.run(["modprobe", self.driver_name, *(params or self.driver_params).split()], timeout=timeout or 60 * self.slow)
         if self.driver_name == "siw":
             for number in range(len(self.adapters)):
                 self.run(["rdma", "link", "add", f"siw_{number}", "type", "siw", "netdev", f"eth{number}"])
