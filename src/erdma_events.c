@@ -12,17 +12,16 @@
 
 /* ---- asynchronous events ---- */
 
-/* RoCEv2 tells errors apart (roce.md 6.3); with iWARP each of them ends the connection. */
+/* Each of them ends the QP; a type that is new to this driver does, too. */
 static enum ib_event_type erdma_qp_event_type(const struct erdma_qp *qp, unsigned int type)
 {
-	if (!erdma_is_roce(&qp->ad->dev))
-		return IB_EVENT_QP_FATAL;
 	switch (type) {
 	case ERDMA_AE_QP_ERQ:
-	case ERDMA_AE_OTHER:
 		return IB_EVENT_QP_REQ_ERR;
 	case ERDMA_AE_ACCESS:
 		return IB_EVENT_QP_ACCESS_ERR;
+	case ERDMA_AE_OTHER: /* RoCEv2: a request that is none (roce.md 6.3) */
+		return erdma_is_roce(&qp->ad->dev) ? IB_EVENT_QP_REQ_ERR : IB_EVENT_QP_FATAL;
 	default:
 		return IB_EVENT_QP_FATAL;
 	}
