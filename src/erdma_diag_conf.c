@@ -146,6 +146,8 @@ static int erdma_debugfs_caps_show(struct seq_file *file, void *unused)
 	const struct erdma_adapter *ad = file->private;
 
 	seq_printf(file, "capabilities 0x%02x\n", ad->dev.caps.flags);
+	seq_printf(file, "protocol %u\n", ad->dev.protocol);
+	seq_printf(file, "extensions 0x%08x\n", ad->dev.caps.extensions);
 	seq_printf(file, "firmware 0x%08x\n", ad->dev.caps.firmware);
 	seq_printf(file, "direct_groups %u\n", ad->dev.caps.direct_wqe_groups);
 	seq_printf(file, "vectors %u\n", ad->dev.vectors);

@@ -16,6 +16,7 @@
 
 #include "erdma_cm_ep.h"
 #include "erdma_diag.h"
+#include "erdma_roce.h"
 
 /* 32-bit programs see the same structures. */
 static_assert(sizeof(struct erdma_diag_version) == 56);
@@ -23,7 +24,7 @@ static_assert(sizeof(struct erdma_diag_list) == 48);
 static_assert(sizeof(struct erdma_diag_dump) == 64);
 static_assert(sizeof(struct erdma_diag_set) == 56);
 static_assert(sizeof(struct erdma_info_device) == 256);
-static_assert(sizeof(struct erdma_info_qp) == 200);
+static_assert(sizeof(struct erdma_info_qp) == 240);
 static_assert(sizeof(struct erdma_info_cq) == 104);
 static_assert(sizeof(struct erdma_info_eq) == 112);
 static_assert(sizeof(struct erdma_info_mr) == 96);
@@ -170,8 +171,11 @@ static void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_devi
 	out->pds = ad->tracker.counts[ERDMA_TRACK_PD];
 	out->contexts = ad->tracker.counts[ERDMA_TRACK_CTX];
 	spin_unlock(&ad->tracker.lock);
-	if (!ad->cm)
+	if (erdma_is_roce(&ad->dev)) {
+		out->ahs = READ_ONCE(ad->roce->ahs);
+		out->max_ah = ad->dev.caps.max_ahs - 1;
 		return;
+	}
 	xa_lock(&ad->cm->eps);
 	xa_for_each(&ad->cm->eps, index, entry)
 		out->ceps++;

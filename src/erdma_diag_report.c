@@ -12,10 +12,12 @@
 #include <net/ipv6.h>
 
 #include "erdma_cm_ep.h"
+#include "erdma_dev_cmdq.h"
 #include "erdma_dev_query.h"
 #include "erdma_diag.h"
 #include "erdma_obj_mr.h"
 #include "erdma_obj_qp.h"
+#include "erdma_roce.h"
 
 /* Numbers scanned under one hold of a lock. */
 #define ERDMA_SCAN_MOST 256
@@ -136,8 +138,6 @@ static void erdma_show_qp_connection(const struct erdma_qp *qp, struct erdma_inf
 		out->known |= ERDMA_KNOWN_ADDRESSES;
 	}
 
-	if (!qp->ad->cm)
-		return;
 	spin_lock_irqsave(&qp->ad->cm->qp_lock, flags);
 	if (qp->ep) {
 		out->cep = qp->ep->handle;
@@ -146,6 +146,36 @@ static void erdma_show_qp_connection(const struct erdma_qp *qp, struct erdma_inf
 		out->known |= ERDMA_KNOWN_DEPTH;
 	}
 	spin_unlock_irqrestore(&qp->ad->cm->qp_lock, flags);
+}
+
+/* Attributes change one by one while this reads them: a picture, no more. */
+static void erdma_show_qp_roce(const struct erdma_qp *qp, struct erdma_info_qp *out)
+{
+	const struct ib_qp_attr *attrs = &qp->attrs;
+	const struct ib_global_route *grh = &attrs->ah_attr.grh;
+	struct erdma_roce_qp *roce = &out->roce;
+
+	if (!READ_ONCE(qp->udp_port))
+		return;
+	out->known |= ERDMA_KNOWN_ROCE | ERDMA_KNOWN_ADDRESSES | ERDMA_KNOWN_DEPTH;
+	memcpy(out->link.own, &qp->own_gid, sizeof(out->link.own));
+	memcpy(out->link.peer, &grh->dgid, sizeof(out->link.peer));
+	out->link.own_port = qp->udp_port;
+	out->link.peer_port = ROCE_V2_UDP_DPORT;
+	out->ord = attrs->max_rd_atomic;
+	out->ird = attrs->max_dest_rd_atomic;
+	roce->peer_qpn = attrs->dest_qp_num;
+	roce->flow_label = grh->flow_label;
+	roce->gid_index = grh->sgid_index;
+	roce->path_mtu = attrs->path_mtu;
+	roce->timeout = attrs->timeout;
+	roce->retries = attrs->retry_cnt;
+	roce->rnr_retries = attrs->rnr_retry;
+	roce->rnr_timer = attrs->min_rnr_timer;
+	roce->traffic_class = grh->traffic_class;
+	roce->hop_limit = grh->hop_limit;
+	roce->service_level = attrs->ah_attr.sl;
+	memcpy(roce->mac, attrs->ah_attr.roce.dmac, sizeof(roce->mac));
 }
 
 void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *out)
@@ -181,8 +211,9 @@ static void erdma_show_qp(struct erdma_listing *l, struct erdma_track *track, vo
 	struct erdma_info_qp *out = entry;
 
 	out->number = qp->ib.qp_num;
-	out->state = READ_ONCE(qp->state);
-	out->flags = (READ_ONCE(qp->failed) ? ERDMA_QP_FLAG_FAILED : 0) |
+	out->state = erdma_qp_told_state(qp, READ_ONCE(qp->state));
+	out->flags = (qp->datagram ? ERDMA_QP_FLAG_DATAGRAM : 0) |
+		     (READ_ONCE(qp->failed) ? ERDMA_QP_FLAG_FAILED : 0) |
 		     (READ_ONCE(qp->in_reset) ? ERDMA_QP_FLAG_RESET : 0);
 	out->pd = to_erdma_pd(qp->ib.pd)->pdn;
 	out->send_cq = qp->scq->cqn;
@@ -192,13 +223,35 @@ static void erdma_show_qp(struct erdma_listing *l, struct erdma_track *track, vo
 	out->cc = READ_ONCE(qp->cc);
 	out->age_ms = erdma_age_ms(track->born);
 	erdma_show_owner(&out->owner, &track->owner);
-	erdma_show_qp_connection(qp, out);
+	if (erdma_is_roce(&qp->ad->dev))
+		erdma_show_qp_roce(qp, out);
+	else
+		erdma_show_qp_connection(qp, out);
 	erdma_report_qp_indices(qp, out);
 }
 
 static int erdma_list_qps(struct erdma_listing *l)
 {
 	return erdma_list_tracked(l, ERDMA_TRACK_QP, sizeof(struct erdma_info_qp), erdma_show_qp);
+}
+
+/* PSNs of a QP that has left INIT, by its number. */
+static int erdma_ask_qp_psns(struct erdma_listing *l, struct erdma_info_qp *out, ktime_t born)
+{
+	struct erdma_cmd_word request = { .value = cpu_to_le32(out->number) };
+	u64 answer = 0;
+	int err;
+
+	if (!erdma_is_roce(&l->ad->dev) || out->state < ERDMA_QP_STATE_ROCE + ERDMA_ROCE_RTR)
+		return 0;
+	err = erdma_cmd_exec(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_QP, &request,
+			     sizeof(request), &answer, NULL);
+	if (err || !erdma_still_tracked(l, ERDMA_TRACK_QP, out->number, born))
+		return erdma_only_interrupts(err);
+	out->known |= ERDMA_KNOWN_PSN;
+	out->roce.sq_psn = FIELD_GET(ERDMA_QQP_SQ_PSN, answer);
+	out->roce.rq_psn = FIELD_GET(ERDMA_QQP_RQ_PSN, answer);
+	return 0;
 }
 
 static int erdma_ask_qp(struct erdma_listing *l, u32 which)
@@ -208,6 +261,9 @@ static int erdma_ask_qp(struct erdma_listing *l, u32 which)
 	struct erdma_qpc c;
 	int err;
 
+	err = erdma_ask_qp_psns(l, out, l->born[which]);
+	if (err)
+		return err;
 	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_QPC, out->number, &c,
 				sizeof(c));
 	if (err || !erdma_still_tracked(l, ERDMA_TRACK_QP, out->number, l->born[which]))

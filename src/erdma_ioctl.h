@@ -136,6 +136,8 @@ struct erdma_diag_head {
 #define ERDMA_KNOWN_DEPTH	(1U << 5)	/* IRD and ORD */
 #define ERDMA_KNOWN_HARDWARE	(1U << 6)	/* the `hw` part */
 #define ERDMA_KNOWN_IRQ		(1U << 7)
+#define ERDMA_KNOWN_ROCE	(1U << 8)	/* the `roce` part, without its PSNs */
+#define ERDMA_KNOWN_PSN		(1U << 9)	/* its PSNs */
 
 struct erdma_info_owner {
 	__u32 pid;		/* as the caller sees it; 0: the kernel, or not visible */
@@ -171,7 +173,7 @@ struct erdma_info_device {
 	__u32 firmware;
 	__aligned_u64 guid;	/* network order */
 	__u32 mtu;
-	__u32 protocol;		/* 0 iWARP */
+	__u32 protocol;		/* 0 iWARP, 1 RoCEv2 */
 	__u32 capabilities;	/* as QUERY_DEVICE gave them */
 	__u32 direct_groups;	/* credit groups of direct work requests */
 	__u32 exclusive_pages;	/* doorbell pages for one process each */
@@ -184,7 +186,8 @@ struct erdma_info_device {
 	__u32 max_cqe, max_send_wr, max_recv_wr;
 	__aligned_u64 max_mr_size;
 	__u32 qps, cqs, mrs, pds, contexts, ceps; /* that exist */
-	__u32 reserved[2];
+	__u32 ahs;		/* RoCEv2: address handles that exist */
+	__u32 max_ah;
 };
 
 /* What the adapter says of a QP (adapter.md 4.16). */
@@ -206,11 +209,36 @@ struct erdma_hw_qp {
 #define ERDMA_QP_FLAG_FAILED	(1U << 0)	/* the device reported an error */
 #define ERDMA_QP_FLAG_RESET	(1U << 1)	/* verbs state RESET */
 #define ERDMA_QP_FLAG_PASSIVE	(1U << 2)	/* accepted the connection */
+#define ERDMA_QP_FLAG_DATAGRAM	(1U << 3)	/* RoCEv2: UD, or GSI if its number is 1 */
+
+/* RoCEv2: what modify-QP set; numbers as verbs have them. */
+struct erdma_roce_qp {
+	__u32 peer_qpn;
+	__u32 sq_psn, rq_psn;	/* next to send; next expected */
+	__u32 flow_label;
+	__u16 gid_index;	/* of the source */
+	__u16 reserved;
+	__u8 path_mtu;		/* 1: 256 octets, 5: 4096 */
+	__u8 timeout;		/* 4.096 us << this */
+	__u8 retries;
+	__u8 rnr_retries;	/* 7: no limit */
+	__u8 rnr_timer;		/* code */
+	__u8 traffic_class, hop_limit, service_level;
+	__u8 mac[6];		/* of the next hop */
+	__u16 reserved2;
+	__u32 reserved3;
+};
+
+#define ERDMA_QP_STATE_ROCE	16		/* added to RoCEv2's states */
 
 struct erdma_info_qp {
 	__u32 number;
 	__u32 known;
-	__u32 state;		/* 0 IDLE, 1 RTR, 2 RTS, 3 CLOSING, 4 TERMINATE, 5 ERROR */
+	/*
+	 * 0 IDLE, 1 RTR, 2 RTS, 3 CLOSING, 4 TERMINATE, 5 ERROR; RoCEv2: 16 RESET, 17 INIT, 18 RTR,
+	 * 19 RTS, 20 SQD, 21 SQE, 22 ERROR
+	 */
+	__u32 state;
 	__u32 flags;		/* ERDMA_QP_FLAG_* */
 	__u32 pd, send_cq, recv_cq, cep; /* cep: 0 without connection */
 	__u32 sq_depth, rq_depth;	/* blocks of 32 bytes; entries */
@@ -221,8 +249,9 @@ struct erdma_info_qp {
 	__u32 reserved;
 	__aligned_u64 age_ms;
 	struct erdma_info_owner owner;
-	struct erdma_info_link link;
+	struct erdma_info_link link;	/* RoCEv2: GIDs, and UDP ports of what is sent */
 	struct erdma_hw_qp hw;
+	struct erdma_roce_qp roce;
 };
 
 /* What the adapter says of a CQ (adapter.md 4.17). */

@@ -68,7 +68,8 @@ void erdma_qp_set_state(struct erdma_qp *qp, u8 state)
 {
 	if (qp->state == state)
 		return;
-	trace_erdma_qp_state(qp->ad->dev.number, qp->ib.qp_num, qp->state, state);
+	trace_erdma_qp_state(qp->ad->dev.number, qp->ib.qp_num,
+			     erdma_qp_told_state(qp, qp->state), erdma_qp_told_state(qp, state));
 	erdma_dbg(&qp->ad->ib, ERDMA_DBG_QP, "QP %u: state %d -> %d\n", qp->ib.qp_num, qp->state,
 		  state);
 	WRITE_ONCE(qp->state, state);

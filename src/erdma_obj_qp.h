@@ -6,6 +6,7 @@
 #ifndef ERDMA_OBJ_QP_H
 #define ERDMA_OBJ_QP_H
 
+#include "erdma_ioctl.h"
 #include "erdma_obj_cq.h"
 
 struct erdma_ep;
@@ -62,6 +63,9 @@ struct erdma_qp {
 	struct erdma_link link;		/* of the connection that it has or had */
 	u32 peer_cookie;
 	bool was_connected;		/* link and peer_cookie are set for good */
+	/* RoCEv2, for diagnostics: the source of its address vector */
+	union ib_gid own_gid;
+	u16 udp_port;			/* 0: it has none yet */
 
 	struct erdma_cq *scq, *rcq;
 	u32 sq_depth;			/* WQEBBs, power of two */
@@ -107,6 +111,12 @@ static inline void erdma_index_move(u16 *index, u16 value)
 {
 	/* Pairs with erdma_index_seen(). */
 	smp_store_release(index, value);
+}
+
+/* A state as /dev/erdma and the tracepoints number it. */
+static inline u32 erdma_qp_told_state(const struct erdma_qp *qp, u32 state)
+{
+	return erdma_is_roce(&qp->ad->dev) ? ERDMA_QP_STATE_ROCE + state : state;
 }
 
 /* Referenced, or NULL.  Any context. */

@@ -191,6 +191,7 @@ static int erdma_roce_step(struct erdma_qp *qp, enum ib_qp_state next,
 	if (next == IB_QPS_RESET) {
 		/* The device has forgotten all of it, too. */
 		memset(&qp->attrs, 0, sizeof(qp->attrs));
+		qp->udp_port = 0;
 		WRITE_ONCE(qp->in_reset, true);
 		erdma_qp_set_state(qp, next);
 		if (qp->sent)
@@ -199,6 +200,10 @@ static int erdma_roce_step(struct erdma_qp *qp, enum ib_qp_state next,
 		return 0;
 	}
 	erdma_qp_keep_attrs(qp, attr, mask);
+	if (mask & IB_QP_AV) {
+		qp->own_gid = attr->ah_attr.grh.sgid_attr->gid;
+		WRITE_ONCE(qp->udp_port, le16_to_cpu(request.av.udp_port));
+	}
 	WRITE_ONCE(qp->in_reset, false);
 	erdma_qp_set_state(qp, next);
 	return 0;

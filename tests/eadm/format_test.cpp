@@ -45,6 +45,29 @@ TEST(EadmFormat, TableIsGolden) {
               " 0  IDLE   -               -                -            -      -    0    0    0  -\n");
 }
 
+TEST(EadmFormat, RoceQueuePairs) {
+    erdma_info_qp qp = exampleQp();
+    qp.state = ERDMA_QP_STATE_ROCE + 3;
+    qp.known |= ERDMA_KNOWN_ROCE;
+    qp.roce.path_mtu = 3;
+    qp.roce.sq_psn = 77;
+    Json json = eadm::toJson(qp);
+    EXPECT_EQ(json["state"], "RTS");
+    EXPECT_EQ(json["type"], "rc");
+    EXPECT_TRUE(json["role"].is_null());
+    EXPECT_EQ(json["roce"]["path_mtu"], 1024);
+    EXPECT_TRUE(json["roce"]["sq_psn"].is_null()); // the adapter was not asked
+    qp.known |= ERDMA_KNOWN_PSN;
+    qp.flags |= ERDMA_QP_FLAG_DATAGRAM;
+    qp.number = 1;
+    json = eadm::toJson(qp);
+    EXPECT_EQ(json["roce"]["sq_psn"], 77);
+    EXPECT_EQ(json["type"], "gsi");
+    EXPECT_EQ(eadm::qpState(ERDMA_QP_STATE_ROCE + 7), "7");
+    EXPECT_EQ(eadm::toJson(exampleQp())["role"], "passive");
+    EXPECT_TRUE(eadm::toJson(exampleQp())["roce"].is_null());
+}
+
 TEST(EadmFormat, FactsIndent) {
     EXPECT_EQ(eadm::facts({{"a", 1}, {"longer", nullptr}, {"in", {{"x", true}, {"list", {1, 2}}}}}),
               "a       1\nlonger  -\nin:\n  x     yes\n  list  1,2\n");

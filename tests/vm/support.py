@@ -38,10 +38,9 @@ def run_cases(vm, name, *arguments, timeout=300, env=None):
     return passed
 
 
-def kernel_case(vm, kernel, name, timeout=120):
-    """Run a case of the kernel consumer (modules/erdma_consumer.c) in a guest of that kernel; a failure shows its log."""
+def kernel_case(vm, kernel, name, timeout=120, module="erdma_consumer", **parameters):
+    """Run a case of a kernel consumer (modules/) in a guest of that kernel; a failure shows its log."""
     directory = os.path.join(BUILD, "kernel", f"test-{kernel.version}")
-    module = os.path.join(directory, "erdma_consumer.ko")
     with alone(directory + ".lock"):
         os.makedirs(directory, exist_ok=True)
         for source in os.listdir(MODULES):
@@ -52,9 +51,10 @@ def kernel_case(vm, kernel, name, timeout=120):
         assert kernel.headers, f"kernel {kernel.version} has no headers to build a module against"
         assert call(["make", "-C", kernel.headers, f"M={directory}", "W=1", "modules"], 300, log=log) == 0, tail(log)
     vm.run(["dmesg", "-C"])
-    result = vm.run(["insmod", module, f"case={name}", f"address={vm.address}"], timeout=timeout * vm.slow, check=False)
+    given = [f"{one}={value}" for one, value in {"case": name, "address": vm.address, **parameters}.items()]
+    result = vm.run(["insmod", os.path.join(directory, f"{module}.ko"), *given], timeout=timeout * vm.slow, check=False)
     assert result.code == 0, f"{name}: {result.errors}{vm.dmesg()}"
-    vm.run(["rmmod", "erdma_consumer"])
+    vm.run(["rmmod", module])
 
 
 def kernel_objects(vm):

@@ -142,7 +142,8 @@ std::string_view commandName(uint32_t sub, uint32_t opcode) {
     static constexpr Name names[] = {
         {0, 0, "QUERY_DEVICE"}, {0, 1, "CREATE_QP"},     {0, 2, "DESTROY_QP"},      {0, 3, "MODIFY_QP"},
         {0, 4, "CREATE_CQ"},    {0, 5, "DESTROY_CQ"},    {0, 6, "REFLUSH"},         {0, 8, "REG_MR"},
-        {0, 9, "DEREG_MR"},     {0, 11, "QUERY_QPC"},    {0, 12, "QUERY_CQC"},      {1, 0, "CREATE_EQ"},
+        {0, 9, "DEREG_MR"},     {0, 11, "QUERY_QPC"},    {0, 12, "QUERY_CQC"},      {0, 14, "SET_GID"},
+        {0, 15, "CREATE_AH"},   {0, 16, "DESTROY_AH"},   {0, 17, "QUERY_QP"},       {1, 0, "CREATE_EQ"},
         {1, 1, "DESTROY_EQ"},   {1, 2, "QUERY_FW_INFO"}, {1, 3, "CONF_MTU"},        {1, 4, "GET_STATS"},
         {1, 5, "CONF_DEVICE"},  {1, 6, "QUERY_EQC"},     {1, 7, "SET_RETRANS_NUM"}, {1, 8, "ALLOC_DB"},
         {1, 9, "FREE_DB"},      {1, 10, "SET_EXT_ATTR"}, {1, 11, "GET_EXT_ATTR"}};

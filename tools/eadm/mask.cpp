@@ -27,13 +27,23 @@ void Mask::apply(erdma_info_link& link) {
     }
 }
 
+void Mask::applyMac(std::span<uint8_t, 6> octets) {
+    const std::string mac = other(macText(octets));
+    for (size_t i = 0; i < octets.size(); ++i)
+        octets[i] = static_cast<uint8_t>(std::stoul(mac.substr(3 * i, 2), nullptr, 16));
+}
+
 void Mask::apply(erdma_info_device& device) {
     if (!on_)
         return;
-    const std::string mac = other(macText(device.mac));
-    for (size_t i = 0; i < sizeof(device.mac); ++i)
-        device.mac[i] = static_cast<uint8_t>(std::stoul(mac.substr(3 * i, 2), nullptr, 16));
+    applyMac(device.mac);
     device.guid = 0; // is made of the MAC address
+}
+
+void Mask::apply(erdma_info_qp& qp) {
+    apply(qp.link);
+    if (on_ && (qp.known & ERDMA_KNOWN_ROCE) != 0)
+        applyMac(qp.roce.mac);
 }
 
 void Mask::apply(Snapshot& snapshot) {

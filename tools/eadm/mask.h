@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 
 #include "doctor.h"
@@ -17,7 +18,7 @@ public:
     explicit Mask(bool on) : on_(on) {}
 
     void apply(erdma_info_device& device);
-    void apply(erdma_info_qp& qp) { apply(qp.link); }
+    void apply(erdma_info_qp& qp);
     void apply(erdma_info_cep& cep) { apply(cep.link); }
     template <typename Other> void apply(Other&) {} // has no addresses
     void apply(Snapshot& snapshot);
@@ -26,6 +27,7 @@ public:
 
 private:
     void apply(erdma_info_link& link);
+    void applyMac(std::span<uint8_t, 6> octets);
     std::string other(const std::string& address); // of any kind, as text
     bool on_;
     std::map<std::string, std::string> names_;

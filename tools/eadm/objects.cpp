@@ -89,6 +89,8 @@ std::string macText(std::span<const uint8_t, 6> mac) {
 }
 
 std::string qpState(uint32_t state) {
+    if (state >= ERDMA_QP_STATE_ROCE)
+        return nameAt(std::array{"RESET", "INIT", "RTR", "RTS", "SQD", "SQE", "ERROR"}, state - ERDMA_QP_STATE_ROCE);
     return nameAt(std::array{"IDLE", "RTR", "RTS", "CLOSING", "TERMINATE", "ERROR"}, state);
 }
 
@@ -118,7 +120,7 @@ Json toJson(const erdma_info_device& e) {
                                guid[3], guid[4], guid[5], guid[6], guid[7]);
     json["pci_id"] = fmt::format("{:04x}:{:04x}", e.pci_vendor, e.pci_device);
     json["pci_revision"] = e.pci_revision;
-    json["protocol"] = e.protocol == 0 ? "iwarp" : fmt::format("{}", e.protocol);
+    json["protocol"] = nameAt(std::array{"iwarp", "rocev2"}, e.protocol);
     json["capabilities"] = namesOf<uint32_t>(
         e.capabilities,
         {{1u << 7, "atomic"}, {1u << 6, "query_qc"}, {1u << 5, "mtt_va"}, {1u << 4, "ipv6"}, {1u << 3, "extend_db"}});
@@ -128,11 +130,38 @@ Json toJson(const erdma_info_device& e) {
     json["completion_vectors"] = e.completion_vectors;
     json["cc"] = congestionControl(e.default_cc);
     json["cc_recommended"] = congestionControl(e.device_cc);
-    json["objects"] = {{"qp", e.qps}, {"cq", e.cqs},       {"mr", e.mrs},
-                       {"pd", e.pds}, {"ctx", e.contexts}, {"cep", e.ceps}};
-    json["limits"] = {{"qp", e.max_qp},           {"cq", e.max_cq},           {"mr", e.max_mr},
-                      {"pd", e.max_pd},           {"ctx", e.max_ctx},         {"cqe", e.max_cqe},
-                      {"send_wr", e.max_send_wr}, {"recv_wr", e.max_recv_wr}, {"mr_bytes", e.max_mr_size}};
+    json["objects"] = {{"qp", e.qps},       {"cq", e.cqs},   {"mr", e.mrs}, {"pd", e.pds},
+                       {"ctx", e.contexts}, {"cep", e.ceps}, {"ah", e.ahs}};
+    json["limits"] = {{"qp", e.max_qp},
+                      {"cq", e.max_cq},
+                      {"mr", e.max_mr},
+                      {"pd", e.max_pd},
+                      {"ctx", e.max_ctx},
+                      {"cqe", e.max_cqe},
+                      {"send_wr", e.max_send_wr},
+                      {"recv_wr", e.max_recv_wr},
+                      {"mr_bytes", e.max_mr_size},
+                      {"ah", e.max_ah}};
+    return json;
+}
+
+static Json roceJson(const erdma_info_qp& e) {
+    const auto& roce = e.roce;
+    Json json;
+    json["peer_qpn"] = roce.peer_qpn;
+    json["sq_psn"] = ifKnown(e.known, ERDMA_KNOWN_PSN, roce.sq_psn);
+    json["rq_psn"] = ifKnown(e.known, ERDMA_KNOWN_PSN, roce.rq_psn);
+    json["path_mtu"] = roce.path_mtu >= 1 && roce.path_mtu <= 5 ? Json(128u << roce.path_mtu) : Json();
+    json["timeout"] = roce.timeout;
+    json["retries"] = roce.retries;
+    json["rnr_retries"] = roce.rnr_retries;
+    json["rnr_timer"] = roce.rnr_timer;
+    json["gid_index"] = roce.gid_index;
+    json["flow_label"] = roce.flow_label;
+    json["traffic_class"] = roce.traffic_class;
+    json["hop_limit"] = roce.hop_limit;
+    json["service_level"] = roce.service_level;
+    json["next_hop"] = macText(roce.mac);
     return json;
 }
 
@@ -144,7 +173,10 @@ Json toJson(const erdma_info_qp& e) {
     json["failed"] = (e.flags & ERDMA_QP_FLAG_FAILED) != 0;
     json["local"] = linked ? Json(endText(e.link.own, e.link.own_port)) : Json();
     json["remote"] = linked ? Json(endText(e.link.peer, e.link.peer_port)) : Json();
-    json["role"] = !linked ? Json() : Json((e.flags & ERDMA_QP_FLAG_PASSIVE) != 0 ? "passive" : "active");
+    json["type"] = (e.flags & ERDMA_QP_FLAG_DATAGRAM) == 0 ? "rc" : e.number == 1 ? "gsi" : "ud";
+    json["role"] = !linked || e.state >= ERDMA_QP_STATE_ROCE
+                       ? Json()
+                       : Json((e.flags & ERDMA_QP_FLAG_PASSIVE) != 0 ? "passive" : "active");
     json["owner"] = ownerJson(e.owner);
     json["pd"] = e.pd;
     json["send_cq"] = e.send_cq;
@@ -163,6 +195,7 @@ Json toJson(const erdma_info_qp& e) {
     json["peer_cookie"] = linked ? Json(e.peer_cookie) : Json();
     json["age_ms"] = e.age_ms;
     json["hw"] = (e.known & ERDMA_KNOWN_HARDWARE) != 0 ? hardwareJson(e.hw) : Json();
+    json["roce"] = (e.known & ERDMA_KNOWN_ROCE) != 0 ? roceJson(e) : Json();
     return json;
 }
 
@@ -324,6 +357,7 @@ const std::vector<Column>& columnsOf(erdma_kind kind) {
          {"state", "STATE"},
          {"mac", "MAC"},
          {"mtu", "MTU"},
+         {"protocol", "PROTOCOL"},
          {"firmware", "FIRMWARE"},
          {"completion_vectors", "VECTORS"},
          {"objects.qp", "QPS"},

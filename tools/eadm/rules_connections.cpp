@@ -90,13 +90,16 @@ void Examination::setUp() {
             {{"endpoints", waiting}});
 }
 
-// The other end, if it is on this adapter too.
+// The other end, if it is on this adapter too.  RoCEv2 names it by number, iWARP by port.
 const WatchedQp* Examination::peerOf(const WatchedQp& qp) const {
     const auto& link = qp.second.link;
     for (const WatchedQp& other : adapter_->qps) {
         const auto& back = other.second.link;
+        const bool meant = adapter_->device.protocol != 0
+                               ? qp.second.roce.peer_qpn == other.second.number
+                               : link.own_port == back.peer_port && link.peer_port == back.own_port;
         if (&other != &qp && std::ranges::equal(link.own, back.peer) && std::ranges::equal(link.peer, back.own) &&
-            link.own_port == back.peer_port && link.peer_port == back.own_port)
+            meant)
             return &other;
     }
     return nullptr;

@@ -48,9 +48,13 @@ void Examination::machine() {
             "Run 'modprobe -a ib_uverbs rdma_ucm' and see that they are loaded at boot (package rdma-core).",
             {{"missing", snapshot_.missingNodes}});
     }
+    // RoCEv2 has no TCP connections.
+    const bool tcp = snapshot_.adapters.empty() || std::ranges::any_of(snapshot_.adapters, [](const Adapter& one) {
+                         return one.device.protocol == 0;
+                     });
     const bool small =
         snapshot_.receiveWindow != 0 && static_cast<double>(snapshot_.receiveWindow) < limits_.small_window;
-    if (!snapshot_.windowScaling || small)
+    if (tcp && (!snapshot_.windowScaling || small))
         add(Severity::Warning, "small-window",
             fmt::format("New connections are limited by their window: TCP, which sets them up, offers {} at most.",
                         snapshot_.windowScaling ? fmt::format("{} bytes", snapshot_.receiveWindow)
