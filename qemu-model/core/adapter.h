@@ -21,6 +21,12 @@ struct Adapter : Common {
         : Common(settings, owner, shared.entrance), fabric(shared),
           regions(machine, 2048u * settings.qblock, settings.max_mr_size_log, settings.multilevel_mtt) {}
 
+    // From now on; null: nobody.
+    void observe(Observer* watcher) {
+        observer = watcher;
+        regions.observe(watcher);
+    }
+
     Fabric& fabric;
     MrTable regions;
     RingBudget rings;

@@ -8,6 +8,7 @@
 #include "effects.h"
 #include "fault.h"
 #include "host.h"
+#include "observer.h"
 
 namespace erdma {
 
@@ -25,7 +26,8 @@ struct Common {
     Host& host; // by way of `effects`
     Budget& budget;
     FaultPlan faults;
-    bool running = false; // INIT done, not reset since
+    bool running = false;         // INIT done, not reset since
+    Observer* observer = nullptr; // of Adapter::observe()
 
     uint32_t maxQps() const { return 1024u * config.qblock; } // QPNs are below this, never 0 (4.2)
     uint32_t maxCqs() const { return 2048u * config.qblock; }

@@ -35,6 +35,8 @@ void CompletionQueues::add(Slot slot) {
 
 void CompletionQueues::remove(uint32_t cqn) {
     const auto at = slots_.find(cqn);
+    if (common_.observer)
+        common_.observer->completionQueueGone(cqn);
     events_.queue(at->second.queue->eqn()).dropCq(cqn);
     reminders_.erase({at->second.scheduledAt, cqn});
     slots_.erase(at);
@@ -51,7 +53,7 @@ void CompletionQueues::clear() {
 }
 
 void CompletionQueues::complete(uint32_t cqn, const Completion& completion) {
-    if (!common_.running)
+    if (!common_.running || (common_.observer && common_.observer->holdsCompletion(cqn, completion)))
         return;
     common_.budget.charge(4);
     CompletionQueue* cq = find(cqn);
@@ -109,6 +111,8 @@ void CompletionQueues::doorbell(uint64_t value, uint32_t group) {
     ++common_.counters[Counter::CqDoorbells];
     Slot& slot = at->second;
     CompletionQueue* cq = slot.queue.get();
+    if (common_.observer)
+        common_.observer->armed(cq->cqn(), static_cast<uint32_t>(cq->producer() - value) & 0xFFFFFF);
     const uint32_t unseen = cq->arm(value, [this, cq] { events_.raise(*cq); });
     if (unseen == 0)
         return;

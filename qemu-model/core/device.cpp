@@ -166,6 +166,8 @@ void Device::inject(const FaultPlan::Injection& injection) {
 void Device::stop() {
     adapter_.running = false; // from here on nothing completes, fires or activates
     adapter_.scheduler.stop();
+    if (adapter_.observer)
+        adapter_.observer->stopped();
     commands_.close();
     adapter_.events.close();
     doorbells_.clear();

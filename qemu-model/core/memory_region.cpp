@@ -84,8 +84,7 @@ Status MrTable::registerMr(const RegisterMr& request) {
     region.access = request.access & access::kMask;
     if (region.type == Type::Dma) {
         region.valid = true; // usable at once whatever VALID says (8.2); the table fields mean nothing
-        regions_.emplace(request.index, region);
-        return Status::Ok;
+        return add(request.index, region);
     }
     if (const Status status = shape(request, region); status != Status::Ok)
         return status;
@@ -93,8 +92,7 @@ Status MrTable::registerMr(const RegisterMr& request) {
         if (region.count > kMaxFastPages)
             return Status::Invalid;
         region.count = 0; // nothing is reachable before the first REG_MR work request
-        regions_.emplace(request.index, region);
-        return Status::Ok;
+        return add(request.index, region);
     }
 
     region.valid = request.valid;
@@ -111,11 +109,67 @@ Status MrTable::registerMr(const RegisterMr& request) {
     if (region.length == 0 || region.length > uint64_t{1} << maxSizeLog_ || wraps(region.start, region.length) ||
         pagesFor(offset, region.length, region.pageShift) != region.count)
         return Status::Invalid;
-    regions_.emplace(request.index, region);
+    return add(request.index, region);
+}
+
+Status MrTable::add(uint32_t index, const Region& region) {
+    regions_.emplace(index, region);
+    tellMade(index, region);
     return Status::Ok;
 }
 
-Status MrTable::deregister(uint32_t index) { return regions_.erase(index) != 0 ? Status::Ok : Status::NotFound; }
+Status MrTable::deregister(uint32_t index) {
+    const auto at = regions_.find(index);
+    if (at == regions_.end())
+        return Status::NotFound;
+    tellGone(index, at->second);
+    regions_.erase(at);
+    return Status::Ok;
+}
+
+// ---- for the observer ----
+
+RegionFacts MrTable::factsOf(uint32_t index, const Region& region) {
+    return {.stag = index << 8 | region.key,
+            .pd = region.pd,
+            .access = region.access,
+            .start = region.start,
+            .length = region.length,
+            .whole = region.type == Type::Dma};
+}
+
+void MrTable::observe(Observer* observer) {
+    observer_ = observer;
+    for (const auto& [index, region] : regions_)
+        tellMade(index, region);
+}
+
+MrFault MrTable::admit(const MrAccess& request, const Region*& region) const {
+    const MrFault fault = resolve(request, region);
+    if (fault != MrFault::None && observer_)
+        observer_->refused(request, fault);
+    return fault;
+}
+
+namespace {
+
+// As much of a buffer as transfer() needs to know when there is none.
+struct Extent {
+    uint64_t bytes;
+    uint64_t size() const { return bytes; }
+    bool empty() const { return bytes == 0; }
+    Extent first(uint64_t count) const { return {count}; }
+    Extent subspan(uint64_t from) const { return {bytes - from}; }
+};
+
+} // namespace
+
+void MrTable::pieces(const MrAccess& request, const std::function<bool(uint64_t, uint64_t)>& each) const {
+    const Region* region = nullptr;
+    if (request.length != 0 && resolve(request, region) == MrFault::None)
+        walk(request, region, Extent{request.length},
+             [&each](uint64_t addr, Extent piece) { return each(addr, piece.bytes); });
+}
 
 // ---- protection ----
 
@@ -154,7 +208,7 @@ MrFault MrTable::resolve(const MrAccess& request, const Region*& region) const {
 
 MrFault MrTable::check(const MrAccess& request) const {
     const Region* region = nullptr;
-    return request.length == 0 ? MrFault::None : resolve(request, region);
+    return request.length == 0 ? MrFault::None : admit(request, region);
 }
 
 // ---- translation ----
@@ -198,11 +252,15 @@ template <typename Span, typename Copy> MrFault MrTable::transfer(const MrAccess
     if (request.length == 0)
         return MrFault::None;
     const Region* region = nullptr;
-    if (const MrFault fault = resolve(request, region); fault != MrFault::None)
+    if (const MrFault fault = admit(request, region); fault != MrFault::None)
         return fault;
     if (span.size() < request.length)
         return MrFault::Bounds;
-    span = span.first(static_cast<size_t>(request.length));
+    return walk(request, region, span.first(static_cast<size_t>(request.length)), copy);
+}
+
+template <typename Span, typename Copy>
+MrFault MrTable::walk(const MrAccess& request, const Region* region, Span span, Copy copy) const {
     if (!region || region->type == Type::Dma)
         return copy(request.addr, span) ? MrFault::None : MrFault::Dma;
 
@@ -240,6 +298,8 @@ MrFault MrTable::read(const MrAccess& request, Bytes out) const {
 }
 
 MrFault MrTable::write(const MrAccess& request, ConstBytes in) const {
+    if (observer_)
+        observer_->placing(request);
     return transfer(request, in, [this](uint64_t addr, ConstBytes piece) { return host_.write(addr, piece); });
 }
 
@@ -248,8 +308,10 @@ MrFault MrTable::atomic(const MrAccess& request, erdma_atomic_op op, uint64_t op
     MrAccess whole = request;
     whole.length = sizeof(uint64_t);
     const Region* region = nullptr;
-    if (const MrFault fault = resolve(whole, region); fault != MrFault::None)
+    if (const MrFault fault = admit(whole, region); fault != MrFault::None)
         return fault;
+    if (observer_)
+        observer_->placing(whole);
     if (request.addr % sizeof(uint64_t) != 0)
         return MrFault::Bounds;
     uint64_t bus = request.addr;
@@ -298,6 +360,7 @@ MrFault MrTable::fastRegister(const FastRegister& request, uint32_t pd) {
     const uint64_t offset = request.iova & ((uint64_t{1} << request.pageShift) - 1);
     if (pagesFor(offset, request.length, request.pageShift) > request.count)
         return MrFault::Bounds;
+    tellGone(request.stag >> 8, *region);
     region->valid = true;
     region->key = static_cast<uint8_t>(request.stag);
     region->start = request.iova;
@@ -308,6 +371,7 @@ MrFault MrTable::fastRegister(const FastRegister& request, uint32_t pd) {
     region->level = request.inlineList ? uint8_t{0} : region->tableLevel;
     if (request.inlineList)
         std::copy_n(request.pages, request.count, region->inlined.begin());
+    tellMade(request.stag >> 8, *region);
     return MrFault::None;
 }
 
@@ -317,6 +381,7 @@ MrFault MrTable::localInvalidate(uint32_t stag, uint32_t pd) {
         return fault;
     if (region->valid && region->key != (stag & 0xFF))
         return MrFault::Stag;
+    tellGone(stag >> 8, *region);
     region->valid = false;
     return MrFault::None;
 }
@@ -327,6 +392,7 @@ MrFault MrTable::remoteInvalidate(uint32_t stag, uint32_t pd) {
         return fault;
     if (!region->valid || region->key != (stag & 0xFF))
         return MrFault::Stag;
+    tellGone(stag >> 8, *region);
     region->valid = false;
     return MrFault::None;
 }

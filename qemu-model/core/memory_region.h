@@ -4,11 +4,13 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <unordered_map>
 
 #include "host.h"
 #include "hw.h"
+#include "observer.h"
 
 namespace erdma {
 
@@ -79,6 +81,11 @@ public:
             regions_.erase(regions_.begin());
     }
     size_t count() const { return regions_.size(); }
+    // Tells of regions that come and go, and of accesses that are refused; at once of those that there are.  Null: nobody.
+    void observe(Observer* observer);
+    // Pieces of guest memory (bus address, bytes) that an access would touch, in order, until `each` returns false.
+    // Nobody is told when it is not allowed; then there are none.
+    void pieces(const MrAccess& request, const std::function<bool(uint64_t, uint64_t)>& each) const;
 
     // Protection check only.  Order of verdicts: Stag, Pd, Rights, Wrap, Bounds.
     MrFault check(const MrAccess& request) const;
@@ -121,13 +128,28 @@ private:
     const Region* find(uint32_t stag) const;
     // `region` is null for the local DMA key.
     MrFault resolve(const MrAccess& request, const Region*& region) const;
+    // The same, and tells the observer.
+    MrFault admit(const MrAccess& request, const Region*& region) const;
+    static RegionFacts factsOf(uint32_t index, const Region& region);
+    void tellMade(uint32_t index, const Region& region) const {
+        if (observer_ && region.valid)
+            observer_->regionMade(factsOf(index, region));
+    }
+    void tellGone(uint32_t index, const Region& region) const {
+        if (observer_ && region.valid)
+            observer_->regionGone(factsOf(index, region));
+    }
+    Status add(uint32_t index, const Region& region);
     Status shape(const RegisterMr& request, Region& region) const;
     // Bus addresses of pages [first, first + out.size()) of the region; false: a table is unreachable.
     bool pageAddresses(const Region& region, uint64_t first, std::span<uint64_t> out) const;
     template <typename Span, typename Copy> MrFault transfer(const MrAccess& request, Span span, Copy copy) const;
+    template <typename Span, typename Copy>
+    MrFault walk(const MrAccess& request, const Region* region, Span span, Copy copy) const;
     MrFault findFast(uint32_t stag, uint32_t pd, Region*& region);
 
     Host& host_;
+    Observer* observer_ = nullptr;
     uint32_t limit_;
     uint32_t maxSizeLog_;
     bool multiLevel_;

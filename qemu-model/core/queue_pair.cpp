@@ -236,9 +236,11 @@ Status QueuePair::reflush(uint16_t sqPi, uint16_t rqPi) {
 
 // A producer index that cannot be is ignored: whoever stores it need not be the owner of the ring.
 void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
-    if (!requester_.doorbell(pi, direct))
+    if (!requester_.doorbell(pi, direct)) {
         adapter_.badDoorbell("send queue doorbell beyond the ring");
-    else if (windingUp()) // flushed behind what finishes
+        if (adapter_.observer)
+            adapter_.observer->overrun(*this);
+    } else if (windingUp()) // flushed behind what finishes
         return;
     else if (stopped())
         flush();
@@ -374,6 +376,10 @@ Placement QueuePair::inbound(const Segment& segment) {
     if (adapter_.budget.spent()) {
         heldForBudget_ = true;
         adapter_.scheduler.activate(*this);
+        return Placement{Placement::Kind::Hold, {}, {}};
+    }
+    if (adapter_.observer && adapter_.observer->holdsSegment(*this)) {
+        heldForBudget_ = true; // takeUp() asks for it again
         return Placement{Placement::Kind::Hold, {}, {}};
     }
     adapter_.budget.charge(4); // checks, a receive queue entry
@@ -534,6 +540,8 @@ void QueuePair::end(const Ending& ending) {
     drain_.reset();
     heldForBudget_ = sendsFailed_ = false;
     resumeBehind_.reset();
+    if (adapter_.observer)
+        adapter_.observer->ended(*this, ending.why);
     setState(ending.state, ending.why);
     adapter_.fabric.forget(*this);
     requester_.blame(ending.culprit);

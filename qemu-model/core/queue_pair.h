@@ -178,10 +178,10 @@ private:
     uint64_t abandonAt_ = 0, lingerUntil_ = 0; // windingUp() only
     uint32_t packetsIn_ = 0;
     uint32_t drops_ = 0;
-    bool heldForBudget_ = false; // a segment of the peer was not taken
     bool sendsFailed_ = false;
-    bool flushingSends_ = false;            // sendsFailed(): something is left
+    bool flushingSends_ = false;           // sendsFailed(): something is left
     std::optional<uint16_t> resumeBehind_; // sendsFailed() ends there
+    bool heldForBudget_ = false;           // a segment of the peer was not taken, or the observer holds it
 
     struct Drain {
         uint64_t start; // octets moved before

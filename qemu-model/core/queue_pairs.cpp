@@ -30,6 +30,8 @@ Status QueuePairs::destroy(uint32_t qpn) {
         return Status::NotFound;
     const auto node = slots_.extract(at); // destroyed at the end: its destructor must not find it here
     QueuePair& qp = *node.mapped().pair;
+    if (adapter_.observer)
+        adapter_.observer->queuePairGone(qp);
     adapter_.scheduler.forget(qp);
     adapter_.rings.giveBack(qp.config().sq);
     adapter_.rings.giveBack(qp.config().rq);

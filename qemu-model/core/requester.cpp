@@ -2,6 +2,7 @@
 #include "requester.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "adapter.h"
 #include "fabric.h"
@@ -42,8 +43,11 @@ bool Requester::doorbell(uint16_t pi, const DirectWqe* direct) {
     if (static_cast<uint16_t>(pi - retired_) > depth())
         return false;
     // Two posts may ring in the wrong order; what was announced stays announced.
-    if (static_cast<uint16_t>(pi - retired_) > static_cast<uint16_t>(pi_ - retired_))
-        pi_ = pi;
+    if (static_cast<uint16_t>(pi - retired_) > static_cast<uint16_t>(pi_ - retired_)) {
+        const uint16_t before = std::exchange(pi_, pi);
+        if (Observer* observer = qp_.adapter().observer)
+            observer->sendsPosted(qp_, before, pi);
+    }
     if (direct == nullptr || direct->wqebbs == 0 || direct->wqebbs > kMaxSqeWqebbs)
         return true;
     const auto first = static_cast<uint16_t>(pi - direct->wqebbs);
@@ -169,7 +173,12 @@ bool Requester::ready() const {
         return inFlight_.empty();
     if (busy_)
         return started_ || !mustWait();
-    return next_ != pi_;
+    return next_ != pi_ && !heldBack();
+}
+
+bool Requester::heldBack() const {
+    Observer* observer = qp_.adapter().observer;
+    return observer != nullptr && observer->holdsRequest(qp_, next_);
 }
 
 bool Requester::step(SqWindow& window) {
@@ -178,7 +187,7 @@ bool Requester::step(SqWindow& window) {
     if (held_ || (closing_ && !begun()))
         return false;
     if (!busy_) {
-        if (next_ == pi_)
+        if (next_ == pi_ || heldBack())
             return false;
         if (!fetch(window))
             return true;
@@ -188,6 +197,8 @@ bool Requester::step(SqWindow& window) {
             return false;
         started_ = true;
         ++qp_.adapter().counters[Counter::TxRequests];
+        if (Observer* observer = qp_.adapter().observer)
+            observer->taken(qp_, sqe_);
         if (!begin())
             return true;
     }

@@ -100,6 +100,7 @@ private:
     bool load(uint16_t index, SqWindow& window, std::byte* out) const;
     bool fetch(SqWindow& window);
     bool takeDirect(SqeHeader ring);
+    bool heldBack() const; // by the observer
     bool mustWait() const;
     SegmentOp messageKind() const;
     bool begin();

@@ -2,6 +2,7 @@
 #include "responder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "adapter.h"
 #include "fabric.h"
@@ -74,8 +75,11 @@ uint32_t Responder::depth() const { return 1u << qp_.config().rqDepthLog; }
 bool Responder::doorbell(uint16_t pi) {
     if (static_cast<uint16_t>(pi - ci_) > depth())
         return false;
-    if (static_cast<uint16_t>(pi - ci_) > static_cast<uint16_t>(pi_ - ci_))
-        pi_ = pi;
+    if (static_cast<uint16_t>(pi - ci_) > static_cast<uint16_t>(pi_ - ci_)) {
+        const uint16_t before = std::exchange(pi_, pi);
+        if (Observer* observer = qp_.adapter().observer)
+            observer->receivesPosted(qp_, before, pi);
+    }
     if (holdDeadline_ != 0 && pi_ != ci_ && qp_.active()) {
         holdDeadline_ = 0;
         qp_.transport().readyToReceive();
@@ -173,6 +177,8 @@ std::optional<Reception> Responder::takeRqe(uint32_t message) {
             const uint64_t limit = uint64_t{adapter.config.rnr_hold_ms} * 1000000;
             holdDeadline_ = limit == 0 ? kForever : adapter.host.nowNs() + limit;
             ++adapter.counters[Counter::RnrHolds];
+            if (adapter.observer)
+                adapter.observer->starved(qp_);
             if (limit != 0)
                 adapter.scheduler.wakeAt(holdDeadline_, qp_);
         }
@@ -337,6 +343,8 @@ Reception Responder::queueRead(const Segment& segment) {
         return remoteFault(fault, false);
     ++expectedRequest_;
     owed_.push(Owed{.message = segment.message, .read = segment.read});
+    if (Observer* observer = qp_.adapter().observer)
+        observer->readAsked(qp_, segment.message, segment.read);
     qp_.adapter().scheduler.activate(qp_);
     return Reception{};
 }
@@ -453,6 +461,8 @@ bool Responder::sendReadResponse(const Owed& owed) {
     if (segment.last) {
         sent_ = 0;
         owed_.pop();
+        if (Observer* observer = qp_.adapter().observer)
+            observer->readServed(qp_, owed.message, read);
     }
     return true;
 }

@@ -7,7 +7,9 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 
+#include "checker.h"
 #include "config.h"
 #include "device.h"
 #include "loopback.h"
@@ -158,10 +160,12 @@ struct erdma_dev {
         return *protocol;
     }
     erdma::CallbackHost host;
+    std::unique_ptr<erdma::check::Checker> checker; // made when it is first wanted; outlives the device
+    erdma::check::Settings checkSettings;
     erdma::Device device;
     erdma::Nic *nic; // the device's
     // What was last asked for, alive until the next call.
-    mutable std::string linkText, faultText;
+    mutable std::string linkText, faultText, delayText;
 };
 
 void erdma_config_defaults(struct erdma_config *config)
@@ -280,4 +284,48 @@ const char *erdma_dev_faults(const struct erdma_dev *dev)
 {
     dev->faultText = erdma::describeFaults(dev->device.faults());
     return dev->faultText.c_str();
+}
+
+char *erdma_dev_set_check(struct erdma_dev *dev, const char *text)
+{
+    const std::string_view wanted = text ? text : "";
+
+    if (wanted == "on") {
+        if (!dev->checker)
+            dev->checker = std::make_unique<erdma::check::Checker>(dev->device.adapter());
+        dev->checker->start(dev->checkSettings);
+    } else if (wanted.empty() || wanted == "off") {
+        if (dev->checker)
+            dev->checker->stop();
+    } else {
+        return erdma::copyForCaller("\"" + std::string(wanted) + "\" is neither on nor off");
+    }
+    return nullptr;
+}
+
+const char *erdma_dev_check(const struct erdma_dev *dev)
+{
+    return dev->checker && dev->checker->on() ? "on" : "off";
+}
+
+char *erdma_dev_set_check_delay(struct erdma_dev *dev, const char *text)
+{
+    if (const auto complaint = erdma::check::parseDelay(text ? text : "", dev->checkSettings))
+        return erdma::copyForCaller(*complaint);
+    if (dev->checker)
+        dev->checker->setDelay(dev->checkSettings);
+    return nullptr;
+}
+
+const char *erdma_dev_check_delay(const struct erdma_dev *dev)
+{
+    dev->delayText = erdma::check::describeDelay(dev->checkSettings);
+    return dev->delayText.c_str();
+}
+
+char *erdma_dev_findings(struct erdma_dev *dev)
+{
+    if (!dev->checker)
+        return erdma::copyForCaller("{\"version\":1,\"check\":false}");
+    return erdma::copyForCaller(dev->checker->report());
 }

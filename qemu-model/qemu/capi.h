@@ -130,6 +130,17 @@ char *erdma_dev_set_faults(struct erdma_dev *dev, const char *text);
 /* The faults in force in the same grammar; valid until the next call on this device. */
 const char *erdma_dev_faults(const struct erdma_dev *dev);
 
+/*
+ * Check mode (run time; docs/check.md): "on" forgets what was found and begins, "off" or nothing ends it.  The delay is
+ * TIME[;seed=N] with ns, us, ms or s, 0: none; it holds from now on.  Return and errors as erdma_dev_set_faults().
+ */
+char *erdma_dev_set_check(struct erdma_dev *dev, const char *text);
+const char *erdma_dev_check(const struct erdma_dev *dev);
+char *erdma_dev_set_check_delay(struct erdma_dev *dev, const char *text);
+const char *erdma_dev_check_delay(const struct erdma_dev *dev);
+/* What was found, as JSON (docs/check.schema.json), malloc()ed (caller frees). */
+char *erdma_dev_findings(struct erdma_dev *dev);
+
 #ifdef __cplusplus
 }
 #endif

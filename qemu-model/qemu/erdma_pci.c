@@ -25,7 +25,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(ErdmaState, ERDMA)
 #define ERDMA_MSIX_PBA_OFFSET (4 * KiB)
 
 /* Properties whose text the core reads, also at run time; before realize it is kept here. */
-enum { TEXT_FAULTS, TEXT_LINK, TEXT_COUNT };
+enum { TEXT_FAULTS, TEXT_LINK, TEXT_CHECK_DELAY, TEXT_CHECK, TEXT_COUNT };
 
 struct ErdmaState {
     PCIDevice parent_obj;
@@ -402,6 +402,17 @@ static char *get_connections(Object *object, Error **errp)
     return copy;
 }
 
+static char *get_findings(Object *object, Error **errp)
+{
+    ErdmaState *s = ERDMA(object);
+    char *text = s->dev ? erdma_dev_findings(s->dev) : NULL;
+    char *copy = g_strdup(text ? text : "{}");
+
+    (void)errp;
+    free(text);
+    return copy;
+}
+
 static char *counter_property(size_t index)
 {
     return g_strdup_printf("counter-%s", erdma_counter_name(index));
@@ -415,6 +426,8 @@ static void add_state_properties(ErdmaState *s)
     object_property_set_description(object, "mac", "address of the paired NIC");
     object_property_add_str(object, "connections", get_connections, NULL);
     object_property_set_description(object, "connections", "every connection to another adapter, as JSON text");
+    object_property_add_str(object, "findings", get_findings, NULL);
+    object_property_set_description(object, "findings", "what check mode has found, as JSON text");
     object_property_add(object, "counters", "struct", get_counters, NULL, NULL, NULL);
     object_property_set_description(object, "counters", "every counter of the adapter");
     for (size_t i = 0; i < erdma_counter_count(); i++) {
@@ -433,6 +446,7 @@ static void remove_state_properties(ErdmaState *s)
     }
     object_property_del(object, "mac");
     object_property_del(object, "connections");
+    object_property_del(object, "findings");
     object_property_del(object, "counters");
     for (size_t i = 0; i < erdma_counter_count(); i++) {
         g_autofree char *name = counter_property(i);
@@ -463,6 +477,14 @@ static const struct text_property {
          "ITEM loss=P%, delay=TIME, jitter=TIME, reorder=P%, duplicate=P%, corrupt=P%, rate=RATE, cut "
          "(default: none)",
          "both:loss=1%,delay=50ms;to-wire:rate=100mbit;seed=7", erdma_dev_set_link, erdma_dev_link},
+    [TEXT_CHECK_DELAY] =
+        {"check-delay",
+         "how long check mode holds work back at most, also at run time: TIME[;seed=N] (default: 300us;seed=1)",
+         "2ms;seed=7", erdma_dev_set_check_delay, erdma_dev_check_delay},
+    [TEXT_CHECK] = {"check",
+                    "look for mistakes of the programs that use the adapter, also at run time: on or off; the "
+                    "property 'findings' has them (default: off)",
+                    "on", erdma_dev_set_check, erdma_dev_check},
 };
 
 static bool apply_text(ErdmaState *s, const struct text_property *property, const char *text, Error **errp)
