@@ -4,6 +4,7 @@
 import argparse
 import fcntl
 import glob
+import json
 import os
 import re
 import select
@@ -16,7 +17,7 @@ import time
 import traceback
 import tty
 
-from . import (bench, demo, fuzz, kernel as kernels, kernel_driver, matrix, network, packages, qemu_tree, roots, runs,
+from . import (bench, check, demo, fuzz, kernel as kernels, kernel_driver, matrix, network, packages, qemu_tree, roots, runs,
                scenario, scenario_check, scenario_file, staying, testing, vm as machines)
 from .channel import Channel, shell_code
 from .common import BUILD, LAB, LabError, LabTimeout, say, stop_on_signals
@@ -89,6 +90,12 @@ def parser():
     sub.add_argument("--on", nargs=2, action="append", default=[], metavar=("VM", "COMMANDLINE"),
                      help="before COMMAND starts in vm1, start this in another VM, by its shell (repeatable)")
     sub.add_argument("--each", action="store_true", help="run COMMAND in every VM at once")
+    sub.add_argument("--check", nargs="?", const="error", choices=["error", "warn"], metavar="warn",
+                     help="look for RDMA mistakes of the programs and report them at the end, with exit code 124 for "
+                     "errors; --check=warn only tells (docs/check.md)")
+    sub.add_argument("--check-delay", metavar="TIME[;seed=N]", help="longest time for which work is held back (default 300us)")
+    sub.add_argument("--check-json", metavar="FILE", help="write the report as JSON, too")
+    sub.add_argument("--suppress", metavar="FILE", help='findings not to report, one a line: ID [PROCESS [QPN]], with wildcards')
     sub.add_argument("--timeout", type=float, default=3600, metavar="S", help="limit for the command (default 3600)")
     sub.add_argument("words", nargs="*", metavar="COMMAND")
     sub = add("shell", "open a shell: in a VM of its own, or in one that is running (as in ./lab shell vm1)")
@@ -278,8 +285,10 @@ def command_run(options):
     for name, _ in options.on:
         if name not in [f"vm{number + 1}" for number in range(options.vms)]:
             raise LabError(f"--on {name}: with --vms {options.vms} there are vm1 to vm{options.vms}")
+    suppress = check.Suppressions(options.suppress)
     group = booted(options, "run")
     try:
+        checked = [check.Checked(machine, options.check_delay, suppress) for machine in group] if options.check else []
         keywords = {"cwd": os.getcwd(), "env": group.environment()}
         others = []
         for name, line in options.on:
@@ -299,13 +308,27 @@ def command_run(options):
                 codes.append(finished(job, 5 * machine.slow))
             except LabTimeout:  # a server that never ends by itself
                 say(f"'{job.command}' in {machine.name} was still running")
+        errors = told(checked, options.check_json) if checked else False
         group.check_logs()
     except LabError:
         group.check_logs()  # a reason that comes first
         raise
     finally:
         group.stop()
-    return next((code for code in codes if code), 0)
+    code = next((code for code in codes if code), 0)
+    return MISTAKES_FOUND if errors and options.check == "error" else code
+
+
+def told(checked, path):
+    """Print what the adapters of all guests found; returns whether errors are among it."""
+    findings = sorted((one for guest in checked for one in guest.findings()),
+                      key=lambda one: check.ORDER.index(one["severity"]))
+    sys.stdout.flush()
+    print(check.text(findings), end="", file=sys.stderr, flush=True)
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"version": 1, "findings": findings}, file, indent=1)
+    return any(one["severity"] == "error" for one in findings)
 
 
 def command_scenario(options):
@@ -486,7 +509,7 @@ def interact(channel, environment=None):
 
 # Commands that end with the code of a program: these are the lab's own, and say when the guest's kernel complained.
 OF_A_PROGRAM = ("run", "scenario", "shell", "exec", "stop")
-LAB_FAILED, KERNEL_COMPLAINED = 125, 126
+MISTAKES_FOUND, LAB_FAILED, KERNEL_COMPLAINED = 124, 125, 126
 
 
 def main(arguments=None):

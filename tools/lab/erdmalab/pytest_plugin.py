@@ -5,6 +5,7 @@
     pair        two of them on a cable, pair[0] and pair[1]
     vms         a function: vms(3, mtu=9000) boots three guests of the test's own, on a switch
     scenario    a function: scenario("cut.toml") plays a scenario file, and fails where its checks do
+    checked     vm with its adapters in check mode; errors that they find fail the test
     rdma_device name of vm's RDMA device, as -d wants it
     lab         lab.kernel, lab.run (the directory of this run's logs), lab.model
 
@@ -269,6 +270,22 @@ def scenario(lab, request):
             return outcome
 
         yield play
+
+
+@pytest.fixture
+def checked(vm):
+    """Check mode for vm's adapters: the test fails when they find errors that it did not ask for."""
+    from . import check
+
+    one = check.Checked(vm)
+    one.expected = False
+    try:
+        yield one
+        errors = [] if one.expected else one.errors()
+    finally:
+        one.stop()
+    if errors:
+        pytest.fail(check.text(errors), pytrace=False)
 
 
 @pytest.fixture
