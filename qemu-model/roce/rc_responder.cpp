@@ -167,6 +167,7 @@ bool RcResponder::repeatRead(const RocePacket& request) {
             rest.length -= static_cast<uint32_t>(std::min<uint64_t>(offset, rest.length));
             later(rest);
         }
+        cutShort_ = cutShort_ || train.sent != 0;
         end_.qp.withdrawAnswers();
         answer_.reset();
     } else if (answer_ || blocked_) {
@@ -208,6 +209,7 @@ const RcResponder::Executed* RcResponder::executedAtomic(const RocePacket& reque
 // A Read or atomic that was executed before.  False: the connection is gone.
 bool RcResponder::startRepeat(const RocePacket& request) {
     current_ = request.psn;
+    settleBefore(request.psn);
     if (isAtomic(request.op)) {
         if (const Executed* executed = executedAtomic(request))
             answerAtomic(request, executed->original);
@@ -352,6 +354,7 @@ Segment RcResponder::segmentOf(const RocePacket& request) const {
 void RcResponder::done(const RocePacket& request) {
     const RoceOp op = request.op;
     if (isRead(op) || isAtomic(op)) {
+        settleBefore(request.psn);
         answer_ = Answer{.request = request, .packets = isRead(op) ? end_.packetsOf(request.length) : 1};
         answer_->request.payload = {};
         executed_ = answer_->after();
@@ -461,12 +464,16 @@ void RcResponder::settle() {
         acknowledge(*std::exchange(ackOwed_, std::nullopt), aeth::kAck);
 }
 
+// An answer is about to begin, which implies what is before it.
+void RcResponder::settleBefore(uint32_t psn) {
+    if (!cutShort_ && ackOwed_ && psnDiff(*ackOwed_, psn) < 0)
+        acknowledge(*std::exchange(ackOwed_, std::nullopt), aeth::kAck);
+}
+
 Placement RcResponder::deliver(const Segment& segment) {
     if (!answer_) // withdrawn
         return Placement{};
     Answer& answer = *answer_;
-    if (answer.sent == 0 && ackOwed_ && psnDiff(*ackOwed_, answer.request.psn) < 0)
-        acknowledge(*std::exchange(ackOwed_, std::nullopt), aeth::kAck);
     if (segment.op == SegmentOp::AtomicResponse) {
         const Executed executed{answer.request.psn, answer.request.op, answer.request.address,
                                 segment.atomicResponse.original};
@@ -508,6 +515,7 @@ void RcResponder::answerAtomic(const RocePacket& request, uint64_t original) {
 // Called by the queue pair: what waits is executed in a turn of its own.
 void RcResponder::answered() {
     answer_.reset();
+    cutShort_ = false;
     if (repeats_.empty() && waiting_.empty()) {
         settle();
     } else {

@@ -86,6 +86,7 @@ private:
     Verdict refuseRequest(Refusal why);
     void notReady(const RocePacket& request);
     const Executed* executedAtomic(const RocePacket& request) const;
+    void settleBefore(uint32_t psn);
     void answered();
     void acknowledge(uint32_t psn, uint8_t syndrome);
 
@@ -111,7 +112,8 @@ private:
     uint32_t waitingAnswers_ = 0;     // Reads and atomics among them
     std::vector<RocePacket> repeats_; // duplicate Reads and atomics that wait, by PSN
     std::optional<Answer> answer_;
-    bool blocked_ = false; // the queue pair takes nothing until offerAgain()
+    bool cutShort_ = false; // the newest train ended without its last packet
+    bool blocked_ = false;  // the queue pair takes nothing until offerAgain()
     bool goOn_ = false;
 
     std::vector<Executed> atomics_; // the newest, a ring of setup.ird at most

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Two adapters with reliable connections of RoCEv2 on a simulated link, or one with a peer that the test plays.
+// Two adapters with reliable connections of RoCEv2 on a simulated link.
 #pragma once
-
-#include <deque>
 
 #include "nic.h"
 #include "rc.h"
@@ -138,90 +136,6 @@ private:
             link.deliver();
         bench.advanceMs(0);
     }
-};
-
-// A is an adapter, B's place is taken by the test: it reads what A sends and answers as it likes.
-class ScriptBench final : public RoceBench {
-public:
-    explicit ScriptBench(const RoceOptions& options = {}) : RoceBench(options) {
-        link.receivers[1] = [this](ConstBytes frame) {
-            Octets copy(frame.begin(), frame.end());
-            const std::optional<RoceDatagram> datagram = findRoceDatagram(copy);
-            ASSERT_TRUE(datagram);
-            RocePacket packet;
-            ASSERT_EQ(readRocePacket(*datagram, packet), RoceVerdict::Good);
-            ASSERT_TRUE(hasRightPayload(packet));
-            KeptPacket& kept = out.emplace_back();
-            kept.keep(packet);
-        };
-        sendPsn_ = options.psnB;
-    }
-    std::deque<KeptPacket> out; // what A sent and the test has not looked at
-
-    // The next packet of A, without time passing but for that on the link; one with opcode Cnp when there is none.
-    RocePacket next() {
-        run([this] { return !out.empty(); }, kMs / 20);
-        if (out.empty()) {
-            RocePacket none;
-            none.op = RoceOp::Cnp;
-            return none;
-        }
-        last_ = std::move(out.front());
-        out.pop_front();
-        return last_.whole();
-    }
-    bool quiet(uint64_t time = kMs / 20) {
-        runFor(time);
-        return out.empty();
-    }
-    // What A has sent until nothing more comes for a moment.
-    std::vector<KeptPacket> all(uint64_t time = kMs / 20) {
-        runFor(time);
-        std::vector<KeptPacket> got(out.begin(), out.end());
-        out.clear();
-        return got;
-    }
-    // Packets to A, in one batch.
-    void inject(const std::vector<RocePacket>& packets) {
-        for (RocePacket packet : packets) {
-            packet.destinationQpn = a.qpn;
-            Octets frame;
-            buildRoceFrame(routeOfFrames(true), packet, 1, frame);
-            a.device->frame(ERDMA_TO_GUEST, frame, {});
-        }
-        a.device->framesEnd();
-        settle();
-    }
-    void answer(RoceOp op, uint32_t psn, uint8_t syndrome = aeth::kAck, ConstBytes payload = {}) {
-        RocePacket packet;
-        packet.op = op;
-        packet.psn = psn;
-        packet.syndrome = syndrome;
-        packet.payload = payload;
-        inject({packet});
-    }
-    void ack(uint32_t psn) { answer(RoceOp::Acknowledge, psn); }
-    // A request of B's.
-    static RocePacket request(RoceOp op, uint32_t psn, ConstBytes payload = {}, bool ackRequest = true) {
-        RocePacket packet;
-        packet.op = op;
-        packet.psn = psn;
-        packet.ackRequest = ackRequest;
-        packet.payload = payload;
-        return packet;
-    }
-    RocePacket toMemory(RoceOp op, uint32_t psn, uint64_t offset, uint32_t length, ConstBytes payload = {}) const {
-        RocePacket packet = request(op, psn, payload);
-        packet.address = a.iova + offset;
-        packet.rkey = a.stag;
-        packet.length = length;
-        return packet;
-    }
-    bool alive() const { return a.qp().active(); }
-
-private:
-    uint32_t sendPsn_ = 0;
-    KeptPacket last_;
 };
 
 } // namespace erdma::test
