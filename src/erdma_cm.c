@@ -12,9 +12,11 @@
 #include <net/net_namespace.h>
 
 #include "erdma_cm.h"
+#include "erdma_cm_crc.h"
 #include "erdma_cm_listen.h"
 #include "erdma_cm_path.h"
 #include "erdma_cm_sock.h"
+#include "erdma_ioctl.h"
 #include "erdma_route.h"
 #include "erdma_trace.h"
 
@@ -79,25 +81,36 @@ static u8 erdma_ep_cc(const struct erdma_ep *ep)
 }
 
 /*
- * MODIFY_QP(RTS); the caller holds ep->lock and the QP's state_lock.  A peer that has closed
+ * MODIFY_QP(RTS) after the peer's frame and, sent or not, the own one; the caller holds ep->lock and
+ * the QP's state_lock.  A peer that has closed
  * already makes it fail; one that closes from here on raises an event, which waits for ep->lock and
  * finds the state that the caller has entered.
  */
-static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead)
+static int erdma_ep_handover(struct erdma_ep *ep, u32 ahead, const struct erdma_mpa_fields *own)
 {
 	struct erdma_handover h = {
 		.peer_cookie = ep->rx.f.cookie,
 		.cc = erdma_ep_cc(ep),
 		.passive = ep->link.passive,
+		.terms = {
+			.revision = ep->rx.f.revision,
+			.fallback = ep->fallback,
+			.crc = erdma_mpa_agreed_crc(own, &ep->rx.f),
+			.ird = ep->ird,
+			.ord = ep->ord,
+		},
 	};
 	int ret;
 
 	ret = erdma_ep_sample(ep, ahead, &h);
 	if (!ret)
 		ret = erdma_qp_start(ep->qp, &h);
-	if (!ret)
-		ep->qp->cc = h.cc;
-	return ret;
+	if (ret)
+		return ret;
+	ep->qp->cc = h.cc;
+	if (h.terms.crc)
+		erdma_count(&ep->cm->ad->dev, cm_crc_cnt);
+	return 0;
 }
 
 /* ---- events for the iw_cm ---- */
@@ -245,7 +258,9 @@ static bool erdma_ep_build_request(struct erdma_ep *ep, u32 pd_len)
 	do {
 		ep->request = (struct erdma_mpa_fields) {
 			.revision = erdma_peers_next(&ep->cm->peers, peer->sin_addr.s_addr,
-						     peer->sin_port, &ep->tried),
+						     peer->sin_port, &ep->tried,
+						     &ep->fallback),
+			.flags = ep->crc == ERDMA_MPA_CRC_DEMAND ? ERDMA_MPA_CRC : 0,
 			.pd_len = pd_len,
 			.cookie = ep->qp->cookie,
 			.cc = ep->qp->cc,
@@ -257,6 +272,7 @@ static bool erdma_ep_build_request(struct erdma_ep *ep, u32 pd_len)
 		len = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REQUEST, &ep->request,
 				      ep->pd);
 	} while (len < 0);
+	WRITE_ONCE(ep->revision, ep->request.revision);
 	ep->tx_len = len;
 	return true;
 }
@@ -289,11 +305,12 @@ static int erdma_ep_attempt(struct erdma_ep *ep, struct net *net, struct iw_cm_i
  * A peer that does not speak the request's revision closes without a word, or answers in one of its
  * own.  Tries the next one on a new connection; false when the attempt has failed for good.
  */
-static bool erdma_ep_try_next(struct erdma_ep *ep)
+static bool erdma_ep_try_next(struct erdma_ep *ep, enum erdma_fallback why)
 {
 	struct net *net;
 	int ret;
 
+	WRITE_ONCE(ep->fallback, why);
 	if (!erdma_ep_secs_left(ep, 1) || !erdma_ep_build_request(ep, ep->request.pd_len))
 		return false;
 	erdma_count(&ep->cm->ad->dev, cm_fallback_cnt);
@@ -338,7 +355,7 @@ static void erdma_ep_on_connected(struct erdma_ep *ep)
 /* Says why over the connection, and gives up. */
 static void erdma_ep_terminate(struct erdma_ep *ep, u8 code)
 {
-	erdma_mpa_terminate(ep->tx, code);
+	erdma_mpa_terminate(ep->tx, code, erdma_mpa_agreed_crc(&ep->request, &ep->rx.f));
 	erdma_ep_send(ep, ep->tx, ERDMA_MPA_TERMINATE_BYTES);
 	erdma_ep_fail_connect(ep, -EPROTO, NULL, 0);
 }
@@ -349,7 +366,7 @@ static void erdma_ep_on_established(struct erdma_ep *ep)
 	int ret;
 
 	erdma_peers_worked(&ep->cm->peers, peer->sin_addr.s_addr, peer->sin_port,
-			   ep->request.revision);
+			   ep->request.revision, ep->fallback);
 	erdma_ep_stop_timer(ep);
 	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
 	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx),
@@ -369,11 +386,14 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	if (!ret)
 		return;
 	if (ret > 0)
-		ret = erdma_mpa_check_reply(&ep->rx.f, &ep->request);
-	if (ret == -EPROTONOSUPPORT || (ret == -ECONNRESET && !ep->rx.have)) {
-		if (erdma_ep_try_next(ep))
-			return;
-	}
+		ret = erdma_mpa_check_reply(&ep->rx.f, &ep->request, ep->crc);
+	if (ret == -EPROTONOSUPPORT && erdma_ep_try_next(ep, ERDMA_FALLBACK_REVISION))
+		return;
+	if (ret == -ECONNRESET && !ep->rx.have && erdma_ep_try_next(ep, ERDMA_FALLBACK_CLOSED))
+		return;
+	if (ret == -ECONNREFUSED && ep->rx.f.flags & ERDMA_MPA_CRC &&
+	    ep->crc == ERDMA_MPA_CRC_NEVER)
+		erdma_count(&ep->cm->ad->dev, cm_crc_refused_cnt);
 	if (ret) {
 		bool rejected = ret == -ECONNRESET && ep->rx.f.flags & ERDMA_MPA_REJECT &&
 				ep->rx.have == ep->rx.total;
@@ -400,7 +420,7 @@ static void erdma_ep_on_reply(struct erdma_ep *ep)
 	}
 
 	mutex_lock(&ep->qp->state_lock);
-	ret = erdma_ep_handover(ep, 0);
+	ret = erdma_ep_handover(ep, 0, &ep->request);
 	mutex_unlock(&ep->qp->state_lock);
 	if (ret) {
 		if (ret != -ECONNRESET && ret != -EPROTO)
@@ -460,6 +480,8 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, struct erd
 	int ret;
 
 	ret = erdma_ep_bind_qp(ep, qp);
+	if (!ret)
+		ret = erdma_ep_choose_crc(ep);
 	if (ret)
 		return ret;
 	ep->id = id;
@@ -534,7 +556,14 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 		erdma_ep_close(ep);
 		return;
 	}
-	if (erdma_mpa_check_request(&ep->rx.f)) {
+	WRITE_ONCE(ep->revision, ep->rx.f.revision);
+	ret = erdma_ep_choose_crc(ep);
+	if (!ret && erdma_mpa_check_request(&ep->rx.f, ep->crc)) {
+		ret = -ECONNREFUSED;
+		if (ep->rx.f.flags & ERDMA_MPA_CRC && ep->crc == ERDMA_MPA_CRC_NEVER)
+			erdma_count(&ep->cm->ad->dev, cm_crc_refused_cnt);
+	}
+	if (ret) {
 		erdma_count(&ep->cm->ad->dev, cm_bad_requests_cnt);
 		erdma_ep_send_reject(ep, NULL, 0);
 		erdma_ep_close(ep);
@@ -554,6 +583,7 @@ static void erdma_ep_on_request(struct erdma_ep *ep)
 	/* What is possible here: we read as much as the peer serves, and the reverse. */
 	ep->ird = ep->cm->ad->dev.caps.max_reads;
 	ep->ord = ep->cm->ad->dev.caps.max_reads;
+	ep->ord = erdma_mpa_ord(&ep->rx.f, ep->ord);
 	if (erdma_mpa_is_enhanced(&ep->rx.f)) {
 		ep->ird = erdma_mpa_reads(ep->rx.f.ord, ep->ird);
 		ep->ord = erdma_mpa_reads(ep->rx.f.ird, ep->ord);
@@ -605,9 +635,11 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, struct erdm
 	mutex_lock(&ep->qp->state_lock);
 	f.cookie = ep->qp->cookie;
 	f.cc = erdma_ep_cc(ep);
-	erdma_mpa_answer(&f, &ep->rx.f, param->ird, param->ord);
+	erdma_mpa_answer(&f, &ep->rx.f, param->ird, param->ord, ep->crc);
+	ep->ird = erdma_mpa_is_enhanced(&f) ? f.ird : param->ird;
+	ep->ord = erdma_mpa_is_enhanced(&f) ? f.ord : erdma_mpa_ord(&f, param->ord);
 	len = erdma_mpa_build(ep->tx, sizeof(ep->tx), ERDMA_MPA_REPLY, &f, param->private_data);
-	ret = len < 0 ? len : erdma_ep_handover(ep, len);
+	ret = len < 0 ? len : erdma_ep_handover(ep, len, &f);
 	mutex_unlock(&ep->qp->state_lock);
 	if (ret)
 		goto reject;
@@ -622,8 +654,6 @@ static int erdma_ep_accept(struct erdma_ep *ep, struct iw_cm_id *id, struct erdm
 	erdma_ep_leave_listener(ep);
 	ep->id = id;
 	id->add_ref(id);
-	ep->ird = erdma_mpa_is_enhanced(&f) ? f.ird : param->ird;
-	ep->ord = erdma_mpa_is_enhanced(&f) ? f.ord : param->ord;
 	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
 	erdma_ep_raise(ep, IW_CM_EVENT_ESTABLISHED, 0, NULL, 0);
 	return 0;

@@ -137,6 +137,8 @@ struct erdma_ep {
 	bool counted;			/* in listener->children */
 
 	u8 ird, ord;
+	u8 revision, fallback;		/* of MPA; enum erdma_fallback */
+	enum erdma_mpa_crc crc;		/* what this side does about them */
 	struct erdma_mpa_reader rx;
 	/* Active: the attempt that is made, and what the next one takes */
 	unsigned int tried;		/* revisions, as erdma_peers_next() counts them */

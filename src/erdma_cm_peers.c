@@ -10,6 +10,7 @@
 #include <linux/string.h>
 
 #include "erdma_cm_peers.h"
+#include "erdma_ioctl.h"
 #include "erdma_mpa.h"
 
 #define ERDMA_MPA_REV_AUTO 0u
@@ -97,7 +98,7 @@ static struct erdma_peer *erdma_peers_room(struct erdma_peers *p)
 	return oldest;
 }
 
-static u8 erdma_peers_known(struct erdma_peers *p, __be32 addr, __be16 port)
+static u8 erdma_peers_known(struct erdma_peers *p, __be32 addr, __be16 port, u8 *fallback)
 {
 	struct erdma_peer *peer;
 	u8 revision;
@@ -105,19 +106,22 @@ static u8 erdma_peers_known(struct erdma_peers *p, __be32 addr, __be16 port)
 	spin_lock_bh(&p->lock);
 	peer = erdma_peers_find(p, addr, port);
 	revision = peer ? peer->revision : 0;
+	if (peer)
+		*fallback = peer->fallback | ERDMA_FALLBACK_KNOWN;
 	spin_unlock_bh(&p->lock);
 	return revision;
 }
 
-u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned int *tried)
+u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned int *tried,
+		    u8 *fallback)
 {
 	unsigned int fixed = READ_ONCE(erdma_mpa_rev), i;
 	u8 first = fixed;
 
-	if (fixed == ERDMA_MPA_REV_AUTO)
-		first = erdma_peers_known(p, addr, port);
-	else if (*tried)
+	if (fixed != ERDMA_MPA_REV_AUTO && *tried)
 		return 0;
+	if (fixed == ERDMA_MPA_REV_AUTO && !*tried)
+		first = erdma_peers_known(p, addr, port, fallback);
 
 	for (i = 0; i < ARRAY_SIZE(erdma_peer_order); i++) {
 		u8 revision = erdma_peer_order[i];
@@ -130,7 +134,7 @@ u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned in
 	return 0;
 }
 
-void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revision)
+void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revision, u8 fallback)
 {
 	struct erdma_peer *peer;
 
@@ -146,6 +150,7 @@ void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revi
 		peer->addr = addr;
 		peer->port = port;
 		peer->revision = revision;
+		peer->fallback = fallback & ~ERDMA_FALLBACK_KNOWN;
 		peer->since = jiffies;
 	}
 	spin_unlock_bh(&p->lock);

@@ -17,6 +17,7 @@ struct erdma_peer {
 	__be32 addr;
 	__be16 port;
 	u8 revision;			/* 0: the entry is free */
+	u8 fallback;			/* enum erdma_fallback: why not the first one */
 	unsigned long since;		/* jiffies */
 };
 
@@ -33,11 +34,13 @@ void erdma_peers_init(struct erdma_peers *p);
  * @addr: of the destination
  * @port: of the destination
  * @tried: which ones were tried, to be 0 before the first attempt; gets the one returned
+ * @fallback: why this one, enum erdma_fallback; written when it is what the destination spoke before
  *
  * Any context.  Return: the revision, or 0 when there is none to try any more.
  */
-u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned int *tried);
-/* A connection with this revision came about.  Any context. */
-void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revision);
+u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned int *tried,
+		    u8 *fallback);
+/* A connection with this revision came about, after this (enum erdma_fallback).  Any context. */
+void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revision, u8 fallback);
 
 #endif

@@ -42,6 +42,7 @@ struct erdma_caps {
 	u32 local_dma_key;
 	u8 default_cc;
 	u8 flags;		/* ERDMA_CAP_* bits */
+	u8 model;		/* ERDMA_MODEL_* bits */
 	u32 firmware;
 	u32 direct_wqe_groups;	/* register GRP_NUM */
 

@@ -91,6 +91,7 @@ int erdma_query_caps(struct erdma_dev *dev)
 		if (err)
 			return err;
 	}
+	caps->model = FIELD_GET(ERDMA_QD0_MODEL, resp0);
 	caps->default_cc = FIELD_GET(ERDMA_QD1_CC, resp1);
 	if (caps->default_cc > ERDMA_MAX_CC) {
 		dev_warn(parent, "device recommends unknown congestion control %u, using 1\n",

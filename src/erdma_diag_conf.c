@@ -148,6 +148,7 @@ static int erdma_debugfs_caps_show(struct seq_file *file, void *unused)
 	seq_printf(file, "capabilities 0x%02x\n", ad->dev.caps.flags);
 	seq_printf(file, "protocol %u\n", ad->dev.protocol);
 	seq_printf(file, "extensions 0x%08x\n", ad->dev.caps.extensions);
+	seq_printf(file, "model 0x%02x\n", ad->dev.caps.model);
 	seq_printf(file, "firmware 0x%08x\n", ad->dev.caps.firmware);
 	seq_printf(file, "direct_groups %u\n", ad->dev.caps.direct_wqe_groups);
 	seq_printf(file, "vectors %u\n", ad->dev.vectors);

@@ -24,13 +24,13 @@ static_assert(sizeof(struct erdma_diag_list) == 48);
 static_assert(sizeof(struct erdma_diag_dump) == 64);
 static_assert(sizeof(struct erdma_diag_set) == 56);
 static_assert(sizeof(struct erdma_info_device) == 256);
-static_assert(sizeof(struct erdma_info_qp) == 240);
+static_assert(sizeof(struct erdma_info_qp) == 256);
 static_assert(sizeof(struct erdma_info_cq) == 104);
 static_assert(sizeof(struct erdma_info_eq) == 112);
 static_assert(sizeof(struct erdma_info_mr) == 96);
 static_assert(sizeof(struct erdma_info_pd) == 48);
 static_assert(sizeof(struct erdma_info_ctx) == 64);
-static_assert(sizeof(struct erdma_info_cep) == 128);
+static_assert(sizeof(struct erdma_info_cep) == 136);
 static_assert(sizeof(struct erdma_info_counter) == 192);
 static_assert(sizeof(struct erdma_info_conf) == 160);
 
@@ -145,7 +145,7 @@ static void erdma_report_device(struct erdma_adapter *ad, struct erdma_info_devi
 	out->firmware = ad->dev.caps.firmware;
 	out->guid = (__force u64)ad->ib.node_guid;
 	out->protocol = ad->dev.protocol;
-	out->capabilities = ad->dev.caps.flags;
+	out->capabilities = ad->dev.caps.flags | ad->dev.caps.model << 8;
 	out->direct_groups = ad->dev.caps.direct_wqe_groups;
 	out->exclusive_pages = ad->db_exclusive;
 	out->divided_slots = ad->db_entries;

@@ -135,16 +135,18 @@ static void erdma_show_qp_connection(const struct erdma_qp *qp, struct erdma_inf
 		erdma_show_link(&out->link, &qp->link);
 		out->peer_cookie = qp->peer_cookie;
 		out->flags |= qp->link.passive ? ERDMA_QP_FLAG_PASSIVE : 0;
-		out->known |= ERDMA_KNOWN_ADDRESSES;
+		out->flags |= qp->terms.crc ? ERDMA_QP_FLAG_CRC : 0;
+		out->mpa_revision = qp->terms.revision;
+		out->fallback = qp->terms.fallback;
+		out->ird = qp->terms.ird;
+		out->ord = qp->terms.ord;
+		out->known |= ERDMA_KNOWN_ADDRESSES | ERDMA_KNOWN_DEPTH;
 	}
+	out->detail = READ_ONCE(qp->event_detail);
 
 	spin_lock_irqsave(&qp->ad->cm->qp_lock, flags);
-	if (qp->ep) {
+	if (qp->ep)
 		out->cep = qp->ep->handle;
-		out->ird = READ_ONCE(qp->ep->ird);
-		out->ord = READ_ONCE(qp->ep->ord);
-		out->known |= ERDMA_KNOWN_DEPTH;
-	}
 	spin_unlock_irqrestore(&qp->ad->cm->qp_lock, flags);
 }
 
@@ -487,6 +489,8 @@ static void erdma_show_ep(const struct erdma_ep *ep, struct erdma_info_cep *out)
 	out->passive = READ_ONCE(ep->link.passive);
 	out->ird = READ_ONCE(ep->ird);
 	out->ord = READ_ONCE(ep->ord);
+	out->mpa_revision = READ_ONCE(ep->revision);
+	out->fallback = READ_ONCE(ep->fallback);
 	out->known = ERDMA_KNOWN_DEPTH;
 	out->age_ms = erdma_age_ms(ep->born);
 	out->state_age_ms = erdma_age_ms(READ_ONCE(ep->state_since));

@@ -28,7 +28,7 @@ static enum ib_event_type erdma_qp_event_type(const struct erdma_qp *qp, unsigne
 }
 
 /* The consumer hears of it first, then the connection is torn down. */
-static void erdma_qp_async_event(struct erdma_qp *qp, unsigned int type)
+static void erdma_qp_async_event(struct erdma_qp *qp, unsigned int type, u32 detail)
 {
 	struct ib_event event = {
 		.device = qp->ib.device,
@@ -37,8 +37,13 @@ static void erdma_qp_async_event(struct erdma_qp *qp, unsigned int type)
 	};
 
 	/* The device will not run it again; the state follows with the connection. */
+	WRITE_ONCE(qp->event_detail, detail);
 	WRITE_ONCE(qp->failed, true);
 	erdma_count(&qp->ad->dev, qp_fatal_events_cnt);
+	if (detail == ERDMA_DETAIL_CRC)
+		erdma_count(&qp->ad->dev, qp_crc_errors_cnt);
+	if (detail & ERDMA_DETAIL_DIALECT)
+		erdma_count(&qp->ad->dev, qp_dialect_errors_cnt);
 	if (qp->ib.event_handler)
 		qp->ib.event_handler(&event, qp->ib.qp_context);
 	erdma_cm_qp_stopped(qp);
@@ -57,7 +62,7 @@ static void erdma_cq_async_event(struct erdma_cq *cq)
 }
 
 /* False if the number names nothing that exists: destroyed in the meantime, or nonsense. */
-static bool erdma_report_async(struct erdma_adapter *ad, unsigned int type, u32 number)
+static bool erdma_report_async(struct erdma_adapter *ad, unsigned int type, u32 number, u32 detail)
 {
 	struct erdma_qp *qp;
 	struct erdma_cq *cq;
@@ -74,7 +79,8 @@ static bool erdma_report_async(struct erdma_adapter *ad, unsigned int type, u32 
 	qp = erdma_qp_find(ad, number);
 	if (!qp)
 		return false;
-	erdma_qp_async_event(qp, type);
+	/* Hardware may put there what it likes. */
+	erdma_qp_async_event(qp, type, ad->dev.caps.model ? detail : 0);
 	erdma_qp_put(qp);
 	return true;
 }
@@ -89,11 +95,12 @@ static void erdma_aeq_interrupt(struct erdma_adapter *ad)
 		unsigned int type =
 			FIELD_GET(ERDMA_AEQE_TYPE, le32_to_cpu(READ_ONCE(entry->header)));
 		u32 number = le32_to_cpu(READ_ONCE(entry->object));
+		u32 detail = le32_to_cpu(READ_ONCE(entry->data1));
 		bool known;
 
 		eq->ci++;
 		eq->events++;
-		known = erdma_report_async(ad, type, number);
+		known = erdma_report_async(ad, type, number, detail);
 		if (!known)
 			eq->bad_events++;
 		trace_erdma_async_event(ad->dev.number, type, number, known);
@@ -185,7 +192,7 @@ void erdma_events_died(struct erdma_adapter *ad)
 
 		if (!qp)
 			continue;
-		erdma_qp_async_event(qp, ERDMA_AE_QP_FATAL);
+		erdma_qp_async_event(qp, ERDMA_AE_QP_FATAL, 0);
 		erdma_qp_put(qp);
 	}
 	erdma_cqs_died(ad);

@@ -146,10 +146,14 @@ static_assert(sizeof(struct erdma_ceqe) == ERDMA_EQE_BYTES);
 struct erdma_aeqe {
 	__le32 header;		/* ERDMA_EQE_OWNER, ERDMA_AEQE_* */
 	__le32 object;		/* QPN, or CQN for ERDMA_AE_CQ */
-	__le32 data1;		/* not used */
+	__le32 data1;		/* of the model: ERDMA_DETAIL_*; hardware: not used */
 	__le32 rsvd;
 } __packed;
 static_assert(sizeof(struct erdma_aeqe) == ERDMA_EQE_BYTES);
+
+/* What the model's Terminate says (layer, type, code), or this and the RDMAP opcode */
+#define ERDMA_DETAIL_CRC	0x2002		/* layer 2, code 2 */
+#define ERDMA_DETAIL_DIALECT	0x10000		/* the peer's dialect does not have the operation */
 
 #define ERDMA_AEQE_TYPE		GENMASK(23, 16)	/* ERDMA_AE_* */
 #define ERDMA_AEQE_SUBTYPE	GENMASK(7, 0)	/* not used */
@@ -433,6 +437,7 @@ enum {					/* sub-module COMMON */
 #define ERDMA_CMDH_PI_AFTER	GENMASK_ULL(15, 0)	/* index behind this entry, in WQEBBs */
 
 /* QUERY_DEVICE [4.2] */
+#define ERDMA_QD0_MODEL		GENMASK_ULL(63, 56)	/* ERDMA_MODEL_*, 0 in hardware */
 #define ERDMA_QD0_LOG_CQE	GENMASK_ULL(47, 40)	/* log2 of entries per CQ */
 #define ERDMA_QD0_FLAGS		GENMASK_ULL(31, 24)	/* ERDMA_CAP_* */
 #define ERDMA_QD0_LOG_RECV_WR	GENMASK_ULL(23, 16)	/* log2 of receives per QP */
@@ -448,6 +453,10 @@ enum {					/* sub-module COMMON */
 #define ERDMA_CAP_MTT_VA	BIT(5)		/* page tables may be trees */
 #define ERDMA_CAP_IPV6		BIT(4)		/* IPv6 in MODIFY_QP */
 #define ERDMA_CAP_EXTEND_DB	BIT(3)		/* ALLOC_DB, FREE_DB, CONF_DEVICE */
+
+/* Bits of the MODEL field: what the device model of this project can beyond (docs/capabilities.md) */
+#define ERDMA_MODEL_MPA_CRC	BIT(0)		/* CRCs of FPDUs, if the MPA frames ask for them */
+#define ERDMA_MODEL_RFC7306	BIT(1)		/* immediate data, atomics with standard peers */
 
 /* QUERY_DEVICE, QUERY_FW_INFO: nothing but the header */
 struct erdma_cmd_plain {

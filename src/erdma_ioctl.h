@@ -174,7 +174,7 @@ struct erdma_info_device {
 	__aligned_u64 guid;	/* network order */
 	__u32 mtu;
 	__u32 protocol;		/* 0 iWARP, 1 RoCEv2 */
-	__u32 capabilities;	/* as QUERY_DEVICE gave them */
+	__u32 capabilities;	/* as QUERY_DEVICE gave them; those of the model at bit 8 and on */
 	__u32 direct_groups;	/* credit groups of direct work requests */
 	__u32 exclusive_pages;	/* doorbell pages for one process each */
 	__u32 divided_slots;	/* slots in divided doorbell pages */
@@ -210,6 +210,7 @@ struct erdma_hw_qp {
 #define ERDMA_QP_FLAG_RESET	(1U << 1)	/* verbs state RESET */
 #define ERDMA_QP_FLAG_PASSIVE	(1U << 2)	/* accepted the connection */
 #define ERDMA_QP_FLAG_DATAGRAM	(1U << 3)	/* RoCEv2: UD, or GSI if its number is 1 */
+#define ERDMA_QP_FLAG_CRC	(1U << 4)	/* data of the connection has CRCs */
 
 /* RoCEv2: what modify-QP set; numbers as verbs have them. */
 struct erdma_roce_qp {
@@ -230,6 +231,14 @@ struct erdma_roce_qp {
 };
 
 #define ERDMA_QP_STATE_ROCE	16		/* added to RoCEv2's states */
+
+/* Why a connection was not opened with the revision of MPA that is tried first. */
+enum erdma_fallback {
+	ERDMA_FALLBACK_NONE,
+	ERDMA_FALLBACK_CLOSED,		/* the peer closed when it read the one before */
+	ERDMA_FALLBACK_REVISION,	/* the peer answered it in another revision */
+	ERDMA_FALLBACK_KNOWN = 0x80,	/* and that was an earlier connection to the same place */
+};
 
 struct erdma_info_qp {
 	__u32 number;
@@ -252,6 +261,14 @@ struct erdma_info_qp {
 	struct erdma_info_link link;	/* RoCEv2: GIDs, and UDP ports of what is sent */
 	struct erdma_hw_qp hw;
 	struct erdma_roce_qp roce;
+	__u32 mpa_revision;	/* of the connection that it has or had, 0: none */
+	__u32 fallback;		/* enum erdma_fallback */
+	/*
+	 * If it failed, and the adapter tells: layer << 12 | type << 8 | code of the Terminate, or
+	 * 0x10000 | RDMAP opcode of an operation that the peer's dialect does not have
+	 */
+	__u32 detail;
+	__u32 reserved2;
 };
 
 /* What the adapter says of a CQ (adapter.md 4.17). */
@@ -353,6 +370,8 @@ struct erdma_info_cep {
 	__aligned_u64 state_age_ms;
 	struct erdma_info_owner owner;
 	struct erdma_info_link link;
+	__u32 mpa_revision;	/* of the frame that was read, or of the request that is under way */
+	__u32 fallback;		/* enum erdma_fallback */
 };
 
 /* Where a counter comes from. */

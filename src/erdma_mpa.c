@@ -217,9 +217,11 @@ u16 erdma_mpa_reads(u16 said, u16 max)
 }
 
 void erdma_mpa_answer(struct erdma_mpa_fields *reply, const struct erdma_mpa_fields *request,
-		      u16 ird, u16 ord)
+		      u16 ird, u16 ord, enum erdma_mpa_crc crc)
 {
 	reply->revision = request->revision;
+	if (crc == ERDMA_MPA_CRC_DEMAND || request->flags & ERDMA_MPA_CRC)
+		reply->flags |= ERDMA_MPA_CRC;
 	if (!erdma_mpa_is_enhanced(request))
 		return;
 	reply->flags |= ERDMA_MPA_ENHANCED;
@@ -232,17 +234,39 @@ void erdma_mpa_answer(struct erdma_mpa_fields *reply, const struct erdma_mpa_fie
 	reply->p2p = request->p2p;
 	if (!request->p2p)
 		return;
-	reply->rtr = request->rtr & ERDMA_MPA_RTR_READ && !(request->rtr & ERDMA_MPA_RTR_WRITE) ?
-			     ERDMA_MPA_RTR_READ :
-			     ERDMA_MPA_RTR_WRITE;
+	/* One that offers none is asked for what every peer understands. */
+	reply->rtr = ERDMA_MPA_RTR_WRITE;
+	if (!(request->rtr & ERDMA_MPA_RTR_WRITE) && request->rtr)
+		reply->rtr = request->rtr & ERDMA_MPA_RTR_READ ? ERDMA_MPA_RTR_READ :
+								 ERDMA_MPA_RTR_SEND;
 }
 
-int erdma_mpa_check_request(const struct erdma_mpa_fields *f)
+/* Wants the frame what its reader does not have? */
+static bool erdma_mpa_wants_more(const struct erdma_mpa_fields *f, enum erdma_mpa_crc crc)
 {
-	return f->cut || f->flags & (ERDMA_MPA_MARKERS | ERDMA_MPA_CRC) ? -ECONNREFUSED : 0;
+	return f->flags & ERDMA_MPA_MARKERS ||
+	       (f->flags & ERDMA_MPA_CRC && crc == ERDMA_MPA_CRC_NEVER);
 }
 
-int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_mpa_fields *request)
+int erdma_mpa_check_request(const struct erdma_mpa_fields *f, enum erdma_mpa_crc crc)
+{
+	return f->cut || erdma_mpa_wants_more(f, crc) ? -ECONNREFUSED : 0;
+}
+
+bool erdma_mpa_agreed_crc(const struct erdma_mpa_fields *one, const struct erdma_mpa_fields *other)
+{
+	return (one->flags | other->flags) & ERDMA_MPA_CRC;
+}
+
+u16 erdma_mpa_ord(const struct erdma_mpa_fields *f, u16 ord)
+{
+	if (f->revision == ERDMA_MPA_REV_ERDMA || erdma_mpa_is_enhanced(f))
+		return ord;
+	return ord < ERDMA_MPA_PLAIN_ORD ? ord : ERDMA_MPA_PLAIN_ORD;
+}
+
+int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_mpa_fields *request,
+			  enum erdma_mpa_crc crc)
 {
 	if (f->revision != request->revision)
 		return -EPROTONOSUPPORT;
@@ -250,7 +274,7 @@ int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_m
 		return -EPROTO;
 	if (f->flags & ERDMA_MPA_REJECT)
 		return -ECONNRESET;
-	if (f->flags & (ERDMA_MPA_MARKERS | ERDMA_MPA_CRC))
+	if (erdma_mpa_wants_more(f, crc))
 		return -ECONNREFUSED;
 	return erdma_mpa_is_enhanced(request) && !erdma_mpa_is_enhanced(f) ? -ECONNRESET : 0;
 }
@@ -258,6 +282,7 @@ int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_m
 u8 erdma_mpa_conclude(const struct erdma_mpa_fields *reply, const struct erdma_mpa_fields *request,
 		      u16 max, u8 *ird, u8 *ord)
 {
+	*ord = (u8)erdma_mpa_ord(reply, *ord);
 	if (!erdma_mpa_is_enhanced(reply) || !erdma_mpa_is_enhanced(request))
 		return 0;
 	if (reply->ord != ERDMA_MPA_UNSAID && reply->ord > max)
@@ -270,15 +295,22 @@ u8 erdma_mpa_conclude(const struct erdma_mpa_fields *reply, const struct erdma_m
 	return 0;
 }
 
-void erdma_mpa_terminate(u8 out[ERDMA_MPA_TERMINATE_BYTES], u8 code)
+void erdma_mpa_terminate(u8 out[ERDMA_MPA_TERMINATE_BYTES], u8 code, bool crc)
 {
 	/* ULPDU_Length, DDP: last and untagged, RDMAP: Terminate, queue 2, MSN 1, layer LLP. */
 	static const u8 frame[ERDMA_MPA_TERMINATE_BYTES] = {
 		0, 22, 0x41, 0x47, [11] = 2, [15] = 1, [20] = 0x20,
 	};
 
+	/* Of the two frames that there are, so that nothing here computes one. */
+	static const u8 crc_of_ird[4] = { 0x65, 0x40, 0xfb, 0x1b };
+	static const u8 crc_of_rtr[4] = { 0x1b, 0xd2, 0xba, 0xbe };
+
 	memcpy(out, frame, sizeof(frame));
 	out[21] = code;
+	if (crc)
+		memcpy(out + sizeof(frame) - sizeof(crc_of_ird),
+		       code == ERDMA_MPA_TERM_IRD ? crc_of_ird : crc_of_rtr, sizeof(crc_of_ird));
 }
 
 u8 erdma_mpa_common_cc(u8 own, u8 peer)

@@ -48,6 +48,7 @@ typedef uint32_t u32;
 
 #define ERDMA_MPA_UNSAID	0x3fffu	/* IRD or ORD that is not negotiated here */
 #define ERDMA_MPA_MAX_READS	128u	/* what it counts as */
+#define ERDMA_MPA_PLAIN_ORD	16u	/* of connections of a standard revision without them (2.7) */
 
 #define ERDMA_MPA_TERMINATE_BYTES 28u
 /* Why a connection ends before it began (4.8, layer LLP) */
@@ -56,6 +57,13 @@ typedef uint32_t u32;
 
 #define ERDMA_MPA_CC_MASK	0x0fu
 #define ERDMA_MPA_CC_CUBIC	1u	/* both sides fall back to it when they differ (2.4) */
+
+/* What a side does about CRCs (2.6): either one may ask, and then both have them. */
+enum erdma_mpa_crc {
+	ERDMA_MPA_CRC_NEVER,	/* it has none */
+	ERDMA_MPA_CRC_ACCEPT,	/* if the peer asks */
+	ERDMA_MPA_CRC_DEMAND,
+};
 
 enum erdma_mpa_kind {
 	ERDMA_MPA_REQUEST,
@@ -112,18 +120,23 @@ int erdma_mpa_build(u8 *out, u32 size, enum erdma_mpa_kind kind, const struct er
 void erdma_mpa_offer(struct erdma_mpa_fields *request, u16 ird, u16 ord);
 /* Makes a reply to `request` of its kind, with IRD, ORD and RTR if it has any (2.7). */
 void erdma_mpa_answer(struct erdma_mpa_fields *reply, const struct erdma_mpa_fields *request,
-		      u16 ird, u16 ord);
+		      u16 ird, u16 ord, enum erdma_mpa_crc crc);
 /* IRD or ORD of a frame as a number of reads, at most `max`. */
 u16 erdma_mpa_reads(u16 said, u16 max);
 
-/* May a responder without CRC and markers take this?  0, or -ECONNREFUSED: answer R (2.6). */
-int erdma_mpa_check_request(const struct erdma_mpa_fields *f);
+/* May a responder without markers take this?  0, or -ECONNREFUSED: answer R (2.6). */
+int erdma_mpa_check_request(const struct erdma_mpa_fields *f, enum erdma_mpa_crc crc);
 /*
  * May the initiator take this reply to its request?  0, -EPROTONOSUPPORT: another revision,
  * -ECONNRESET: rejected, or not what was asked for, -ECONNREFUSED: wants what the device cannot,
  * -EPROTO: no room for what it announces (2.6).
  */
-int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_mpa_fields *request);
+int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_mpa_fields *request,
+			  enum erdma_mpa_crc crc);
+/* Do FPDUs have CRCs after these two frames?  Either side's word is enough. */
+bool erdma_mpa_agreed_crc(const struct erdma_mpa_fields *one, const struct erdma_mpa_fields *other);
+/* ORD of a connection of this frame's kind, of which the own side wants `ord` (2.7). */
+u16 erdma_mpa_ord(const struct erdma_mpa_fields *f, u16 ord);
 /*
  * What the initiator's reads are after the reply, which erdma_mpa_check_reply() passed: `ird` and
  * `ord` come with its own and get what holds.  Returns 0, or ERDMA_MPA_TERM_* to end with: the
@@ -131,8 +144,8 @@ int erdma_mpa_check_reply(const struct erdma_mpa_fields *f, const struct erdma_m
  */
 u8 erdma_mpa_conclude(const struct erdma_mpa_fields *reply, const struct erdma_mpa_fields *request,
 		      u16 max, u8 *ird, u8 *ord);
-/* A Terminate of the MPA layer (4.8), without CRC, the first message of its queue. */
-void erdma_mpa_terminate(u8 out[ERDMA_MPA_TERMINATE_BYTES], u8 code);
+/* A Terminate of the MPA layer (4.8), ERDMA_MPA_TERM_*, the first message of its queue. */
+void erdma_mpa_terminate(u8 out[ERDMA_MPA_TERMINATE_BYTES], u8 code, bool crc);
 
 /* Congestion control that both sides use: their own when equal, else CUBIC (2.4). */
 u8 erdma_mpa_common_cc(u8 own, u8 peer);

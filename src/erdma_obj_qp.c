@@ -132,6 +132,7 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 		.passive = h->passive,
 	};
 	qp->peer_cookie = h->peer_cookie;
+	qp->terms = h->terms;
 	/* Pairs with the diagnostics, without a lock; a QP is connected once. */
 	smp_store_release(&qp->was_connected, true);
 	WRITE_ONCE(qp->in_reset, false);

@@ -19,6 +19,14 @@ struct erdma_sent {
 	u8 wc_opcode;
 };
 
+/* What the two ends of a connection agreed on. */
+struct erdma_terms {
+	u8 revision;		/* of MPA */
+	u8 fallback;		/* enum erdma_fallback */
+	bool crc;		/* FPDUs have CRCs */
+	u8 ird, ord;
+};
+
 /* What CM hands over with MODIFY_QP(RTS) (adapter.md 4.9, wire.md 1.4 and 1.5). */
 struct erdma_handover {
 	__be32 own_ip, peer_ip;
@@ -27,6 +35,7 @@ struct erdma_handover {
 	u32 peer_cookie;
 	u8 cc;
 	bool passive;
+	struct erdma_terms terms;
 };
 
 /* The two ends of a connection, for diagnostics. */
@@ -62,7 +71,9 @@ struct erdma_qp {
 	struct erdma_ep *ep;		/* connection; under erdma_cm.qp_lock, holds a reference */
 	struct erdma_link link;		/* of the connection that it has or had */
 	u32 peer_cookie;
-	bool was_connected;		/* link and peer_cookie are set for good */
+	struct erdma_terms terms;
+	bool was_connected;		/* link, peer_cookie, terms are set for good */
+	u32 event_detail;		/* second word of the event that said `failed` */
 	/* RoCEv2, for diagnostics: the source of its address vector */
 	union ib_gid own_gid;
 	u16 udp_port;			/* 0: it has none yet */

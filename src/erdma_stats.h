@@ -56,6 +56,9 @@
 	X(CM, cm_timeout_cnt, "connections that the peer did not answer in time") \
 	X(CM, cm_reset_cnt, "connections that the peer closed during setup") \
 	X(CM, cm_fallback_cnt, "connections tried again with another revision of MPA") \
+	X(CM, cm_crc_cnt, "connections whose data has CRCs") \
+	X(CM, cm_crc_refused_cnt, \
+	  "connections given up because one side wants CRCs and the other has none") \
 	X(CM, cm_requests_cnt, "connection requests received") \
 	X(CM, cm_bad_requests_cnt, "incoming connections that sent no valid request") \
 	X(CM, cm_misrouted_cnt, \
@@ -83,7 +86,10 @@
 	X(VERBS, verbs_modify_qp_cnt, "queue pairs modified") \
 	X(VERBS, verbs_modify_qp_failed_cnt, "queue pairs that could not be modified") \
 	X(VERBS, verbs_destroy_qp_cnt, "queue pairs removed") \
-	X(VERBS, qp_fatal_events_cnt, "queue pairs that the device stopped with an error")
+	X(VERBS, qp_fatal_events_cnt, "queue pairs that the device stopped with an error") \
+	X(VERBS, qp_crc_errors_cnt, "queue pairs stopped because data came with a wrong CRC") \
+	X(VERBS, qp_dialect_errors_cnt, \
+	  "queue pairs stopped by an operation that the peer's dialect does not have")
 
 enum erdma_own_counter {
 #define ERDMA_COUNTER_ID(group, name, help) ERDMA_CNT_##name,

@@ -239,6 +239,11 @@ int erdma_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 	mutex_lock(&qp->state_lock);
 	erdma_qp_report(qp, attr, init);
 	attr->qp_state = erdma_verbs_state(qp);
+	/* Agreed with the peer, whatever was asked for. */
+	if (qp->was_connected) {
+		attr->max_rd_atomic = qp->terms.ord;
+		attr->max_dest_rd_atomic = qp->terms.ird;
+	}
 	mutex_unlock(&qp->state_lock);
 	attr->cur_qp_state = attr->qp_state;
 	attr->path_mtu = ib_mtu_int_to_enum(qp->ad->mtu);

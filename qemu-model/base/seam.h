@@ -69,6 +69,8 @@ struct erdma_config {
     uint32_t keep_probes;        /* unanswered ones that end the connection, 1..100 (6) */
     uint32_t first_fpdu_ms;      /* a passive end speaks first after so long, 0: never, ..60000 (1000) */
     uint32_t time_wait_ms;       /* 100..120000 (4000) */
+    bool mpa_crc;                /* capability MPA_CRC: CRCs of FPDUs where the MPA frames ask for them (true) */
+    bool rfc7306;                /* capability RFC7306: immediate data and atomics with standard peers (false) */
     bool complete_queued;        /* sends complete when they are in the send buffer, not when acknowledged (false) */
     /* RoCEv2 (roce.md appendix A). */
     uint32_t roce_pmtu; /* of queue pairs that are not told a path MTU: 0, the interface's, or 256..4096 (0) */

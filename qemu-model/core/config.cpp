@@ -95,6 +95,8 @@ erdma_config defaultConfig() {
     config.time_wait_ms = 4000;
     config.roce_pmtu = 0;
     config.roce_cnp = false;
+    config.mpa_crc = true;
+    config.rfc7306 = false;
     config.complete_queued = false;
     return config;
 }

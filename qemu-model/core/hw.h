@@ -52,6 +52,9 @@ enum class QueueType : uint8_t { Send = 0, Receive = 1, Command = 2 };
 // 5.1
 enum class AsyncEvent : uint8_t { QpFatal = 0, RecvQueue = 1, Access = 2, Cq = 3, Other = 4 };
 
+// Second word of an AEQE (docs/capabilities.md): what the Terminate says, or this and the opcode of the message.
+inline constexpr uint32_t kNotInDialect = 0x10000;
+
 // 9.1
 enum class QpState : uint8_t { Idle = 0, Rtr = 1, Rts = 2, Closing = 3, Terminate = 4, Error = 5 };
 

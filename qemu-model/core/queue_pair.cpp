@@ -487,13 +487,14 @@ void QueuePair::peerRefused(std::optional<Blame> culprit, RefusalCode code) {
     end(ending);
 }
 
-void QueuePair::requesterFailed(std::optional<Blame> culprit, const char* why) {
+void QueuePair::requesterFailed(std::optional<Blame> culprit, const char* why, uint32_t detail) {
     if (config_.datagram && culprit) {
         failSends(*culprit, why);
         return;
     }
     Ending ending;
     ending.culprit = culprit;
+    ending.detail = detail;
     if (culprit && transport_ && transport_->ways().quietRequester) {
         ending.halfReceived = Syndrome::Flushed;
     } else {

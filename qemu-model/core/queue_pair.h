@@ -116,8 +116,9 @@ public:
     // Requests that may be outstanding: as agreed with the peer, and not more than the device is set to.
     uint32_t ord() const;
     uint32_t ird() const;
-    // The send queue met an error of its own; `culprit` may be absent (ring unreadable).  Tells the peer.
-    void requesterFailed(std::optional<Blame> culprit, const char* why);
+    // The send queue met an error of its own; `culprit` may be absent (ring unreadable).  Tells the peer.  `detail` is
+    // for the AEQE.
+    void requesterFailed(std::optional<Blame> culprit, const char* why, uint32_t detail = 0);
     // Refuses an inbound segment, with defaults for whatever the caller knows better.
     Reception refuse(Refusal reason, const char* why) const;
     // The peer refused a segment.

@@ -230,7 +230,8 @@ bool Requester::begin() {
         return false;
     }
     if (!local && !qp_.transport().carries(messageKind())) {
-        failCurrent(Syndrome::SendFormat, "operation that the connection's dialect does not have");
+        failCurrent(Syndrome::SendFormat, "operation that the connection's dialect does not have",
+                    kNotInDialect | static_cast<uint32_t>(messageKind()));
         return false;
     }
     if (isAnswered(sqe_.kind) && qp_.ord() == 0) {
@@ -529,11 +530,11 @@ void Requester::report(uint16_t index, Op op, Syndrome syndrome, uint32_t bytes)
     qp_.adapter().cqs.complete(qp_.config().sendCqn, completion);
 }
 
-void Requester::failCurrent(Syndrome syndrome, const char* why) {
+void Requester::failCurrent(Syndrome syndrome, const char* why, uint32_t detail) {
     if (!inFlight_.empty() && qp_.transport().ways().failsInOrder)
-        failing_ = Failing{syndrome, why};
+        failing_ = Failing{syndrome, why, detail};
     else
-        qp_.requesterFailed(Blame{sqe_.first, syndrome}, why);
+        qp_.requesterFailed(Blame{sqe_.first, syndrome}, why, detail);
 }
 
 // False: not yet.
@@ -541,7 +542,7 @@ bool Requester::failNow() {
     if (!inFlight_.empty())
         return false;
     const Failing failing = *failing_;
-    qp_.requesterFailed(Blame{sqe_.first, failing.syndrome}, failing.why);
+    qp_.requesterFailed(Blame{sqe_.first, failing.syndrome}, failing.why, failing.detail);
     return true;
 }
 

@@ -116,7 +116,7 @@ private:
     void skipSges(size_t length);
     void finishCurrent();
     void pushCurrent(InFlight::Stage stage);
-    void failCurrent(Syndrome syndrome, const char* why);
+    void failCurrent(Syndrome syndrome, const char* why, uint32_t detail = 0);
     bool failNow();
     InFlight* oldestWaiting();
     void answered(InFlight& entry);
@@ -141,6 +141,7 @@ private:
     struct Failing { // the current work request, when those before it are complete
         Syndrome syndrome;
         const char* why;
+        uint32_t detail;
     };
     std::optional<Failing> failing_;
 

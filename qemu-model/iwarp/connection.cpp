@@ -212,6 +212,9 @@ std::string Connection::json() const {
     text("role", setup.initiator ? "initiator" : "responder");
     text("dialect", setup.format.dialect == FpduFormat::Dialect::Vendor ? "vendor" : "standard");
     number("crc", setup.format.crc ? 1 : 0);
+    number("rfc7306", setup.format.rfc7306 ? 1 : 0);
+    number("ord", setup.ord);
+    number("ird", setup.ird);
     text("state", nameOf(tcp.state()));
     text("kernel", kernel_.stateName());
     number("segment_bytes", tcp.segmentBytes());

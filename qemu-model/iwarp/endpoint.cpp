@@ -23,6 +23,26 @@ constexpr size_t kUnitCost = 512; // of a segment besides its octets
 constexpr unsigned kResponsesAtOnce = 4;
 constexpr std::array<uint64_t, 3> kNudges{50 * kMs, 200 * kMs, 800 * kMs}; // 1.9
 
+// Messages of the operation's kind that the queue pair does not count.
+uint32_t numberedBefore(SegmentOp op, uint32_t requests, uint32_t sends) {
+    switch (op) {
+    case SegmentOp::ReadRequest:
+    case SegmentOp::AtomicRequest:
+        return requests;
+    case SegmentOp::Send:
+    case SegmentOp::SendInv:
+    case SegmentOp::SendSe:
+    case SegmentOp::SendSeInv:
+    case SegmentOp::SendImm:
+    case SegmentOp::SendImmSe:
+    case SegmentOp::Immediate:
+    case SegmentOp::ImmediateSe:
+        return sends;
+    default:
+        return 0;
+    }
+}
+
 } // namespace
 
 // Keeps the endpoint alive while it is on the stack, and tells the host about new deadlines at the end.
@@ -127,12 +147,14 @@ Placement Endpoint::deliver(const Segment& segment) {
         sendingHeld_ = true;
         return Placement{Placement::Kind::Hold, {}, {}};
     }
+    if (startPending_ && setup_.rtrAgreed)
+        start();
     halfSent_ = !segment.last;
     if (nudgeAt_ != kNever)
         spokenAt_ = nowNs();
-    if (rtrReadSent_ && (segment.op == SegmentOp::ReadRequest || segment.op == SegmentOp::AtomicRequest)) {
+    if (const uint32_t before = numberedBefore(segment.op, ownRequests_, ownSends_)) {
         Segment next = segment;
-        ++next.message;
+        next.message += before;
         send(next);
     } else {
         send(segment);
@@ -244,14 +266,20 @@ size_t Endpoint::received(ConstBytes octets) {
 
 bool Endpoint::giveSegment() {
     Segment segment = decoder_.segment();
-    if (rtrReadSent_ && !rtrReadAnswered_ && segment.op == SegmentOp::ReadResponse) {
+    if (ownRequests_ != 0 && !rtrReadAnswered_ && segment.op == SegmentOp::ReadResponse) {
         rtrReadAnswered_ = true;
         if (segment.stag == kRtrStag && segment.payload.empty() && segment.last)
             return true;
     }
-    if (rtrReadSent_ && segment.op == SegmentOp::Terminate &&
-        segment.terminate.culprit == TerminateInfo::Culprit::Request)
-        --segment.terminate.message;
+    if (isRtr(segment)) {
+        peerSends_ = 1;
+        return true;
+    }
+    if (segment.op == SegmentOp::Terminate && segment.terminate.culprit == TerminateInfo::Culprit::Request)
+        segment.terminate.message -= ownRequests_;
+    if (segment.op == SegmentOp::Terminate && segment.terminate.culprit == TerminateInfo::Culprit::Send)
+        segment.terminate.message -= ownSends_;
+    segment.message -= numberedBefore(segment.op, 0, peerSends_);
     terminateSeen_ = terminateSeen_ || segment.op == SegmentOp::Terminate;
     counters_.terminatesIn += segment.op == SegmentOp::Terminate ? 1 : 0;
     const Placement placement = qp_->inbound(segment);
@@ -264,6 +292,13 @@ bool Endpoint::giveSegment() {
     }
     remember(segment);
     return true;
+}
+
+// The Send without octets that the reply asked for: nobody posted a buffer for it.
+bool Endpoint::isRtr(const Segment& segment) {
+    return !setup_.initiator && setup_.rtrAgreed && setup_.rtr == Rtr::Send && counters_.fpdusIn == 1 &&
+           segment.op == SegmentOp::Send && segment.message == 1 && segment.offset == 0 && segment.payload.empty() &&
+           segment.last;
 }
 
 void Endpoint::remember(const Segment& segment) {
@@ -422,9 +457,11 @@ void Endpoint::replyComplete() {
         const RequestLimits limits = requestLimits(parse.header, false);
         setup_.ord = limits.ord;
         setup_.ird = limits.ird;
+        setup_.rtr = parse.header.rtr;
+        setup_.rtrAgreed = parse.header.peerToPeer;
     }
-    if (parse.kind == MpaParse::Kind::Header && parse.header.crc() && !setup_.format.crc && !fpduSeen_ &&
-        !decoder_.insideFpdu()) {
+    if (parse.kind == MpaParse::Kind::Header && parse.header.crc() && setup_.crcCapable && !setup_.format.crc &&
+        !fpduSeen_ && !decoder_.insideFpdu()) {
         setup_.format.crc = true;
         decoder_ = FpduDecoder(setup_.format);
     }
@@ -447,12 +484,21 @@ void Endpoint::start() {
     if (tcp_.appended() != fpduStart_)
         return;
     Segment rtr;
-    rtr.stag = kRtrStag;
-    if (setup_.rtrRead) {
+    switch (setup_.rtr) {
+    case Rtr::Write:
+        rtr.stag = kRtrStag;
+        break;
+    case Rtr::Read:
         rtr.op = SegmentOp::ReadRequest;
         rtr.message = 1;
         rtr.read.sinkStag = rtr.read.sourceStag = kRtrStag;
-        rtrReadSent_ = true;
+        ownRequests_ = 1;
+        break;
+    case Rtr::Send:
+        rtr.op = SegmentOp::Send;
+        rtr.message = 1;
+        ownSends_ = 1;
+        break;
     }
     send(rtr);
 }

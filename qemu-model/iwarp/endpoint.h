@@ -42,7 +42,9 @@ struct EndpointSetup {
     LinkHeader link;
     IpHeader ip; // from this end to the peer
     bool initiator = false;
-    bool rtrRead = false;                  // what the initiator begins with is a Read Request, not a Write (1.9)
+    Rtr rtr = Rtr::Write;                  // what the initiator begins with (1.9) ...
+    bool rtrAgreed = false;                // ... and the peer waits for it, whatever else there is to send
+    bool crcCapable = true;                // of what the reply of a passive end may ask for
     uint32_t kernelOctets = 0;             // passive: octets of the MPA reply, which the kernel has yet to hand over
     uint16_t ord = kMaxOrd, ird = kMaxIrd; // 2.7
     bool completeQueued = false;           // completion mode `queued` of 5.2
@@ -118,6 +120,7 @@ private:
     void giveHeldSegment();
     bool giveSegment(); // decoder_.segment() to the queue pair; false: stop for now
     void remember(const Segment& segment);
+    bool isRtr(const Segment& segment);
     void doPending();
     void fireTimers(uint64_t now);
     void decoderFailed();
@@ -143,7 +146,7 @@ private:
     uint64_t fpduStart_;           // stream position
     std::vector<std::byte> reply_; // what the kernel handed over of it
     bool gateOpen_;
-    bool startPending_ = true;
+    bool startPending_ = true;   // the initiator has not begun
     bool sendingHeld_ = false;   // the queue pair waits for resume()
     bool segmentHeld_ = false;   // the queue pair would not take decoder_.segment()
     bool resumePending_ = false; // and takes it now
@@ -161,8 +164,10 @@ private:
     bool kernelFinished_ = false; // the kernel closed before it had sent the MPA reply
 
     uint64_t spokenAt_ = 0; // last segment of the queue pair, as long as nudges are due
-    // A Read Request that no queue pair knows of: it counts in the peer's sequence, and its answer ends here.
-    bool rtrReadSent_ = false, rtrReadAnswered_ = false;
+    // What begins a connection in place of a Write counts in the sequence of its kind, and no queue pair knows of it: own
+    // requests and Sends, and Sends of the peer.  The answer to an own Read Request ends here.
+    uint32_t ownRequests_ = 0, ownSends_ = 0, peerSends_ = 0;
+    bool rtrReadAnswered_ = false;
     unsigned nudges_ = 0;
     uint64_t started_ = 0;
     uint64_t guardAt_ = kNever, replyAt_ = kNever, lingerAt_ = kNever, responsesAt_ = kNever, nudgeAt_ = kNever;

@@ -22,6 +22,9 @@ struct FpduFormat {
     bool extended() const { return dialect == Dialect::Vendor || rfc7306; }
 };
 
+// The message without octets by which an initiator says that it is ready (1.9).
+enum class Rtr : uint8_t { Write, Read, Send };
+
 // Whether the opcode may appear on a connection of this format.
 bool opcodeAllowed(const FpduFormat& format, SegmentOp op);
 

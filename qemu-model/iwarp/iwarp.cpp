@@ -173,12 +173,16 @@ EndpointSetup Iwarp::setupFor(const QueuePair& qp, const FlowHandover& flow) {
     if (setup.tcp.congestion >= CongestionControl::HpccRtt)
         ++counters()[Counter::HpccFallbacks];
     setup.format = flow.format;
+    setup.format.crc = setup.format.crc && config.mpa_crc;
+    setup.format.rfc7306 = config.rfc7306;
+    setup.crcCapable = config.mpa_crc;
     setup.link = flow.link;
     setup.ip = flow.ip;
     setup.initiator = flow.initiator;
     setup.kernelOctets = flow.kernelOctets;
     if (flow.reply) {
-        setup.rtrRead = flow.initiator && flow.reply->rtrRead;
+        setup.rtr = flow.reply->rtr;
+        setup.rtrAgreed = flow.reply->peerToPeer;
         const RequestLimits limits = requestLimits(*flow.reply, flow.initiator);
         setup.ord = limits.ord;
         setup.ird = limits.ird;

@@ -67,7 +67,10 @@ MpaParse parseMpa(ConstBytes octets, bool reply) {
         header.enhanced = true;
         header.ird = loadBe16(octets, 20) & 0x3FFF;
         header.ord = loadBe16(octets, 22) & 0x3FFF;
-        header.rtrRead = (loadBe16(octets, 22) & 0xC000) == 0x4000;
+        header.peerToPeer = (loadBe16(octets, 20) & 0x8000) != 0;
+        const bool send = (loadBe16(octets, 20) & 0x4000) != 0;
+        const unsigned others = loadBe16(octets, 22) >> 14;
+        header.rtr = (others & 2) != 0 ? Rtr::Write : others != 0 ? Rtr::Read : send ? Rtr::Send : Rtr::Write;
     }
     out.kind = MpaParse::Kind::Header;
     return out;
@@ -509,8 +512,8 @@ FlowTracker::Outcome FlowTracker::handOver(const FlowKey& key, uint32_t sendNxt,
     out.reply = flow.initiator ? peer.header : guest.header;
     if (out.request) {
         out.format.dialect = out.request->revision == 129 ? FpduFormat::Dialect::Vendor : FpduFormat::Dialect::Standard;
-        // Either side asks, both use it; the reply of a passive end is yet to come (1.9).
-        out.format.crc = (flow.initiator && out.request->crc()) || (out.reply && out.reply->crc());
+        // Either side asks, both use it; the reply of a passive end is yet to come (1.9), and may ask, too.
+        out.format.crc = out.request->crc() || (out.reply && out.reply->crc());
     }
     out.held.clear();
     if (!flow.held.empty()) {

@@ -46,7 +46,8 @@ struct MpaHeader {
     uint16_t privateBytes = 0;
     uint16_t ird = 0x3FFF, ord = 0x3FFF; // 0x3FFF: not negotiated
     bool enhanced = false;               // revision 2 with IRD and ORD
-    bool rtrRead = false;                // and a zero-length Read Request, but no Write, to begin with (2.3)
+    Rtr rtr = Rtr::Write;                // and the message without octets to begin with, the first of those named (2.3)
+    bool peerToPeer = false;             // and that this message is to come
     uint32_t cookie = 0;                 // revision 129
     uint8_t congestion = 0;              // revision 129
 

@@ -93,6 +93,9 @@ static QLIST_HEAD(, ErdmaState) adapters = QLIST_HEAD_INITIALIZER(adapters);
     X(uint32, roce_pmtu, "roce-pmtu",                                                                                  \
       "RoCEv2: path MTU of queue pairs that are not told one, 256..4096; 0: the largest for the interface")            \
     X(bool, roce_cnp, "roce-cnp", "RoCEv2: a packet with a congestion mark is answered with a CNP")                    \
+    X(bool, mpa_crc, "mpa-crc", "capability: CRCs on connections whose MPA frames ask for them")                       \
+    X(bool, rfc7306, "rfc7306",                                                                                        \
+      "capability: immediate data and atomics with standard iWARP peers, which all must know them")                    \
     X(bool, complete_queued, "complete-queued",                                                                        \
       "sends complete when they are in the send buffer, not when the peer acknowledged them")
 

@@ -80,8 +80,12 @@ void play(Input& in) {
     request.revision = f.revision;
     if (f.revision == ERDMA_MPA_REV_2)
         erdma_mpa_offer(&request, 4, 4);
-    const int taken = kind == ERDMA_MPA_REPLY ? erdma_mpa_check_reply(&f, &request) : erdma_mpa_check_request(&f);
-    FUZZ_CHECK(taken != 0 || (f.flags & (ERDMA_MPA_MARKERS | ERDMA_MPA_CRC)) == 0, "what the device cannot is taken");
+    for (const erdma_mpa_crc crc : {ERDMA_MPA_CRC_NEVER, ERDMA_MPA_CRC_ACCEPT}) {
+        const int taken =
+            kind == ERDMA_MPA_REPLY ? erdma_mpa_check_reply(&f, &request, crc) : erdma_mpa_check_request(&f, crc);
+        const int cannot = crc == ERDMA_MPA_CRC_NEVER ? ERDMA_MPA_MARKERS | ERDMA_MPA_CRC : ERDMA_MPA_MARKERS;
+        FUZZ_CHECK(taken != 0 || (f.flags & cannot) == 0, "what the device cannot is taken");
+    }
     std::vector<uint8_t> out(takenWhole);
     const int built = erdma_mpa_build(out.data(), static_cast<uint32_t>(out.size()), kind, &f, pd);
     if (f.pd_len > erdma_mpa_own_pd(f.revision)) {

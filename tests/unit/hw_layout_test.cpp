@@ -308,6 +308,8 @@ TEST(HwLayout, QueryDevice) {
         config.atomic = bits & 1;
         config.multilevel_mtt = bits & 2;
         config.extended_doorbells = bits & 4;
+        config.mpa_crc = bits & 2;
+        config.rfc7306 = bits & 1;
         Driver d(config);
         ASSERT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_DEVICE, erdma_cmd_plain{}), 0u);
         EXPECT_EQ(of(ERDMA_QD0_LOG_CQE, d.resp[0]), 13u);
@@ -323,6 +325,9 @@ TEST(HwLayout, QueryDevice) {
         EXPECT_EQ((flags & ERDMA_CAP_EXTEND_DB) != 0, config.extended_doorbells);
         EXPECT_NE(flags & ERDMA_CAP_QUERY_QC, 0u);
         EXPECT_EQ(flags & ERDMA_CAP_IPV6, 0u);
+        const uint64_t model = of(ERDMA_QD0_MODEL, d.resp[0]);
+        EXPECT_EQ((model & ERDMA_MODEL_MPA_CRC) != 0, config.mpa_crc);
+        EXPECT_EQ((model & ERDMA_MODEL_RFC7306) != 0, config.rfc7306);
         EXPECT_EQ(d.m.device.adapter().maxQps(), of(ERDMA_QD1_QBLOCKS, d.resp[1]) * ERDMA_QPS_PER_BLOCK);
         ASSERT_EQ(d.command(ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_FW_INFO, erdma_cmd_plain{}), 0u);
         EXPECT_EQ(d.resp[0], 0x00123456u);

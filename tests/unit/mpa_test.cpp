@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <vector>
+
+#include "byteorder.h"
+#include "crc32c.h"
 
 extern "C" {
 #include "src/erdma_mpa.h"
@@ -227,15 +231,59 @@ TEST(Mpa, ReservedBitsOfTheExtension) {
 TEST(Mpa, WhatFlagsMean) {
     for (unsigned flags = 0; flags <= 255; ++flags) {
         const erdma_mpa_fields f = fields(1, 0, static_cast<uint8_t>(flags));
-        const bool wants = (flags & (ERDMA_MPA_MARKERS | ERDMA_MPA_CRC)) != 0;
-        EXPECT_EQ(erdma_mpa_check_request(&f), wants ? -ECONNREFUSED : 0) << flags;
-        const erdma_mpa_fields request = fields(2);
-        const int reply = erdma_mpa_check_reply(&f, &request);
-        if (flags & ERDMA_MPA_REJECT)
-            EXPECT_EQ(reply, -ECONNRESET) << flags;
-        else
-            EXPECT_EQ(reply, wants ? -ECONNREFUSED : 0) << flags;
+        for (const erdma_mpa_crc crc : {ERDMA_MPA_CRC_NEVER, ERDMA_MPA_CRC_ACCEPT, ERDMA_MPA_CRC_DEMAND}) {
+            const unsigned tooMuch = crc == ERDMA_MPA_CRC_NEVER ? ERDMA_MPA_MARKERS | ERDMA_MPA_CRC : ERDMA_MPA_MARKERS;
+            const bool wants = (flags & tooMuch) != 0;
+            EXPECT_EQ(erdma_mpa_check_request(&f, crc), wants ? -ECONNREFUSED : 0) << flags;
+            const erdma_mpa_fields request = fields(2);
+            const int reply = erdma_mpa_check_reply(&f, &request, crc);
+            if (flags & ERDMA_MPA_REJECT)
+                EXPECT_EQ(reply, -ECONNRESET) << flags;
+            else
+                EXPECT_EQ(reply, wants ? -ECONNREFUSED : 0) << flags;
+        }
     }
+}
+
+// Either side's word is enough, in every revision; whoever has none never gives it.
+TEST(Mpa, CrcsByEitherFrame) {
+    for (const uint8_t revision : {uint8_t{1}, uint8_t{2}, uint8_t{129}}) {
+        for (const bool asked : {false, true}) {
+            for (const erdma_mpa_crc crc : {ERDMA_MPA_CRC_NEVER, ERDMA_MPA_CRC_ACCEPT, ERDMA_MPA_CRC_DEMAND}) {
+                erdma_mpa_fields request = ofRevision(revision);
+                request.flags = asked ? ERDMA_MPA_CRC : 0;
+                if (erdma_mpa_check_request(&request, crc) != 0) {
+                    EXPECT_TRUE(asked && crc == ERDMA_MPA_CRC_NEVER);
+                    continue;
+                }
+                erdma_mpa_fields reply = {};
+                erdma_mpa_answer(&reply, &request, 8, 8, crc);
+                const bool both = asked || crc == ERDMA_MPA_CRC_DEMAND;
+                EXPECT_EQ((reply.flags & ERDMA_MPA_CRC) != 0, both);
+                EXPECT_EQ(erdma_mpa_agreed_crc(&request, &reply), both);
+                const erdma_mpa_fields silent = ofRevision(revision);
+                EXPECT_EQ(erdma_mpa_agreed_crc(&request, &silent), asked) << "a reply without C changes nothing";
+            }
+        }
+    }
+}
+
+// Those who cannot say how many reads they serve serve sixteen (wire.md 2.7).
+TEST(Mpa, OrdOfRevisionsWithoutIt) {
+    erdma_mpa_fields f = ofRevision(1);
+    EXPECT_EQ(erdma_mpa_ord(&f, 128), 16);
+    EXPECT_EQ(erdma_mpa_ord(&f, 3), 3);
+    f.revision = 2;
+    EXPECT_EQ(erdma_mpa_ord(&f, 128), 16);
+    f.flags = ERDMA_MPA_ENHANCED;
+    EXPECT_EQ(erdma_mpa_ord(&f, 128), 128);
+    f = fields(1);
+    EXPECT_EQ(erdma_mpa_ord(&f, 128), 128);
+    const erdma_mpa_fields plain = ofRevision(1);
+    uint8_t ird = 100, ord = 100;
+    EXPECT_EQ(erdma_mpa_conclude(&plain, &plain, 128, &ird, &ord), 0);
+    EXPECT_EQ(ird, 100);
+    EXPECT_EQ(ord, 16);
 }
 
 TEST(Mpa, CongestionControlIsCommonOrCubic) {
@@ -263,7 +311,7 @@ TEST(MpaStandard, BuildsTheDumpsOfTheSpecification) {
     const erdma_mpa_fields request = revision2(16, 16, 2);
     EXPECT_EQ(built(ERDMA_MPA_REQUEST, request, {'h', 'i'}), kEnhancedRequest);
     erdma_mpa_fields reply = {};
-    erdma_mpa_answer(&reply, &request, 16, 16);
+    erdma_mpa_answer(&reply, &request, 16, 16, ERDMA_MPA_CRC_ACCEPT);
     EXPECT_EQ(built(ERDMA_MPA_REPLY, reply, {}), kEnhancedReply);
 }
 
@@ -311,10 +359,10 @@ TEST(MpaStandard, CutExtension) {
         frame.resize(20u + length, 0xff);
         erdma_mpa_reader r;
         ASSERT_EQ(read(r, ERDMA_MPA_REQUEST, frame, 1), 1);
-        EXPECT_EQ(erdma_mpa_check_request(&r.f), -ECONNREFUSED);
+        EXPECT_EQ(erdma_mpa_check_request(&r.f, ERDMA_MPA_CRC_ACCEPT), -ECONNREFUSED);
         EXPECT_EQ(pdOf(r), Frame(length, 0xff));
         const erdma_mpa_fields request = revision2(1, 1);
-        EXPECT_EQ(erdma_mpa_check_reply(&r.f, &request), -EPROTO);
+        EXPECT_EQ(erdma_mpa_check_reply(&r.f, &request, ERDMA_MPA_CRC_ACCEPT), -EPROTO);
     }
 }
 
@@ -328,13 +376,13 @@ TEST(MpaStandard, WhatAResponderAnswers) {
     };
     constexpr uint8_t kSend = ERDMA_MPA_RTR_SEND, kWrite = ERDMA_MPA_RTR_WRITE, kRead = ERDMA_MPA_RTR_READ;
     for (const Case& one : {Case{4, 4, kWrite | kRead, true, 8, 4, kWrite}, Case{128, 128, kRead, true, 128, 16, kRead},
-                            Case{128, 129, kSend, true, 8, 16, kWrite}, Case{0x3fff, 0x3fff, 0, true, 8, 16, kWrite},
-                            Case{0, 0, kWrite, false, 8, 0, 0}}) {
+                            Case{128, 129, kSend, true, 8, 16, kSend}, Case{4, 4, kRead | kSend, true, 8, 4, kRead},
+                            Case{0x3fff, 0x3fff, 0, true, 8, 16, kWrite}, Case{0, 0, kWrite, false, 8, 0, 0}}) {
         erdma_mpa_fields request = revision2(one.ird, one.ord);
         request.rtr = one.rtr;
         request.p2p = one.p2p;
         erdma_mpa_fields reply = ofRevision(0, 3);
-        erdma_mpa_answer(&reply, &request, 8, 16);
+        erdma_mpa_answer(&reply, &request, 8, 16, ERDMA_MPA_CRC_ACCEPT);
         EXPECT_TRUE(erdma_mpa_is_enhanced(&reply));
         EXPECT_EQ(reply.ird, one.wantIrd);
         EXPECT_EQ(reply.ord, one.wantOrd);
@@ -344,7 +392,7 @@ TEST(MpaStandard, WhatAResponderAnswers) {
     }
     erdma_mpa_fields reply = {};
     const erdma_mpa_fields plain = ofRevision(1);
-    erdma_mpa_answer(&reply, &plain, 8, 16);
+    erdma_mpa_answer(&reply, &plain, 8, 16, ERDMA_MPA_CRC_ACCEPT);
     EXPECT_EQ(reply.revision, 1);
     EXPECT_EQ(reply.flags, 0);
 }
@@ -352,21 +400,21 @@ TEST(MpaStandard, WhatAResponderAnswers) {
 TEST(MpaStandard, WhatAnInitiatorTakes) {
     const erdma_mpa_fields request = revision2(4, 8);
     erdma_mpa_fields reply = {};
-    erdma_mpa_answer(&reply, &request, 2, 2);
-    EXPECT_EQ(erdma_mpa_check_reply(&reply, &request), 0);
+    erdma_mpa_answer(&reply, &request, 2, 2, ERDMA_MPA_CRC_NEVER);
+    EXPECT_EQ(erdma_mpa_check_reply(&reply, &request, ERDMA_MPA_CRC_NEVER), 0);
 
     erdma_mpa_fields other = reply;
     other.revision = 1;
-    EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -EPROTONOSUPPORT);
+    EXPECT_EQ(erdma_mpa_check_reply(&other, &request, ERDMA_MPA_CRC_NEVER), -EPROTONOSUPPORT);
     other = reply;
     other.flags = 0;
-    EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -ECONNRESET) << "asked for S";
+    EXPECT_EQ(erdma_mpa_check_reply(&other, &request, ERDMA_MPA_CRC_NEVER), -ECONNRESET) << "asked for S";
     for (const uint8_t flag : {uint8_t{ERDMA_MPA_CRC}, uint8_t{ERDMA_MPA_MARKERS}}) {
         other = reply;
         other.flags = static_cast<uint8_t>(reply.flags | flag);
-        EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -ECONNREFUSED);
+        EXPECT_EQ(erdma_mpa_check_reply(&other, &request, ERDMA_MPA_CRC_NEVER), -ECONNREFUSED);
         other.flags |= ERDMA_MPA_REJECT;
-        EXPECT_EQ(erdma_mpa_check_reply(&other, &request), -ECONNRESET);
+        EXPECT_EQ(erdma_mpa_check_reply(&other, &request, ERDMA_MPA_CRC_NEVER), -ECONNRESET);
     }
 
     uint8_t ird = 4, ord = 8;
@@ -388,10 +436,15 @@ TEST(MpaStandard, WhatAnInitiatorTakes) {
     }
 }
 
-// The dump of 4.8, of another code and without CRC.
+// The dump of 4.8, of other codes.
 TEST(MpaStandard, Terminate) {
     Frame frame(ERDMA_MPA_TERMINATE_BYTES);
-    erdma_mpa_terminate(frame.data(), ERDMA_MPA_TERM_RTR);
+    for (const uint8_t code : {uint8_t{ERDMA_MPA_TERM_IRD}, uint8_t{ERDMA_MPA_TERM_RTR}}) {
+        erdma_mpa_terminate(frame.data(), code, true);
+        const auto octets = std::as_bytes(std::span(frame));
+        EXPECT_EQ(erdma::loadLe32(octets, 24), erdma::crc32c(octets.first(24))) << unsigned{code};
+    }
+    erdma_mpa_terminate(frame.data(), ERDMA_MPA_TERM_RTR, false);
     EXPECT_EQ(frame,
               (Frame{0, 0x16, 0x41, 0x47, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0x20, 7, 0, 0, 0, 0, 0, 0}));
 }

@@ -174,6 +174,8 @@ struct NicOptions {
     uint8_t revision = 129;
     uint8_t mpaFlags = 0;   // of the request
     uint8_t replyFlags = 0; // of the reply
+    // IRD, ORD and what is beside them; not 0: both frames are enhanced ones of revision 2.
+    uint32_t requestWord = 0, replyWord = 0;
     uint32_t seed = 1;
     bool connect = true;
     // The managers close the socket when the peer did, and stop the queue pair.
@@ -260,6 +262,16 @@ private:
         bench.advanceMs(0);
     }
 
+    Octets frame(bool reply) const {
+        const uint8_t flags = reply ? options_.replyFlags : options_.mpaFlags;
+        const uint32_t word = reply ? options_.replyWord : options_.requestWord;
+        if (word == 0)
+            return mpaFrame(reply, options_.revision, flags);
+        Octets out = mpaFrame(reply, 2, flags | 0x10, 4);
+        storeBe32(out, 20, word);
+        return out;
+    }
+
     // What the drivers do about their sockets.
     void manage() {
         if (kernelA.established && stepA_ == 0) {
@@ -267,9 +279,9 @@ private:
             for (unsigned i = 0; i < 2; ++i)
                 if (handshakeForgotten[i])
                     iwarps[i]->reset();
-            kernelA.send(mpaFrame(false, options_.revision, options_.mpaFlags));
+            kernelA.send(frame(false));
         }
-        const size_t bytes = options_.revision == 129 ? 28 : 20;
+        const size_t bytes = frame(true).size();
         if (stepB_ == 0 && !foreignPeer && kernelB.received.size() >= bytes && b.alive()) {
             stepB_ = 1;
             Handover link = b.link;
@@ -277,7 +289,7 @@ private:
             link.recvStart = kernelB.rcvNxt;
             acceptStatus = b.guest->connectQp(b.qpn, link).status;
             if (acceptStatus == 0 && sendReply)
-                kernelB.send(mpaFrame(true, options_.revision, options_.replyFlags));
+                kernelB.send(frame(true));
         }
         if (stepA_ == 1 && kernelA.received.size() >= bytes && a.alive()) {
             stepA_ = 2;

@@ -16,7 +16,8 @@ struct WireOptions {
     uint32_t seed = 1;
     uint32_t replyOctets = 0; // that the passive kernel still owes
     bool passiveCrc = true;   // B knows `format.crc` from the start
-    bool rtrRead = false;     // A begins with a Read Request
+    Rtr rtr = Rtr::Write;     // with which A begins
+    bool rtrAgreed = false;   // and B waits for it
     bool start = true;
 };
 
@@ -73,7 +74,8 @@ public:
         setup.settings = options_.link.settings;
         setup.format = options_.format;
         setup.format.crc = options_.format.crc && (first || options_.passiveCrc);
-        setup.rtrRead = first && options_.rtrRead;
+        setup.rtr = options_.rtr;
+        setup.rtrAgreed = options_.rtrAgreed;
         setup.link = linkHeaderOf(first);
         setup.ip = ipHeaderOf(first);
         setup.initiator = first;

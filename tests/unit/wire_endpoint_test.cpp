@@ -119,7 +119,7 @@ TEST(WireEndpoint, RtrFrameOpensThePassiveGate) {
 TEST(WireEndpoint, RtrIsTheReadThatTheReplyChose) {
     WireOptions options;
     options.format = {.dialect = FpduFormat::Dialect::Standard, .crc = false};
-    options.rtrRead = true;
+    options.rtr = Rtr::Read;
     WireBench t(options);
     t.bench.recv(t.a, 0, 64);
     t.bench.post(t.b, sendSqe(Op::Send, kSignal, {t.b.sge(0, 64)}));

@@ -494,10 +494,10 @@ TEST(WireNic, DialectS) {
 
 // 2.6: either side asks for CRCs.
 TEST(WireNic, CrcByEitherFrame) {
-    for (unsigned who = 0; who < 3; ++who) {
+    for (unsigned who = 0; who < 4; ++who) {
         NicOptions options;
-        options.mpaFlags = who == 1 ? 0x40 : 0;
-        options.replyFlags = who >= 1 ? 0x40 : 0;
+        options.mpaFlags = (who & 1) != 0 ? 0x40 : 0;
+        options.replyFlags = (who & 2) != 0 ? 0x40 : 0;
         NicBench t(options);
         EXPECT_EQ(t.iwarps[0]->connections().find("\"crc\":1") != std::string::npos, who != 0);
         EXPECT_EQ(t.iwarps[1]->connections().find("\"crc\":1") != std::string::npos, who != 0);
