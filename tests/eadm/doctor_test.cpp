@@ -8,6 +8,7 @@
 #include <set>
 
 #include "doctor.h"
+#include "objects.h"
 
 namespace {
 
@@ -167,6 +168,12 @@ std::vector<Case> connectionCases() {
              s.adapters[0].second.set(Counter::qp_fatal_events_cnt, 1);
              s.adapters[0].failed.emplace_back();
          }},
+        {"standard-peer", Severity::Note, [](Snapshot& s) { s.adapters[0].qps[0].second.mpa_revision = 2; }},
+        {"standard-peer", Severity::Note,
+         [](Snapshot& s) {
+             s.adapters[0].qps[0].second.mpa_revision = 129;
+             s.adapters[0].qps[0].second.flags |= ERDMA_QP_FLAG_CRC;
+         }},
         {"retransmissions", Severity::Fault, [](Snapshot& s) { s.adapters[0].qps[0].second.hw.retransmits = 4; }},
         {"retransmissions", Severity::Warning, [](Snapshot& s) { s.adapters[0].qps[0].second.hw.retransmits = 2; }},
         {"retransmissions", Severity::Note, [](Snapshot& s) { s.adapters[0].qps[0].second.hw.retransmits = 1; }},
@@ -281,8 +288,35 @@ std::vector<Case> allCases() {
     addCounted(cases, Counter::cm_bad_requests_cnt, "bad-requests", Severity::Warning);
     addCounted(cases, Counter::cm_misrouted_cnt, "misrouted", Severity::Warning);
     addCounted(cases, Counter::cm_translated_cnt, "translated-setup", Severity::Warning);
+    addCounted(cases, Counter::cm_crc_refused_cnt, "crc-refused", Severity::Warning);
+    addCounted(cases, Counter::qp_crc_errors_cnt, "crc-errors", Severity::Warning);
+    addCounted(cases, Counter::qp_dialect_errors_cnt, "not-in-dialect", Severity::Warning);
     addCounted(cases, Counter::qp_fatal_events_cnt, "qp-failed", Severity::Warning);
     return cases;
+}
+
+// How a connection came to be what it is, and why the adapter stopped one.
+TEST(EadmDoctor, DialectsAreExplained) {
+    Snapshot s = healthy();
+    auto& qp = s.adapters[0].qps[0].second;
+    qp.mpa_revision = 2;
+    qp.flags |= ERDMA_QP_FLAG_CRC;
+    qp.ord = 3;
+    qp.ird = 4;
+    qp.fallback = ERDMA_FALLBACK_CLOSED | ERDMA_FALLBACK_KNOWN;
+    const std::string text = eadm::diagnose(s).at(0).text;
+    for (const char* part :
+         {"standard iWARP (MPA revision 2), with CRCs, ORD 3, IRD 4", "the peer closed", "remembered"})
+        EXPECT_NE(text.find(part), std::string::npos) << text;
+    qp.fallback = ERDMA_FALLBACK_REVISION;
+    EXPECT_NE(eadm::diagnose(s).at(0).text.find("answered another one in its own"), std::string::npos);
+
+    EXPECT_EQ(eadm::detailText(0), "");
+    EXPECT_EQ(eadm::detailText(0x2002), "data came with a wrong CRC");
+    EXPECT_EQ(eadm::detailText(0x1102), "error 1/1/02");
+    EXPECT_EQ(eadm::detailText(0x1000A), "the peer's dialect has no atomic");
+    EXPECT_EQ(eadm::detailText(0x10008), "the peer's dialect has no immediate data");
+    EXPECT_EQ(eadm::detailText(0xFFFFFFFF), "the peer's dialect has no unknown");
 }
 
 TEST(EadmDoctor, Healthy) { EXPECT_TRUE(eadm::diagnose(healthy()).empty()); }

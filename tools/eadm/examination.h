@@ -42,6 +42,7 @@ private:
     void connections();
     void setUp();
     void queuePair(const WatchedQp& qp);
+    void dialectOf(const WatchedQp& qp, const std::string& name);
     bool neverWorks(const WatchedQp& qp, const std::string& name);
     uint64_t packetsSent(const WatchedQp& qp);
     void retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures);

@@ -101,6 +101,47 @@ std::string cepState(uint32_t state) {
                   state);
 }
 
+std::string dialect(uint32_t revision) {
+    return revision == 129 ? "erdma" : revision == 0 ? "" : fmt::format("iwarp{}", revision);
+}
+
+std::string fallbackText(uint32_t fallback) {
+    const uint32_t why = fallback & ~uint32_t{ERDMA_FALLBACK_KNOWN};
+    const std::string what = why == ERDMA_FALLBACK_CLOSED ? "the peer closed the connection when it read another one"
+                             : why == ERDMA_FALLBACK_REVISION ? "the peer answered another one in its own"
+                                                              : "";
+    if (what.empty())
+        return what;
+    return (fallback & ERDMA_FALLBACK_KNOWN) != 0 ? what + " (remembered from an earlier connection)" : what;
+}
+
+std::string detailText(uint32_t detail) {
+    // RDMAP's opcodes (wire.md 4.1).
+    static constexpr std::array<const char*, 16> messages = {"write",
+                                                             "read",
+                                                             "read",
+                                                             "send",
+                                                             "send",
+                                                             "send",
+                                                             "send",
+                                                             "terminate",
+                                                             "immediate data",
+                                                             "immediate data",
+                                                             "atomic",
+                                                             "atomic",
+                                                             "send with immediate",
+                                                             "send with immediate",
+                                                             "unknown",
+                                                             "unknown"};
+    if (detail == 0)
+        return "";
+    if ((detail & 0x10000) != 0)
+        return fmt::format("the peer's dialect has no {}", messages[detail & 0xF]);
+    if (detail == 0x2002)
+        return "data came with a wrong CRC";
+    return fmt::format("error {}/{}/{:02x}", detail >> 12, detail >> 8 & 0xF, detail & 0xFF);
+}
+
 std::string congestionControl(uint32_t number) { return nameAt(kCongestionControls, number); }
 
 // As the verbs tools print it (adapter.md 4.15).
@@ -121,9 +162,13 @@ Json toJson(const erdma_info_device& e) {
     json["pci_id"] = fmt::format("{:04x}:{:04x}", e.pci_vendor, e.pci_device);
     json["pci_revision"] = e.pci_revision;
     json["protocol"] = nameAt(std::array{"iwarp", "rocev2"}, e.protocol);
-    json["capabilities"] = namesOf<uint32_t>(
-        e.capabilities,
-        {{1u << 7, "atomic"}, {1u << 6, "query_qc"}, {1u << 5, "mtt_va"}, {1u << 4, "ipv6"}, {1u << 3, "extend_db"}});
+    json["capabilities"] = namesOf<uint32_t>(e.capabilities, {{1u << 7, "atomic"},
+                                                              {1u << 6, "query_qc"},
+                                                              {1u << 5, "mtt_va"},
+                                                              {1u << 4, "ipv6"},
+                                                              {1u << 3, "extend_db"},
+                                                              {1u << 8, "mpa_crc"},
+                                                              {1u << 9, "rfc7306"}});
     json["doorbells"] = {
         {"direct_groups", e.direct_groups}, {"exclusive_pages", e.exclusive_pages}, {"divided_slots", e.divided_slots}};
     json["vectors"] = e.vectors;
@@ -190,6 +235,10 @@ Json toJson(const erdma_info_qp& e) {
     json["rq_ci"] = ifKnown(e.known, ERDMA_KNOWN_RQ_CI, e.rq_ci);
     json["ird"] = ifKnown(e.known, ERDMA_KNOWN_DEPTH, e.ird);
     json["ord"] = ifKnown(e.known, ERDMA_KNOWN_DEPTH, e.ord);
+    json["dialect"] = e.mpa_revision != 0 ? Json(dialect(e.mpa_revision)) : Json();
+    json["crc"] = e.mpa_revision != 0 ? Json((e.flags & ERDMA_QP_FLAG_CRC) != 0) : Json();
+    json["fallback"] = fallbackText(e.fallback).empty() ? Json() : Json(fallbackText(e.fallback));
+    json["why"] = detailText(e.detail).empty() ? Json() : Json(detailText(e.detail));
     json["cc"] = congestionControl(e.cc);
     json["cookie"] = e.cookie;
     json["peer_cookie"] = linked ? Json(e.peer_cookie) : Json();
@@ -309,6 +358,8 @@ Json toJson(const erdma_info_cep& e) {
     json["qp"] = e.qp != 0 ? Json(e.qp) : Json();
     json["ird"] = ifKnown(e.known, ERDMA_KNOWN_DEPTH, e.ird);
     json["ord"] = ifKnown(e.known, ERDMA_KNOWN_DEPTH, e.ord);
+    json["dialect"] = e.mpa_revision != 0 ? Json(dialect(e.mpa_revision)) : Json();
+    json["fallback"] = fallbackText(e.fallback).empty() ? Json() : Json(fallbackText(e.fallback));
     json["backlog"] = listener ? Json(e.backlog) : Json();
     json["pending"] = listener ? Json(e.pending) : Json();
     json["age_ms"] = e.age_ms;

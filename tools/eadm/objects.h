@@ -14,6 +14,12 @@ namespace eadm {
 std::string addressText(std::span<const uint8_t, 16> address);
 std::string macText(std::span<const uint8_t, 6> mac);
 // QP states and endpoint states by name; unknown numbers stay numbers.
+// How a connection talks: the revision of MPA it was opened with.
+std::string dialect(uint32_t revision);
+// Why it was not the revision that is tried first, a sentence; empty: it was, or nothing was tried.
+std::string fallbackText(uint32_t fallback);
+// Why the adapter stopped a queue pair, in words; empty: it does not tell.
+std::string detailText(uint32_t detail);
 std::string qpState(uint32_t state);
 std::string cepState(uint32_t state);
 std::string congestionControl(uint32_t number);

@@ -49,7 +49,18 @@ void Examination::connections() {
         {Counter::cm_translated_cnt, "translated-setup",
          "{} connections were given up because the kernel translates their addresses or ports (NAT), and the adapter's "
          "packets go past the translation",
-         "Connect to the address and port where the server listens itself; take RDMA ports out of the rules."}};
+         "Connect to the address and port where the server listens itself; take RDMA ports out of the rules."},
+        {Counter::cm_crc_refused_cnt, "crc-refused",
+         "{} connections were given up because one side wants CRCs and the other has none",
+         "Compare the module parameter mpa_crc with the peer's setting; 'eadm info' shows mpa_crc among the "
+         "capabilities of an adapter that has CRCs."},
+        {Counter::qp_crc_errors_cnt, "crc-errors", "{} queue pairs were stopped because data came with a wrong CRC",
+         "Something damages data on its way, and TCP's checksum lets it pass; or the peer does not keep the CRCs that "
+         "it "
+         "agreed on."},
+        {Counter::qp_dialect_errors_cnt, "not-in-dialect",
+         "{} queue pairs were stopped by immediate data or atomics, which their standard iWARP peers do not have",
+         "Use a write and a send instead; if the peer knows RFC 7306, switch it on in the adapter."}};
     for (const Cause& cause : causes) {
         const uint64_t all = counter(cause.counter), now = growth(cause.counter);
         if (all != 0)
@@ -62,8 +73,8 @@ void Examination::connections() {
     std::string names;
     for (const auto& qp : adapter_->failed) {
         if (stopped.size() < kMostNamed)
-            names += fmt::format("{}{} of {} ({})", stopped.empty() ? ": " : ", ", qp.number, textOf(qp.owner.name),
-                                 qp.owner.pid);
+            names += fmt::format("{}{} of {} ({}{}{})", stopped.empty() ? ": " : ", ", qp.number, textOf(qp.owner.name),
+                                 qp.owner.pid, qp.detail != 0 ? ", " : "", detailText(qp.detail));
         stopped.push_back(qp.number);
     }
     const uint64_t fatal = counter(Counter::qp_fatal_events_cnt), fresh = growth(Counter::qp_fatal_events_cnt);
@@ -108,6 +119,7 @@ const WatchedQp* Examination::peerOf(const WatchedQp& qp) const {
 void Examination::queuePair(const WatchedQp& qp) {
     const auto& now = qp.second;
     const std::string name = fmt::format("queue pair {} of {} ({})", now.number, textOf(now.owner.name), now.owner.pid);
+    dialectOf(qp, name);
     reads(qp, name);
     path(qp, name);
     // Of one that cannot work everything else is a consequence.
@@ -131,6 +143,28 @@ void Examination::queuePair(const WatchedQp& qp) {
               "The peer takes nothing: it may have no receive buffers, hang, or be cut off ('eadm doctor' there says "
               "more).",
               figures);
+}
+
+// Nothing wrong: how it talks to whom, since less is possible there.
+void Examination::dialectOf(const WatchedQp& qp, const std::string& name) {
+    const auto& now = qp.second;
+    const bool crc = (now.flags & ERDMA_QP_FLAG_CRC) != 0;
+    if (now.mpa_revision == 0 || (now.mpa_revision == 129 && !crc))
+        return;
+    std::string text = fmt::format("The connection of {} is {} (MPA revision {}), {} CRCs, ORD {}, IRD {}", name,
+                                   now.mpa_revision == 129 ? "one between adapters" : "one of standard iWARP",
+                                   now.mpa_revision, crc ? "with" : "without", now.ord, now.ird);
+    if (const std::string why = fallbackText(now.fallback); !why.empty())
+        text += ": " + why;
+    addQp(Severity::Note, "standard-peer", text + ".",
+          now.mpa_revision == 129 ? "Nothing is to be done."
+                                  : "Nothing is to be done; immediate data and atomics are not to be had there.",
+          {{"qp", now.number},
+           {"revision", now.mpa_revision},
+           {"crc", crc},
+           {"ord", now.ord},
+           {"ird", now.ird},
+           {"fallback", fallbackText(now.fallback)}});
 }
 
 bool Examination::neverWorks(const WatchedQp& qp, const std::string& name) {
