@@ -4,6 +4,7 @@
 
     mpa_peer.py request HOST PORT CASE    plays the initiator against a listener of the driver (rping -s)
     mpa_peer.py listen  HOST PORT CASE    plays the responder for one connect of the driver (rping -c)
+    mpa_peer.py stream  HOST PORT         opens connections with CRCs, and keeps to them or not: what the adapter says
     mpa_peer.py cases request|listen      lists the cases, one a line, with what the driver must do
     mpa_peer.py sweep   HOST PORT         plays every request case in turn, checks each reaction
 
@@ -79,7 +80,7 @@ def request_cases():
         "reserved-bits": Case(frame(REQUEST_KEY, flags=0x0F), {"accept"}),
         "other-algorithm": Case(frame(REQUEST_KEY, algorithm=4), {"accept"}),
         "markers": Case(frame(REQUEST_KEY, flags=MARKERS), {"reject"}),
-        "crc": Case(frame(REQUEST_KEY, flags=CRC), {"reject"}),
+        "crc": Case(frame(REQUEST_KEY, flags=CRC), {"accept"}),
         "markers-crc": Case(frame(REQUEST_KEY, flags=MARKERS | CRC), {"reject"}),
         "wrong-key": Case(b"X" + good[1:], {"closed"}),
         "wrong-key-last": Case(good[:15] + b"X" + good[16:], {"closed"}),
@@ -95,15 +96,18 @@ def request_cases():
         cases[f"revision-{revision}"] = Case(frame(REQUEST_KEY, revision=revision), {"closed"})
     for revision in (1, 2):
         cases[f"revision-{revision}"] = Case(frame(REQUEST_KEY, revision=revision, data=b"hi"), {"accept"}, answer=revision)
-        cases[f"revision-{revision}-crc"] = Case(frame(REQUEST_KEY, CRC, revision), {"reject"}, answer=revision)
+        cases[f"revision-{revision}-crc"] = Case(frame(REQUEST_KEY, CRC, revision), {"accept"}, answer=revision)
         cases[f"revision-{revision}-256"] = Case(frame(REQUEST_KEY, revision=revision, data=bytes(256)), {"closed"})
         cases[f"revision-{revision}-513"] = Case(frame(REQUEST_KEY, revision=revision, data=bytes(513)), {"closed"})
     cases["enhanced"] = Case(enhanced(REQUEST_KEY, data=b"hi"), {"accept"}, answer=2)
     cases["enhanced-octet-per-segment"] = Case(enhanced(REQUEST_KEY), {"accept"}, pieces=1, answer=2)
     cases["enhanced-read"] = Case(enhanced(REQUEST_KEY, P2P | RTR_READ), {"accept"}, answer=2)
+    cases["enhanced-send"] = Case(enhanced(REQUEST_KEY, P2P | RTR_SEND), {"accept"}, answer=2)
+    cases["enhanced-no-rtr"] = Case(enhanced(REQUEST_KEY, P2P), {"accept"}, answer=2)
     cases["enhanced-client-first"] = Case(enhanced(REQUEST_KEY, 0), {"accept"}, answer=2)
     cases["enhanced-unsaid"] = Case(enhanced(REQUEST_KEY, ird=0x3FFF, ord_=0x3FFF), {"accept"}, answer=2)
-    cases["enhanced-crc"] = Case(enhanced(REQUEST_KEY, flags=CRC), {"reject"}, answer=2)
+    cases["enhanced-crc"] = Case(enhanced(REQUEST_KEY, flags=CRC), {"accept"}, answer=2)
+    cases["enhanced-crc-markers"] = Case(enhanced(REQUEST_KEY, flags=CRC | MARKERS), {"reject"}, answer=2)
     for length in range(4):
         cases[f"enhanced-cut-{length}"] = Case(frame(REQUEST_KEY, ENHANCED, 2, data=bytes(length)), {"reject"}, answer=2)
     for cut in range(len(good)):
@@ -124,7 +128,7 @@ def reply_cases():
         "reject-private-data": Case(frame(REPLY_KEY, flags=REJECT, data=b"no"), {"rejected"}),
         "reject-private-data-256": Case(frame(REPLY_KEY, flags=REJECT, data=bytes(256)), {"rejected"}),
         "markers": Case(frame(REPLY_KEY, flags=MARKERS), {"rejected"}),
-        "crc": Case(frame(REPLY_KEY, flags=CRC), {"rejected"}),
+        "crc": Case(frame(REPLY_KEY, flags=CRC), {"established"}),
         "wrong-key": Case(b"X" + good[1:], {"error"}),
         "request-key": Case(frame(REQUEST_KEY), {"error"}),
         "private-data-257": Case(frame(REPLY_KEY, data=bytes(257)), {"error"}),
@@ -141,7 +145,10 @@ def reply_cases():
         "standard-unsaid": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, 0x3FFF, 0x3FFF)), {"established"}),
         "standard-reject": Case(in_kind(r2=enhanced(REPLY_KEY, 0, data=b"no", flags=REJECT)), {"rejected"}),
         "standard-reject-1": Case(in_kind(r1=frame(REPLY_KEY, REJECT, 1, data=b"no")), {"rejected"}),
-        "standard-crc": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, flags=CRC)), {"rejected"}),
+        "standard-crc": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, flags=CRC)), {"established"}),
+        "standard-read": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_READ)), {"established"}),
+        "standard-markers": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, flags=MARKERS)), {"rejected"}),
+        "standard-send": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_SEND)), {"error"}),
         "standard-cut": Case(in_kind(r2=frame(REPLY_KEY, ENHANCED, 2, data=b"abc")), {"error"}),
         "standard-no-rtr": Case(in_kind(r2=enhanced(REPLY_KEY, P2P)), {"error"}),
         "standard-too-many-reads": Case(in_kind(r2=enhanced(REPLY_KEY, P2P | RTR_WRITE, ord_=129)), {"error"}),
@@ -234,6 +241,78 @@ def play_reply(host, port, case, patience):
                 "closed": closed, "behind": rest.hex(), "seconds": round(time.monotonic() - started, 2)}
 
 
+def crc32c(octets):
+    state = 0xFFFFFFFF
+    for octet in octets:
+        state ^= octet
+        for _ in range(8):
+            state = state >> 1 ^ (0x82F63B78 if state & 1 else 0)
+    return struct.pack("<I", state ^ 0xFFFFFFFF)
+
+
+def fpdu(control, opcode, rest, crc=None):
+    """One FPDU, with its right CRC unless another one is given."""
+    segment = bytes((control, 0x40 | opcode)) + rest
+    octets = struct.pack(">H", len(segment)) + segment
+    octets += bytes(-len(octets) % 4)
+    return octets + (crc32c(octets) if crc is None else crc)
+
+
+def stream_cases():
+    """What an initiator with CRCs begins with: request, FPDUs, code of the Terminate that comes (None: none does)."""
+    write = (0xC1, 0, struct.pack(">IQ", 1, 0))
+    send = (0x41, 3, struct.pack(">IIII", 0, 0, 1, 0))
+    wrong = bytes((crc32c(b"")[0] ^ 1, 0, 0, 0))
+
+    def asking(bits, flags=CRC):
+        return enhanced(REQUEST_KEY, P2P | bits, flags=flags)
+
+    return {
+        "crc-write": (asking(RTR_WRITE), [fpdu(*write)], None),
+        "crc-send": (asking(RTR_SEND), [fpdu(*send)], None),
+        "crc-read": (asking(RTR_READ), [fpdu(0x41, 1, struct.pack(">IIIIIQIIQ", 0, 1, 1, 0, 1, 0, 0, 1, 0))], None),
+        "crc-zero": (asking(RTR_WRITE), [fpdu(*write, crc=bytes(4))], 0x2002),
+        "crc-wrong": (asking(RTR_WRITE), [fpdu(*write, crc=wrong)], 0x2002),
+        "crc-second-zero": (asking(RTR_WRITE), [fpdu(*write), fpdu(*write, crc=bytes(4))], 0x2002),
+        "no-crc": (asking(RTR_WRITE, flags=0), [fpdu(*write, crc=bytes(4)), fpdu(*write, crc=wrong)], None),
+        "atomic": (asking(RTR_WRITE), [fpdu(*write), fpdu(0x41, 10, struct.pack(">IIII", 0, 1, 1, 0) + bytes(52))], 0x0206),
+        "immediate": (asking(RTR_WRITE), [fpdu(*write), fpdu(0x41, 8, struct.pack(">IIII", 0, 0, 1, 0) + bytes(8))], 0x0206),
+    }
+
+
+def play_stream(host, port, request, fpdus, patience):
+    """The code of the Terminate that the adapter answers with, or None; an Error text where it answers otherwise."""
+    with socket.create_connection((host, port), timeout=10) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(request)
+        sock.settimeout(patience)
+        reply, flags, _ = read_frame(sock, REPLY_KEY)
+        if flags is None or flags & REJECT or (flags ^ request[16]) & CRC:
+            return f"reply {reply.hex()}"
+        for octets in fpdus:
+            sock.sendall(octets)
+            time.sleep(0.05)
+        sock.settimeout(2)
+        answer, _ = receive(sock, TERMINATE)
+        if len(answer) < TERMINATE or answer[3] != 0x47:  # nothing, or the answer to a Read Request
+            return None
+        if answer[-4:] != (crc32c(answer[:-4]) if flags & CRC else bytes(4)):
+            return f"Terminate with a wrong CRC {answer.hex()}"
+        return answer[20] << 8 | answer[21]
+
+
+def run_streams(host, port, patience):
+    good = True
+    for name, (request, fpdus, want) in stream_cases().items():
+        try:
+            got = play_stream(host, port, request, fpdus, patience)
+        except OSError as error:
+            got = str(error)
+        print(json.dumps({"case": name, "want": want, "ok": got == want, "got": got}), flush=True)
+        good &= got == want
+    return good
+
+
 def report(name, case, result, good):
     print(json.dumps({"case": name, "want": sorted(case.want), "ok": good, **result}), flush=True)
     return good
@@ -252,8 +331,10 @@ def run_request(host, port, name, case, patience):
 
 
 def answers(reply, case):
-    """Whether a reply is one to the case's request: of its revision, and with IRD, ORD and one RTR frame if that asks."""
+    """Whether a reply is one to the case's request: of its revision, with CRCs, IRD, ORD and one RTR frame if that asks."""
     if reply[17] != case.answer:
+        return False
+    if not reply[16] & REJECT and (reply[16] ^ case.octets[16]) & CRC:
         return False
     if case.octets[17] != 2 or not case.octets[16] & ENHANCED:
         return not reply[16] & ENHANCED
@@ -265,7 +346,7 @@ def answers(reply, case):
     asked = struct.unpack(">I", case.octets[HEAD:HEAD + 4])[0]
     if not asked & P2P:
         return not said & (P2P | RTR_SEND | RTR_WRITE | RTR_READ)
-    chosen = RTR_WRITE if asked & RTR_WRITE or not asked & RTR_READ else RTR_READ
+    chosen = next((bit for bit in (RTR_WRITE, RTR_READ, RTR_SEND) if asked & bit), RTR_WRITE)
     return said & (P2P | RTR_SEND | RTR_WRITE | RTR_READ) == P2P | chosen
 
 
@@ -274,7 +355,7 @@ def main():
     parser.add_argument("--patience", type=float, default=8, help="seconds to wait for the driver (default 8)")
     parser.add_argument("--stalls", action="store_true", help="sweep: also the cases that take 20 s each")
     parser.add_argument("--skip", action="append", default=[], help="sweep: leave this case out (repeatable)")
-    parser.add_argument("mode", choices=["request", "listen", "cases", "sweep"])
+    parser.add_argument("mode", choices=["request", "listen", "cases", "sweep", "stream"])
     parser.add_argument("rest", nargs="*")
     args = parser.parse_args()
 
@@ -286,9 +367,11 @@ def main():
             print(name, "|".join(sorted(case.want)))
         return 0
 
-    if len(args.rest) != (2 if args.mode == "sweep" else 3):
+    if len(args.rest) != (2 if args.mode in ("sweep", "stream") else 3):
         parser.error(f"{args.mode}: wrong number of arguments")
     host, port = args.rest[0], int(args.rest[1])
+    if args.mode == "stream":
+        return 0 if run_streams(host, port, args.patience) else 1
     if args.mode == "sweep":
         good = True
         for name, case in request_cases().items():

@@ -60,7 +60,7 @@ def revisions(name):
 
 
 # Codes of the Terminate that tells the peer (wire.md 4.8).
-TERMINATES = {"standard-too-many-reads": 6, "standard-no-rtr": 7}
+TERMINATES = {"standard-too-many-reads": 6, "standard-no-rtr": 7, "standard-send": 7}
 
 
 def main():
