@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The RoCEv2 personality in guests: GIDs, programs that connect over a TCP socket of their own, rdma_rxe as the peer."""
+
+import contextlib
+
+from erdmalab import workloads
+from erdmalab.common import LabError
+
+DEVICES = "/sys/class/infiniband"
+ADAPTER = {"protocol": "rocev2"}
+
+
+def rdma_device(vm):
+    """Name of the RDMA device on eth0."""
+    return vm.run(f"ls {DEVICES}").output.split()[0]
+
+
+def gids(vm):
+    """The GID table as the kernel shows it: {index: (address, type)}, without empty entries."""
+    at = f"{DEVICES}/{rdma_device(vm)}/ports/1"
+    text = vm.run(f"cd {at}; for i in $(ls gids); do echo $i $(cat gids/$i) $(cat gid_attrs/types/$i 2>/dev/null); done").output
+    found = {}
+    for line in text.splitlines():
+        index, gid, *kind = line.split()
+        if int(gid.replace(":", ""), 16):
+            found[int(index)] = (gid, " ".join(kind))
+    return found
+
+
+def mapped(address):
+    """An IPv4 address as a GID."""
+    octets = [int(part) for part in address.split(".")]
+    return "0000:0000:0000:0000:0000:ffff:%02x%02x:%02x%02x" % tuple(octets)
+
+
+def gid_index(vm, gid=None):
+    """Index of a GID, by default of the guest's IPv4 address."""
+    wanted = gid or mapped(vm.address)
+    for index, (one, kind) in gids(vm).items():
+        if one == wanted and kind == "RoCE v2":
+            return index
+    raise AssertionError(f"{wanted} is not in the table: {gids(vm)}")
+
+
+def over_tcp(server_vm, server, client_vm, client, port, timeout=60):
+    """A server that listens with TCP, and its client; both must end with code 0.  Returns both results."""
+    first = server_vm.popen(server)
+    second = None
+    try:
+        server_vm.wait_listener(port, first, tcp=True)
+        second = client_vm.popen(client)
+        results = [job.wait(timeout * client_vm.slow, check=False) for job in (second, first)]
+        for result in results:
+            if result.code:
+                raise LabError("\n".join(f"'{one.command}' ended with code {one.code}\n{one.output}{one.errors}" for one in results))
+        return workloads.Pair(results[1], results[0])
+    finally:
+        for job in (first, second):
+            if job and job.code is None:
+                with contextlib.suppress(LabError):
+                    job.kill()
+
+
+def pingpong(server, client, options=(), indices=None):
+    """ibv_rc_pingpong, whose data is compared, by GID index."""
+    port = workloads.next_port()
+    near, far = indices or (gid_index(server), gid_index(client))
+    common = ["ibv_rc_pingpong", "-c", "-p", str(port), *map(str, options)]
+    over_tcp(server, [*common, "-g", str(near)], client, [*common, "-g", str(far), server.address], port)
+
+
+def plain_perftest(server, client, program, options=(), timeout=120):
+    """A perftest program that connects without rdma_cm; returns the client's rows."""
+    port = workloads.next_port()
+    common = [program, "-F", "-p", str(port), *map(str, options)]
+    result = over_tcp(server, [*common, "-x", str(gid_index(server))],
+                      client, [*common, "-x", str(gid_index(client)), server.address], port, timeout)
+    return workloads.checked(result.client)
+
+
+def make_rxe(vm):
+    """rdma_rxe on eth0 of a guest that has no adapter there."""
+    vm.load_rdma()
+    vm.run("modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0")

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""RoCEv2 with rdma_rxe, Linux's soft RoCE, at the other end of the wire, in both roles (roce.md 10, 118 to 121)."""
+
+import pytest
+
+from erdmalab import kernel as kernels, workloads
+from erdmalab.storage import NvmeHost, NvmeTarget
+from roce import ADAPTER, make_rxe, pingpong, plain_perftest
+
+pytestmark = [pytest.mark.long, pytest.mark.stock_kernel]
+
+
+@pytest.fixture
+def ends(vms):
+    def boot(mtu=1500, kernel=None):
+        """A guest with the adapter, and one with rdma_rxe on a plain network card."""
+        group = vms(2, adapter=ADAPTER, mtu=mtu, kernel=[kernels.find(), kernels.find(kernel)], load=False)
+        ours, soft = group
+        ours.load_driver()
+        make_rxe(soft)
+        return ours, soft
+
+    return boot
+
+
+@pytest.mark.limit(1500)
+@pytest.mark.parametrize("mtu", [1500, 9000])
+@pytest.mark.parametrize("name", ["installed", "5.10", "6.12", "7.2"])
+def test_programs(ends, name, mtu):
+    ours, soft = ends(mtu, None if name == "installed" else name)
+    for server, client in ((ours, soft), (soft, ours)):
+        for options in (["-n", 200], ["-n", 100, "-s", 65536], ["-n", 50, "-e"]):
+            pingpong(server, client, options)
+        workloads.rping(server, 20, client=client)
+        for program in ("ib_send_bw", "ib_write_bw", "ib_read_bw"):
+            plain_perftest(server, client, program, ["-s", 65536, "-n", 50])
+            workloads.perftest(server, program, options=["-s", 1 << 20, "-n", 10], client=client)
+        for program in ("ib_write_lat", "ib_send_lat", "ib_atomic_lat"):
+            plain_perftest(server, client, program, ["-n", 50])
+    for machine in (ours, soft):
+        machine.check_log()
+
+
+@pytest.mark.limit(600)
+@pytest.mark.parametrize("target", ["ours", "soft"])
+def test_nvme(ends, target):
+    ours, soft = ends()
+    near, far = (ours, soft) if target == "ours" else (soft, ours)
+    with NvmeTarget(near) as disk, NvmeHost(far, disk) as host:
+        job = host.fio("--rw=randrw", "--bsrange=4k-128k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
+                       "--size=8M")
+        assert job["error"] == 0 and job["write"]["io_bytes"] > 0, job
