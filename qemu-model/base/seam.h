@@ -52,6 +52,7 @@ struct erdma_config {
     bool atomic;                /* capability ATOMIC (true) */
     bool multilevel_mtt;        /* capability MTT_VA (true) */
     bool extended_doorbells;    /* capability EXTEND_DB (true) */
+    bool ipv6;                  /* capability IPV6 (true) */
     uint32_t pair_timeout_ms;   /* wait for the other end of a loopback connection, 1..600000 (15000) */
     uint32_t rnr_hold_ms;       /* wait for a receive buffer, 0 = forever, ..600000 (30000) */
     uint32_t ord;               /* own Reads and atomics outstanding per QP, more wait, 1..128 (128) */

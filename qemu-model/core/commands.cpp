@@ -21,9 +21,6 @@ constexpr uint32_t kFlagAtomic = 1u << 31;
 constexpr uint32_t kFlagQuery = 1u << 30;
 constexpr uint32_t kFlagTrees = 1u << 29;
 constexpr uint32_t kFlagExtendedDoorbells = 1u << 27;
-// Of this model alone (docs/capabilities.md).
-constexpr uint64_t kModelMpaCrc = uint64_t{1} << 56;
-constexpr uint64_t kModelRfc7306 = uint64_t{1} << 57;
 constexpr uint32_t kDefaultMtu = 1500;
 constexpr uint32_t kKernelRingShift = 20; // 1 MiB
 constexpr uint32_t kNumberMask = 0xFFFFF; // QPN, CQN, MR index, PD
@@ -255,10 +252,6 @@ CommandProcessor::Reply CommandProcessor::queryDevice(ConstBytes) {
         resp0 |= kFlagTrees;
     if (adapter_.config.extended_doorbells)
         resp0 |= kFlagExtendedDoorbells;
-    if (adapter_.config.mpa_crc)
-        resp0 |= kModelMpaCrc;
-    if (adapter_.config.rfc7306)
-        resp0 |= kModelRfc7306;
     const uint64_t resp1 = uint64_t{kLocalDmaKey} << 32 | uint64_t{adapter_.config.default_cc} << 28 |
                            uint64_t{adapter_.config.qblock} << 16;
     return {Status::Ok, resp0, resp1};

@@ -114,8 +114,8 @@ CommandProcessor::Reply CommandProcessor::queryQpc(ConstBytes request) {
     storeLe64(block, 104, slot.rqRecord);
     storeLe64(block, 112, peekRecord(slot.sqRecord));
     storeLe64(block, 120, peekRecord(slot.rqRecord));
-    storeLe32(block, 128, link.ownIp);
-    storeLe32(block, 132, link.peerIp);
+    storeLe32(block, 128, link.ownIp.v4()); // the block has no room for IPv6
+    storeLe32(block, 132, link.peerIp.v4());
     storeLe16(block, 136, link.ownPort);
     storeLe16(block, 138, link.peerPort);
     return answerInMemory(request, block);

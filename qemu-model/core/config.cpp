@@ -77,6 +77,7 @@ erdma_config defaultConfig() {
     config.atomic = true;
     config.multilevel_mtt = true;
     config.extended_doorbells = true;
+    config.ipv6 = true;
     config.pair_timeout_ms = 15000;
     config.rnr_hold_ms = 30000;
     config.ord = kMaxOrd;

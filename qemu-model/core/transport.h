@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "hw.h"
+#include "ip_address.h"
 #include "segment.h"
 
 namespace erdma {
@@ -15,8 +16,9 @@ namespace erdma {
 struct Handover {
     uint8_t congestionControl = 0;
     uint32_t cookie = 0;
-    uint32_t ownIp = 0, peerIp = 0; // host order
+    IpAddress ownIp, peerIp;
     uint16_t ownPort = 0, peerPort = 0;
+    uint32_t flowLabel = 0;                // of IPv6, 0: what the guest's kernel uses
     uint32_t sendStart = 0, recvStart = 0; // number of the first octet, or packet, of either direction
 };
 

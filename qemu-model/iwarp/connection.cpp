@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "connection.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace erdma {
@@ -33,9 +36,17 @@ const char* nameOf(TcpState state) {
     return "";
 }
 
-std::string addressText(uint32_t ip, uint16_t port) {
-    return std::to_string(ip >> 24) + "." + std::to_string(ip >> 16 & 0xFF) + "." + std::to_string(ip >> 8 & 0xFF) +
-           "." + std::to_string(ip & 0xFF) + ":" + std::to_string(port);
+std::string addressText(const IpAddress& ip, uint16_t port) {
+    if (ip.isV4()) {
+        const uint32_t v4 = ip.v4();
+        return std::to_string(v4 >> 24) + "." + std::to_string(v4 >> 16 & 0xFF) + "." + std::to_string(v4 >> 8 & 0xFF) +
+               "." + std::to_string(v4 & 0xFF) + ":" + std::to_string(port);
+    }
+    std::array<std::byte, IpAddress::kBytes> octets{};
+    ip.store(octets, 0);
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    inet_ntop(AF_INET6, octets.data(), text.data(), text.size());
+    return "[" + std::string(text.data()) + "]:" + std::to_string(port);
 }
 
 KernelSetup kernelSetup(const FlowHandover& flow, uint32_t sendNxt) {

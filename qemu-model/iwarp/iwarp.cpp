@@ -54,6 +54,8 @@ bool Iwarp::wants(erdma_side side, ConstBytes head) const {
     case Glance::Kind::Tcp:
         break;
     }
+    if (!speaks(glance.source))
+        return false;
     if ((glance.flags & (tcp_flag::kSyn | tcp_flag::kAck)) == tcp_flag::kSyn || beginsRequest(glance.payload))
         return true;
     if (owned_.empty() && tracker_.entries() == 0)
@@ -86,7 +88,7 @@ std::vector<uint16_t> Iwarp::vlans() const {
 bool Iwarp::fromGuest(ConstBytes raw, const erdma_offload& offload) {
     addresses_.learn(macAt(raw, 6));
     const Frame frame = parseFrame(raw, offload);
-    if (frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum)
+    if ((frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum) || !speaks(frame.ip.source))
         return false;
     const FlowKey key = keyOf(frame, true);
     const bool opens = frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kAck);
@@ -118,6 +120,8 @@ bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
     const Frame frame = parseFrame(raw, offload);
     if (frame.kind == Frame::Kind::PathMtu) {
         const IpHeader& quoted = frame.notice.quoted;
+        if (quoted.source != frame.ip.destination)
+            return false; // routers answer who sent the segment
         FlowKey key{quoted.source, quoted.destination, quoted.sourcePort, quoted.destinationPort, 0};
         key.vlan = keyOf(frame, false).vlan;
         Connection* connection = find(key);
@@ -127,7 +131,7 @@ bool Iwarp::fromWire(ConstBytes raw, const erdma_offload& offload) {
             connection->endpoint().pathMtu(frame.notice);
         return true;
     }
-    if (frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum)
+    if ((frame.kind != Frame::Kind::Tcp && frame.kind != Frame::Kind::BadChecksum) || !speaks(frame.ip.source))
         return false;
     const FlowKey key = keyOf(frame, false);
     const bool opens = frame.tcp.has(tcp_flag::kSyn) && !frame.tcp.has(tcp_flag::kAck);
@@ -178,6 +182,8 @@ EndpointSetup Iwarp::setupFor(const QueuePair& qp, const FlowHandover& flow) {
     setup.crcCapable = config.mpa_crc;
     setup.link = flow.link;
     setup.ip = flow.ip;
+    if (qp.handover().flowLabel != 0)
+        setup.ip.flowLabel = qp.handover().flowLabel;
     setup.initiator = flow.initiator;
     setup.kernelOctets = flow.kernelOctets;
     if (flow.reply) {

@@ -46,6 +46,8 @@ private:
     uint16_t mtu() const override { return mtu_; }
     void schedule(Connection& connection) override;
     Counters& counters() override { return adapter_.counters; }
+    // Without the capability, IPv6 is the guest's alone.
+    bool speaks(const IpAddress& address) const { return adapter_.config.ipv6 || address.isV4(); }
     Connection* find(const FlowKey& key) const;
     void erase(Connection& connection);
     std::vector<uint16_t> vlans() const;

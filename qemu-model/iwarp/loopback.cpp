@@ -85,7 +85,7 @@ void pairByLoopback(QueuePair& first, QueuePair& second) {
 
 LoopbackFabric::Tuple LoopbackFabric::tupleOf(const QueuePair& qp) {
     const Handover& c = qp.handover();
-    return Tuple{uint64_t{c.ownIp} << 16 | c.ownPort, uint64_t{c.peerIp} << 16 | c.peerPort};
+    return {{c.ownIp, c.ownPort}, {c.peerIp, c.peerPort}};
 }
 
 Status LoopbackFabric::connect(QueuePair& qp) {

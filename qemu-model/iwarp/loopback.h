@@ -2,11 +2,13 @@
 // Connections between two queue pairs of this process: segments are handed over by call (wire.md 1.10, 7.11).
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <unordered_map>
 
 #include "fabric.h"
+#include "ip_address.h"
 
 namespace erdma {
 
@@ -19,13 +21,18 @@ public:
 
 private:
     struct Tuple {
-        uint64_t own = 0; // address << 16 | port
-        uint64_t peer = 0;
+        struct End {
+            IpAddress address;
+            uint16_t port = 0;
+            bool operator==(const End&) const = default;
+            uint64_t folded() const { return address.folded() << 16 ^ address.folded() >> 48 ^ port; }
+        };
+        End own, peer;
         bool operator==(const Tuple&) const = default;
     };
     struct Hash {
         size_t operator()(const Tuple& t) const {
-            return std::hash<uint64_t>{}(t.own * 0x9E3779B97F4A7C15u ^ (t.peer << 7 | t.peer >> 57));
+            return std::hash<uint64_t>{}(t.own.folded() * 0x9E3779B97F4A7C15u ^ std::rotl(t.peer.folded(), 7));
         }
     };
     static Tuple tupleOf(const QueuePair& qp);

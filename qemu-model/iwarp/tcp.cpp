@@ -8,7 +8,7 @@ namespace erdma {
 namespace {
 
 constexpr size_t kMinSegment = 128; // 6.8
-constexpr size_t kIpTcpHeaders = 40;
+constexpr size_t kTcpHeader = 20;
 constexpr size_t kTimestampBytes = 12;
 constexpr uint16_t kMtuOfSilentRouter = 576;
 constexpr unsigned kChallengesPerSecond = 100;   // RFC 5961 7
@@ -60,7 +60,8 @@ size_t TcpConnection::sendLimit() const {
 }
 
 void TcpConnection::updateSegmentBytes() {
-    const size_t byMtu = link_.mtu > kIpTcpHeaders ? link_.mtu - kIpTcpHeaders : 0;
+    const size_t headers = link_.ipBytes + kTcpHeader;
+    const size_t byMtu = link_.mtu > headers ? link_.mtu - headers : 0;
     const size_t options = link_.timestamps ? kTimestampBytes : 0;
     const size_t limit = link_.largeSegment != 0 ? link_.largeSegment : std::min<size_t>(link_.peerMss, byMtu);
     emss_ = std::max(limit, kMinSegment + options) - options;

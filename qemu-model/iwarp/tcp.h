@@ -46,6 +46,7 @@ struct TcpHandover {
     uint32_t sndWl1 = 0, sndWl2 = 0; // sequence number and ack of the segment that carried it
     uint16_t peerMss = 536;
     uint16_t mtu = 1500;
+    uint8_t ipBytes = 20;      // of the IP header, which the MTU includes
     uint32_t largeSegment = 0; // both ends and the path take segments of this size (MTU and MSS do not matter); 0: no
     uint8_t peerScale = 0, ownScale = 0;
     bool sack = false;

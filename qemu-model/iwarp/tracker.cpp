@@ -22,6 +22,9 @@ constexpr uint8_t kScaleMost = 14, kUsualTtl = 64;
 constexpr size_t kHeldOverhead = 128; // of a held frame, besides its octets
 constexpr unsigned kReleasesAtOnce = 64;
 
+// Of an end that names none (RFC 9293 3.7.1).
+uint16_t defaultMss(const FlowKey& key) { return key.ownIp.isV4() ? 536 : 1220; }
+
 } // namespace
 
 FlowKey keyOf(const Frame& frame, bool fromGuest) {
@@ -234,6 +237,7 @@ FlowTracker::Flow* FlowTracker::lookUp(const FlowKey& key, const Frame& frame, b
         flows.emplace_back();
         flows.back().key = key;
         flows.back().initiator = fromGuest;
+        flows.back().guest.mss = flows.back().peer.mss = defaultMss(key);
         flows.back().seen = nowNs;
         if (asks)
             assumeHandshake(flows.back(), frame, nowNs);
@@ -255,7 +259,7 @@ void FlowTracker::learn(Flow& flow, Half& from, const Half& other, const Frame& 
         from.synSeen = true;
         if (from.first != s.seq + 1)
             from.first = from.highest = s.seq + 1;
-        from.mss = s.options.mss.value_or(536);
+        from.mss = s.options.mss.value_or(defaultMss(flow.key));
         from.scale = s.options.windowScale;
         from.sack = s.options.sackPermitted;
         from.timestamps = s.options.timestamps.has_value();
@@ -493,6 +497,7 @@ FlowTracker::Outcome FlowTracker::handOver(const FlowKey& key, uint32_t sendNxt,
     tcp.sndWl2 = peer.windowAck;
     tcp.peerMss = peer.mss;
     tcp.mtu = settings_.mtu;
+    tcp.ipBytes = static_cast<uint8_t>(ipBytes(flow.ip));
     const bool scaled = guest.scale && peer.scale;
     // The peer may take the window for up to 2^14 times what is written.
     tcp.ownScale = flow.assumed ? kScaleMost : scaled ? *guest.scale : 0;

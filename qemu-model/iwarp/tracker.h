@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <array>
+#include <bit>
 #include <list>
 #include <map>
 #include <memory>
@@ -19,9 +20,9 @@
 
 namespace erdma {
 
-// Seen from the guest, host order.
+// Seen from the guest; ports in host order.
 struct FlowKey {
-    uint32_t ownIp = 0, peerIp = 0;
+    IpAddress ownIp, peerIp;
     uint16_t ownPort = 0, peerPort = 0;
     uint16_t vlan = 0; // VLAN ID of the innermost tag, 0 without
     bool operator==(const FlowKey&) const = default;
@@ -29,7 +30,7 @@ struct FlowKey {
 
 struct FlowKeyHash {
     size_t operator()(const FlowKey& k) const {
-        const uint64_t a = uint64_t{k.ownIp} << 32 | k.peerIp;
+        const uint64_t a = std::rotl(k.ownIp.folded(), 32) ^ k.peerIp.folded();
         const uint64_t b = uint64_t{k.ownPort} << 32 | uint64_t{k.peerPort} << 16 | k.vlan;
         return std::hash<uint64_t>{}((a ^ (b * 0x9E3779B97F4A7C15u)) * 0xD6E8FEB86659FD93u);
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "bytes.h"
+#include "ip_address.h"
 
 namespace erdma {
 
@@ -12,14 +13,14 @@ struct Glance {
     enum class Kind : uint8_t {
         Foreign, // nobody
         Tcp,
-        Arp,         // tells its sender's address
-        Unreachable, // ICMP destination unreachable
+        Arp,         // or neighbour discovery: tells its sender's address
+        Unreachable, // ICMP destination unreachable, ICMPv6 packet too big
         Unclear,     // the head is too short to tell
     };
     Kind kind = Kind::Foreign;
     uint16_t vlan = 0; // ID of the innermost tag, 0 without
-    // Of Tcp, in host order.
-    uint32_t source = 0, destination = 0;
+    // Of Tcp; ports in host order.
+    IpAddress source, destination;
     uint16_t sourcePort = 0, destinationPort = 0;
     uint8_t flags = 0;
     ConstBytes payload{}; // what of it is in the head

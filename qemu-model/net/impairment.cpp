@@ -27,9 +27,13 @@ void finishChecksum(std::vector<std::byte>& frame, erdma_offload& offload) {
     offload = {};
 }
 
-// As a congested switch does it (RFC 3168); the header's checksum stays right.
+// As a congested switch does it (RFC 3168); the header's checksum, which IPv6 has not, stays right.
 void mark(std::vector<std::byte>& frame, size_t ip) {
     constexpr uint8_t kCongestionExperienced = 3;
+    if (load8(frame, ip) >> 4 == 6) { // the traffic class begins four bits later
+        store8(frame, ip + 1, load8(frame, ip + 1) | kCongestionExperienced << 4);
+        return;
+    }
     constexpr size_t kTypeOfService = 1, kChecksum = 10;
     store8(frame, ip + kTypeOfService, load8(frame, ip + kTypeOfService) | kCongestionExperienced);
     storeBe16(frame, ip + kChecksum, 0);

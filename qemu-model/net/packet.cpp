@@ -12,11 +12,17 @@ namespace erdma {
 namespace {
 
 constexpr uint16_t kEtherIpv4 = 0x0800;
+constexpr uint16_t kEtherIpv6 = 0x86DD;
 constexpr uint16_t kEtherVlan = 0x8100;
 constexpr uint16_t kEtherQinQ = 0x88A8;
 constexpr uint8_t kProtocolIcmp = 1;
 constexpr uint8_t kProtocolTcp = 6;
+constexpr uint8_t kProtocolFragment = 44; // of IPv6: its extension header
+constexpr uint8_t kProtocolIcmpv6 = 58;
 constexpr size_t kMinIp = 20;
+constexpr size_t kIpv6 = 40;
+constexpr uint32_t kFlowLabelMask = 0xFFFFF;
+constexpr uint32_t kLeastMtuIpv6 = 1280; // RFC 8200 5
 constexpr size_t kMinTcp = 20;
 constexpr uint8_t kMaxWindowScale = 14; // RFC 7323 2.3
 
@@ -73,9 +79,16 @@ TcpOptions parseOptions(ConstBytes raw) {
     return out;
 }
 
-uint32_t pseudoHeader(uint32_t source, uint32_t destination, size_t tcpBytes) {
-    return (source >> 16) + (source & 0xFFFF) + (destination >> 16) + (destination & 0xFFFF) + kProtocolTcp +
-           static_cast<uint32_t>(tcpBytes);
+uint32_t pseudoHeader(const IpHeader& ip, uint8_t protocol, size_t bytes) {
+    const auto common = static_cast<uint32_t>(protocol + bytes);
+    if (ip.source.isV4()) {
+        const uint32_t source = ip.source.v4(), destination = ip.destination.v4();
+        return (source >> 16) + (source & 0xFFFF) + (destination >> 16) + (destination & 0xFFFF) + common;
+    }
+    std::array<std::byte, 2 * IpAddress::kBytes> both{};
+    ip.source.store(both, 0);
+    ip.destination.store(both, IpAddress::kBytes);
+    return checksumAdd(both, common);
 }
 
 struct IpView {
@@ -86,7 +99,27 @@ struct IpView {
     size_t totalBytes = 0; // may exceed what is there
 };
 
-std::optional<IpView> parseIp(ConstBytes packet) {
+std::optional<IpView> parseIpv6(ConstBytes packet) {
+    if (packet.size() < kIpv6 || load8(packet, 0) >> 4 != 6)
+        return std::nullopt;
+    const uint32_t first = loadBe32(packet, 0);
+    IpView view;
+    view.headerBytes = kIpv6;
+    view.totalBytes = kIpv6 + size_t{loadBe16(packet, 4)};
+    view.header.tos = static_cast<uint8_t>(first >> 20);
+    view.header.flowLabel = first & kFlowLabelMask;
+    view.protocol = load8(packet, 6);
+    view.fragment = view.protocol == kProtocolFragment;
+    view.header.ttl = load8(packet, 7);
+    view.header.source = IpAddress::load(packet, 8);
+    view.header.destination = IpAddress::load(packet, 24);
+    // Nobody may send those, and here they stand for IPv4.
+    if (view.header.source.isV4() || view.header.destination.isV4())
+        return std::nullopt;
+    return view;
+}
+
+std::optional<IpView> parseIpv4(ConstBytes packet) {
     if (packet.size() < kMinIp || load8(packet, 0) >> 4 != 4)
         return std::nullopt;
     IpView view;
@@ -104,8 +137,8 @@ std::optional<IpView> parseIp(ConstBytes packet) {
     return view;
 }
 
-// Length of the layer 2 header, or nothing when the frame is shorter than it or carries no IPv4.
-std::optional<size_t> parseLink(ConstBytes frame, LinkHeader& link) {
+// Length of the layer 2 header, or nothing when the frame is shorter than it or carries no IP.
+std::optional<size_t> parseLink(ConstBytes frame, LinkHeader& link, bool& v6) {
     if (frame.size() < 14)
         return std::nullopt;
     for (size_t i = 0; i < 6; ++i) {
@@ -117,7 +150,8 @@ std::optional<size_t> parseLink(ConstBytes frame, LinkHeader& link) {
         if (frame.size() < at + 2)
             return std::nullopt;
         const uint16_t type = loadBe16(frame, at);
-        if (type == kEtherIpv4)
+        v6 = type == kEtherIpv6;
+        if (type == kEtherIpv4 || v6)
             return at + 2;
         if ((type != kEtherVlan && type != kEtherQinQ) || link.tagCount == link.tags.size() || frame.size() < at + 4)
             return std::nullopt;
@@ -137,7 +171,7 @@ void parseTcp(ConstBytes packet, const IpView& ip, const erdma_offload& offload,
     if (headerBytes < kMinTcp || headerBytes > raw.size())
         return;
     if (!offload.needs_checksum && !offload.data_valid &&
-        checksumFold(checksumAdd(raw, pseudoHeader(ip.header.source, ip.header.destination, raw.size()))) != 0) {
+        checksumFold(checksumAdd(raw, pseudoHeader(ip.header, kProtocolTcp, raw.size()))) != 0) {
         out.kind = Frame::Kind::BadChecksum;
         return;
     }
@@ -153,6 +187,18 @@ void parseTcp(ConstBytes packet, const IpView& ip, const erdma_offload& offload,
     out.payloadOffset = out.tcpOffset + headerBytes;
 }
 
+void parseNotice(ConstBytes quote, const std::optional<IpView>& inner, uint16_t mtu, Frame& out) {
+    // Routers quote at least 8 octets of the transport header: ports and sequence number.
+    if (!inner || inner->protocol != kProtocolTcp || inner->fragment || quote.size() < inner->headerBytes + 8)
+        return;
+    out.kind = Frame::Kind::PathMtu;
+    out.notice.quoted = inner->header;
+    out.notice.quoted.sourcePort = loadBe16(quote, inner->headerBytes);
+    out.notice.quoted.destinationPort = loadBe16(quote, inner->headerBytes + 2);
+    out.notice.seq = loadBe32(quote, inner->headerBytes + 4);
+    out.notice.mtu = mtu;
+}
+
 void parseIcmp(ConstBytes packet, const IpView& ip, Frame& out) {
     const ConstBytes raw = packet.subspan(ip.headerBytes);
     if (raw.size() < 8 || load8(raw, 0) != 3 || load8(raw, 1) != 4)
@@ -162,16 +208,23 @@ void parseIcmp(ConstBytes packet, const IpView& ip, Frame& out) {
         return;
     }
     const ConstBytes quote = raw.subspan(8);
-    const std::optional<IpView> inner = parseIp(quote);
-    // Routers quote at least 8 octets of the transport header: ports and sequence number.
-    if (!inner || inner->protocol != kProtocolTcp || inner->fragment || quote.size() < inner->headerBytes + 8)
+    parseNotice(quote, parseIpv4(quote), loadBe16(raw, 6), out);
+}
+
+void parseIcmpv6(ConstBytes packet, const IpView& ip, Frame& out) {
+    constexpr uint8_t kPacketTooBig = 2;
+    const ConstBytes raw = packet.subspan(ip.headerBytes);
+    if (raw.size() < 8 || load8(raw, 0) != kPacketTooBig)
         return;
-    out.kind = Frame::Kind::PathMtu;
-    out.notice.quoted = inner->header;
-    out.notice.quoted.sourcePort = loadBe16(quote, inner->headerBytes);
-    out.notice.quoted.destinationPort = loadBe16(quote, inner->headerBytes + 2);
-    out.notice.seq = loadBe32(quote, inner->headerBytes + 4);
-    out.notice.mtu = loadBe16(raw, 6);
+    if (checksumFold(checksumAdd(raw, pseudoHeader(ip.header, kProtocolIcmpv6, raw.size()))) != 0) {
+        out.kind = Frame::Kind::BadChecksum;
+        return;
+    }
+    const uint32_t mtu = loadBe32(raw, 4);
+    if (mtu < kLeastMtuIpv6)
+        return; // to be discarded (RFC 8201 4), which the guest does
+    const ConstBytes quote = raw.subspan(8);
+    parseNotice(quote, parseIpv6(quote), static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX)), out);
 }
 
 } // namespace
@@ -210,18 +263,19 @@ uint16_t checksumFold(uint32_t sum) {
 
 Frame parseFrame(ConstBytes frame, const erdma_offload& offload) {
     Frame out;
-    const std::optional<size_t> linkBytes = parseLink(frame, out.link);
+    bool v6 = false;
+    const std::optional<size_t> linkBytes = parseLink(frame, out.link, v6);
     if (!linkBytes)
         return out;
     ConstBytes packet = frame.subspan(*linkBytes);
-    const std::optional<IpView> ip = parseIp(packet);
+    const std::optional<IpView> ip = v6 ? parseIpv6(packet) : parseIpv4(packet);
     if (!ip) {
         out.kind = Frame::Kind::Malformed;
         return out;
     }
     out.ip = ip->header;
     out.ipOffset = *linkBytes;
-    if (checksumFold(checksumAdd(packet.first(ip->headerBytes))) != 0) {
+    if (!v6 && checksumFold(checksumAdd(packet.first(ip->headerBytes))) != 0) {
         out.kind = Frame::Kind::BadChecksum;
         return out;
     }
@@ -236,8 +290,10 @@ Frame parseFrame(ConstBytes frame, const erdma_offload& offload) {
     packet = packet.first(ip->totalBytes); // short frames are padded
     if (ip->protocol == kProtocolTcp)
         parseTcp(packet, *ip, offload, out);
-    else if (ip->protocol == kProtocolIcmp)
+    else if (ip->protocol == kProtocolIcmp && !v6)
         parseIcmp(packet, *ip, out);
+    else if (ip->protocol == kProtocolIcmpv6 && v6)
+        parseIcmpv6(packet, *ip, out);
     return out;
 }
 
@@ -314,11 +370,36 @@ uint32_t appendSummed(ConstBytes data, std::vector<std::byte>& out) {
     return sum;
 }
 
+void storeIpv4(Bytes at, const IpHeader& ip, size_t tcpBytes) {
+    store8(at, 0, 0x45);
+    store8(at, 1, ip.tos);
+    storeBe16(at, 2, static_cast<uint16_t>(kMinIp + tcpBytes));
+    storeBe16(at, 4, ip.id);
+    storeBe16(at, 6, 0x4000); // DF
+    store8(at, 8, ip.ttl);
+    store8(at, 9, kProtocolTcp);
+    storeBe32(at, 12, ip.source.v4());
+    storeBe32(at, 16, ip.destination.v4());
+    storeBe16(at, 10, checksumFold(checksumAdd(at.first(kMinIp))));
+}
+
+void storeIpv6(Bytes at, const IpHeader& ip, size_t tcpBytes) {
+    storeBe32(at, 0, uint32_t{6} << 28 | uint32_t{ip.tos} << 20 | (ip.flowLabel & kFlowLabelMask));
+    storeBe16(at, 4, static_cast<uint16_t>(tcpBytes));
+    store8(at, 6, kProtocolTcp);
+    store8(at, 7, ip.ttl);
+    ip.source.store(at, 8);
+    ip.destination.store(at, 24);
+}
+
 } // namespace
+
+size_t ipBytes(const IpHeader& ip) { return ip.source.isV4() ? kMinIp : kIpv6; }
 
 size_t tcpFrameBytes(const TcpFrame& frame) {
     const size_t tags = std::min<size_t>(frame.link.tagCount, frame.link.tags.size());
-    return 14 + 4 * tags + kMinIp + kMinTcp + tcpOptionBytes(frame.segment.options) + frame.segment.payload.size();
+    return 14 + 4 * tags + ipBytes(frame.ip) + kMinTcp + tcpOptionBytes(frame.segment.options) +
+           frame.segment.payload.size();
 }
 
 void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment& segment, std::vector<std::byte>& out) {
@@ -326,8 +407,9 @@ void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment&
     const size_t linkBytes = 14 + 4 * tags;
     const size_t tcpHeader = kMinTcp + tcpOptionBytes(segment.options);
     const size_t tcpBytes = tcpHeader + segment.payload.size();
+    const size_t ipHeader = ipBytes(ip);
     const size_t start = out.size();
-    out.resize(start + linkBytes + kMinIp + tcpHeader);
+    out.resize(start + linkBytes + ipHeader + tcpHeader);
     const uint32_t payloadSum = appendSummed(segment.payload, out);
     Bytes at = Bytes(out).subspan(start);
 
@@ -339,21 +421,15 @@ void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment&
         storeBe16(at, 12 + 4 * i, link.tags[i].protocol);
         storeBe16(at, 14 + 4 * i, link.tags[i].control);
     }
-    storeBe16(at, linkBytes - 2, kEtherIpv4);
+    storeBe16(at, linkBytes - 2, ip.source.isV4() ? kEtherIpv4 : kEtherIpv6);
 
     at = at.subspan(linkBytes);
-    store8(at, 0, 0x45);
-    store8(at, 1, ip.tos);
-    storeBe16(at, 2, static_cast<uint16_t>(kMinIp + tcpBytes));
-    storeBe16(at, 4, ip.id);
-    storeBe16(at, 6, 0x4000); // DF
-    store8(at, 8, ip.ttl);
-    store8(at, 9, kProtocolTcp);
-    storeBe32(at, 12, ip.source);
-    storeBe32(at, 16, ip.destination);
-    storeBe16(at, 10, checksumFold(checksumAdd(at.first(kMinIp))));
+    if (ip.source.isV4())
+        storeIpv4(at, ip, tcpBytes);
+    else
+        storeIpv6(at, ip, tcpBytes);
 
-    at = at.subspan(kMinIp);
+    at = at.subspan(ipHeader);
     storeBe16(at, 0, ip.sourcePort);
     storeBe16(at, 2, ip.destinationPort);
     storeBe32(at, 4, segment.seq);
@@ -362,7 +438,7 @@ void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment&
     store8(at, 13, segment.flags);
     storeBe16(at, 14, segment.window);
     encodeOptions(segment.options, at.subspan(kMinTcp, tcpHeader - kMinTcp));
-    const uint32_t sum = pseudoHeader(ip.source, ip.destination, tcpBytes) + payloadSum;
+    const uint32_t sum = pseudoHeader(ip, kProtocolTcp, tcpBytes) + payloadSum;
     storeBe16(at, 16, checksumFold(checksumAdd(at.first(tcpHeader), sum)));
 }
 

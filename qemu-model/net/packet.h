@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Ethernet frames with IPv4 and TCP: reading what the backend or the guest sent, and building own frames
+// Ethernet frames with IPv4 or IPv6 and TCP: reading what the backend or the guest sent, and building own frames
 // (wire.md 1.2, 6.1 to 6.3).
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "host.h"
+#include "ip_address.h"
 
 namespace erdma {
 
@@ -78,18 +79,18 @@ struct LinkHeader {
     bool operator==(const LinkHeader&) const = default;
 };
 
-// Addresses and ports in host order.
+// Both addresses are of one version.  Ports in host order.
 struct IpHeader {
-    uint32_t source = 0;
-    uint32_t destination = 0;
+    IpAddress source, destination;
     uint16_t sourcePort = 0;
     uint16_t destinationPort = 0;
-    uint8_t ttl = 64;
-    uint8_t tos = 0; // DSCP and ECN
-    uint16_t id = 0;
+    uint8_t ttl = 64;       // hop limit
+    uint8_t tos = 0;        // traffic class: DSCP and ECN
+    uint16_t id = 0;        // IPv4
+    uint32_t flowLabel = 0; // IPv6, 20 bits
 };
 
-// "Fragmentation needed" (wire.md 6.8): whose segment it quotes.
+// "Fragmentation needed", or "packet too big" of IPv6 (wire.md 6.8): whose segment it quotes.
 struct PathMtuNotice {
     IpHeader quoted;
     uint32_t seq = 0;
@@ -98,12 +99,12 @@ struct PathMtuNotice {
 
 struct Frame {
     enum class Kind : uint8_t {
-        Other,       // not IPv4, or a protocol that is nobody's business here
-        Fragment,    // IPv4 fragment: the guest's
+        Other,       // not IP, or a protocol that is nobody's business here, or with extension headers
+        Fragment,    // the guest's
         Malformed,   // lengths contradict each other
         BadChecksum, // IP, TCP or ICMP; of TCP the ports are known
         Tcp,
-        PathMtu, // ICMP destination unreachable, fragmentation needed, quoting TCP
+        PathMtu, // a router's, quoting TCP
     };
     Kind kind = Kind::Other;
     LinkHeader link;
@@ -125,10 +126,11 @@ struct TcpFrame {
     const IpHeader& ip;
     const TcpSegment& segment;
 };
+size_t ipBytes(const IpHeader& ip); // that buildTcpFrame() writes, without what follows
 // Octets that buildTcpFrame() appends.
 size_t tcpFrameBytes(const TcpFrame& frame);
-// Appends a whole frame with correct checksums to `out`, DF set.  SACK blocks that do not fit behind the other options
-// are left out.
+// Appends a whole frame with correct checksums to `out`, of the addresses' version: IPv4 with DF, IPv6 without extension
+// headers.  SACK blocks that do not fit behind the other options are left out.
 void buildTcpFrame(const LinkHeader& link, const IpHeader& ip, const TcpSegment& segment, std::vector<std::byte>& out);
 inline void buildTcpFrame(const TcpFrame& frame, std::vector<std::byte>& out) {
     buildTcpFrame(frame.link, frame.ip, frame.segment, out);

@@ -63,7 +63,7 @@ public:
 
 private:
     struct End {
-        uint32_t address;
+        IpAddress address;
         uint16_t port;
         auto operator<=>(const End&) const = default;
     };

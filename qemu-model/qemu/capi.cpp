@@ -147,7 +147,7 @@ struct erdma_dev {
             device.setPersonality(std::make_unique<erdma::RoceCommands>(roce));
         } else {
             attach<erdma::Iwarp>();
-            device.setPersonality(std::make_unique<erdma::IwarpCommands>());
+            device.setPersonality(std::make_unique<erdma::IwarpCommands>(device.adapter().config));
         }
     }
     template <typename Protocol> Protocol &attach()

@@ -71,6 +71,7 @@ static QLIST_HEAD(, ErdmaState) adapters = QLIST_HEAD_INITIALIZER(adapters);
     X(bool, atomic, "atomic", "capability: remote atomic operations")                                                  \
     X(bool, multilevel_mtt, "multilevel-mtt", "capability: multi-level page tables")                                   \
     X(bool, extended_doorbells, "extended-doorbells", "capability: doorbell pages handed out by ALLOC_DB")             \
+    X(bool, ipv6, "ipv6", "capability: connections over IPv6")                                                         \
     X(uint32, pair_timeout_ms, "pair-timeout-ms",                                                                      \
       "wait for the other end of a loopback connection, milliseconds, 1..600000")                                      \
     X(uint32, rnr_hold_ms, "rnr-hold-ms",                                                                              \

@@ -139,15 +139,20 @@ bool Driver::registerFast(uint32_t index, uint32_t pd, uint64_t table, uint32_t 
 }
 
 Request Driver::connectRequest(uint32_t qpn, const Tuple& tuple) {
-    return Request()
-        .u32(8, 2u << 24 | uint32_t{tuple.congestion} << 20 | qpn)
-        .u32(12, tuple.cookie)
-        .be32(16, tuple.peerIp)
-        .be32(20, tuple.ownIp)
+    Request request;
+    request.u32(8, 2u << 24 | uint32_t{tuple.congestion} << 20 | qpn)
+        .u32(12, tuple.ownIp.isV4() ? tuple.cookie : tuple.cookie | 1u << 31)
+        .be32(16, tuple.peerIp.v4())
+        .be32(20, tuple.ownIp.v4())
         .be16(24, tuple.ownPort)
         .be16(26, tuple.peerPort)
         .u32(28, tuple.sendNxt)
         .u32(32, tuple.recvNxt);
+    if (!tuple.ownIp.isV4()) {
+        request.address(48, tuple.peerIp);
+        request.address(64, tuple.ownIp);
+    }
+    return request;
 }
 
 void Driver::putSqe(Pair& pair, std::span<std::byte> sqe) {

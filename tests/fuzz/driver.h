@@ -61,7 +61,7 @@ public:
                     uint32_t access = kWholeAccess);
     bool registerFast(uint32_t index, uint32_t pd, uint64_t table, uint32_t capacity);
     struct Tuple {
-        uint32_t ownIp, peerIp;
+        IpAddress ownIp, peerIp;
         uint16_t ownPort, peerPort;
         uint32_t sendNxt, recvNxt;
         uint32_t cookie;

@@ -22,7 +22,9 @@ constexpr uint32_t kBuffer = 4 * Ram::kPage;
 constexpr uint32_t kRegion = kBuffer - 64;
 constexpr uint64_t kIova = 0x7F0000000040;
 constexpr uint32_t kSecretBytes = 64;
-constexpr std::array<uint32_t, 2> kAddress = {0x0A000001, 0x0A000002};
+constexpr std::array<IpAddress, 2> kAddress = {0x0A000001u, 0x0A000002u};
+constexpr std::array<IpAddress, 2> kAddress6 = {IpAddress(0xFE80'0000'0000'0000u, 1),
+                                                IpAddress(0xFE80'0000'0000'0000u, 2)};
 constexpr std::array<uint16_t, 2> kHostilePorts = {1000, 2000}, kBystanderPorts = {3000, 4000};
 constexpr uint32_t kStag = 10u << 8, kSecretStag = 11u << 8;
 
@@ -33,6 +35,7 @@ struct Agreed {
     bool sack = true, timestamps = true;
     uint16_t mss = 1460;
     uint8_t scale = 0;
+    bool v6 = false;
 };
 
 class Scene {
@@ -46,6 +49,7 @@ public:
         agreed_.mss = (flags & 16) != 0 ? 256 : 1460;
         agreed_.scale = (flags & 32) != 0 ? 7 : 0;
         bystander_ = (flags & 64) == 0;
+        agreed_.v6 = ((flags & 16) != 0) != ((flags & 32) != 0); // there is no bit left
         for (unsigned i = 0; i < 2; ++i) {
             erdma_config config = smallConfig();
             config.mac[5] = static_cast<uint8_t>(config.mac[5] + i);
@@ -112,10 +116,13 @@ private:
         link.destination = {0x52, 0x54, 0, 0x12, 0x34, static_cast<uint8_t>(0x57 - from)};
         return link;
     }
-    static IpHeader ipOf(unsigned from, const std::array<uint16_t, 2>& ports) {
+    const std::array<IpAddress, 2>& addressesOf(const std::array<uint16_t, 2>& ports) const {
+        return agreed_.v6 && ports == kHostilePorts ? kAddress6 : kAddress;
+    }
+    IpHeader ipOf(unsigned from, const std::array<uint16_t, 2>& ports) const {
         IpHeader ip;
-        ip.source = kAddress[from];
-        ip.destination = kAddress[1 - from];
+        ip.source = addressesOf(ports)[from];
+        ip.destination = addressesOf(ports)[1 - from];
         ip.sourcePort = ports[from];
         ip.destinationPort = ports[1 - from];
         return ip;
@@ -186,7 +193,8 @@ private:
             expected_ = {next[1], next[0]};
     }
     void connect(unsigned i, const std::array<uint16_t, 2>& ports, unsigned pair, uint32_t sendNxt, uint32_t recvNxt) {
-        FUZZ_CHECK(drivers_[i]->connect(pairs_[i][pair].qpn, {kAddress[i], kAddress[1 - i], ports[i], ports[1 - i],
+        const std::array<IpAddress, 2>& addresses = addressesOf(ports);
+        FUZZ_CHECK(drivers_[i]->connect(pairs_[i][pair].qpn, {addresses[i], addresses[1 - i], ports[i], ports[1 - i],
                                                               sendNxt, recvNxt, pairs_[1 - i][pair].qpn, 1}),
                    "a connection is refused");
     }

@@ -55,7 +55,10 @@ private:
     };
 
     FlowKey keyOf(uint32_t flow) const {
-        return {0x0A000001, 0x0A000002, static_cast<uint16_t>(1000 + flow), 2000,
+        const auto address = [flow](uint32_t host) { // half of them over IPv6
+            return flow < 3 ? IpAddress(0x0A000000 | host) : IpAddress(0xFE80'0000'0000'0000u, host);
+        };
+        return {address(1), address(2), static_cast<uint16_t>(1000 + flow), 2000,
                 static_cast<uint16_t>(flow % 3 == 2 ? 5 : 0)};
     }
 

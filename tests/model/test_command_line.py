@@ -102,7 +102,7 @@ class Accepted(unittest.TestCase):
         defaults = {"vectors": "32", "direct-wqe-groups": "24", "qblock": "4", "max-cqe-log": "20",
                     "max-recv-wr-log": "15", "max-mr-size-log": "36", "default-cc": "1",
                     "firmware-version": str(0x225), "atomic": "true", "multilevel-mtt": "true",
-                    "extended-doorbells": "true", "pair-timeout-ms": "15000", "rnr-hold-ms": "30000", "ord": "128",
+                    "extended-doorbells": "true", "ipv6": "true", "pair-timeout-ms": "15000", "rnr-hold-ms": "30000", "ord": "128",
                     "ird": "128",
                     "buffer-bytes": "1048576", "total-buffer-bytes": "268435456", "ack-delay-ms": "40", "ack-segments": "2", "rto-min-ms": "200",
                     "give-up-ms": "30000", "keep-idle-ms": "60000", "keep-interval-ms": "10000", "keep-probes": "6",
@@ -125,7 +125,7 @@ class Accepted(unittest.TestCase):
         high = {"vectors": 32, "direct_wqe_groups": 255, "qblock": 64, "max_cqe_log": 20, "max_recv_wr_log": 15,
                 "max_mr_size_log": 48, "default_cc": 4, "pair_timeout_ms": 600000, "rnr_hold_ms": 600000,
                 "ord": 128, "ird": 128,
-                "extended_doorbells": "off", "segment_bytes": 65000, "buffer_bytes": 4194304, "total_buffer_bytes": 2147483648, "ack_delay_ms": 499,
+                "extended_doorbells": "off", "ipv6": "off", "segment_bytes": 65000, "buffer_bytes": 4194304, "total_buffer_bytes": 2147483648, "ack_delay_ms": 499,
                 "ack_segments": 64, "rto_min_ms": 1000, "give_up_ms": 600000, "keep_idle_ms": 7200000,
                 "keep_interval_ms": 600000, "keep_probes": 100, "first_fpdu_ms": 60000, "time_wait_ms": 120000,
                 "complete_queued": "on"}

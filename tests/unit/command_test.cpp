@@ -246,10 +246,10 @@ TEST(Command, QueryDevice) {
     Ready m;
     const Reply reply = m.guest.command(0, 0);
     ASSERT_TRUE(reply.ok());
-    EXPECT_EQ(reply.resp0, uint64_t{20} << 40 | 0xE8000000 | 15 << 16 | 36);
+    EXPECT_EQ(reply.resp0, uint64_t{20} << 40 | 0xF8000000 | 15 << 16 | 36);
     EXPECT_EQ(reply.resp1, uint64_t{0x0FFFFF00} << 32 | 1u << 28 | 4u << 16);
     erdma_config config = testConfig();
-    config.atomic = config.multilevel_mtt = config.extended_doorbells = false;
+    config.atomic = config.multilevel_mtt = config.extended_doorbells = config.ipv6 = false;
     config.max_cqe_log = 10;
     config.max_recv_wr_log = 9;
     config.max_mr_size_log = 30;
@@ -435,7 +435,7 @@ TEST(Command, ModifyToRtsIsDecoded) {
     ASSERT_TRUE(m.guest.createQp(1, 1, 1).ok());
     Handover link;
     link.congestionControl = 3;
-    link.cookie = 0x80000ABC;
+    link.cookie = 0x40000ABC;
     link.ownIp = 0x0A000001;
     link.peerIp = 0x0A000002;
     link.ownPort = 1000;
@@ -456,6 +456,44 @@ TEST(Command, ModifyToRtsIsDecoded) {
     m.guest.advance(16'000'000'000);
     EXPECT_EQ(m.device.findQp(1)->state(), QpState::Error);
     EXPECT_EQ(m.guest.drainAeq().size(), 1u);
+}
+
+// 4.9: what bit 31 of the cookie means depends on the capability and on the entry's length.
+TEST(Command, Ipv6AddressesInModifyQp) {
+    Handover link;
+    link.ownIp = IpAddress(0xFE80'0000'0000'0000u, 1);
+    link.peerIp = IpAddress(0xFE80'0000'0000'0000u, 2);
+    link.flowLabel = 0x54321;
+    for (const bool on : {false, true}) {
+        for (const uint32_t entry : {64u, 128u}) {
+            erdma_config config = testConfig();
+            config.ipv6 = on;
+            Ready m(entry, config);
+            ASSERT_TRUE(m.guest.createCq(1).ok());
+            ASSERT_TRUE(m.guest.createQp(1, 1, 1).ok());
+            ASSERT_TRUE(m.guest.connectQp(1, link).ok());
+            const Handover& seen = m.device.findQp(1)->handover();
+            const bool v6 = on && entry == 128;
+            EXPECT_EQ(seen.ownIp, v6 ? link.ownIp : IpAddress()) << on << entry;
+            EXPECT_EQ(seen.peerIp, v6 ? link.peerIp : IpAddress()) << on << entry;
+            EXPECT_EQ(seen.flowLabel, v6 ? 0x54321u : 0u);
+        }
+    }
+    // Addresses that no end of a connection has.
+    Ready m;
+    ASSERT_TRUE(m.guest.createCq(1).ok());
+    ASSERT_TRUE(m.guest.createQp(1, 1, 1).ok());
+    const auto refused = [&](const IpAddress& own, const IpAddress& peer) {
+        Request request;
+        request.u32(8, 2u << 24 | 1).u32(12, 1u << 31).address(48, peer).address(64, own);
+        return m.guest.status(0, 3, request) == static_cast<uint32_t>(Status::Invalid);
+    };
+    EXPECT_TRUE(refused(link.ownIp, IpAddress(0x0A000001)));
+    EXPECT_TRUE(refused(IpAddress(0x0A000001), link.peerIp));
+    EXPECT_TRUE(refused(IpAddress(0, 0), link.peerIp));
+    EXPECT_TRUE(refused(link.ownIp, IpAddress(0xFF02'0000'0000'0000u, 1)));
+    EXPECT_EQ(m.device.findQp(1)->state(), QpState::Idle);
+    EXPECT_FALSE(refused(link.ownIp, link.peerIp));
 }
 
 TEST(Command, DestroyWhileWaitingForThePair) {

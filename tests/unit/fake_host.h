@@ -221,6 +221,7 @@ public:
     Request& u64(size_t at, uint64_t v) { return storeLe64(bytes_, at, v), *this; }
     Request& be32(size_t at, uint32_t v) { return storeBe32(bytes_, at, v), *this; }
     Request& be16(size_t at, uint16_t v) { return storeLe16(bytes_, at, byteSwapped(v)), *this; }
+    Request& address(size_t at, const IpAddress& v) { return v.store(bytes_, at), *this; }
     Bytes bytes() { return bytes_; }
 
 private:
@@ -482,16 +483,18 @@ public:
         return command(0, 3, Request().u32(8, static_cast<uint32_t>(state) << 24 | qpn));
     }
     Reply connectQp(uint32_t qpn, const Handover& link) {
-        return command(0, 3,
-                       Request()
-                           .u32(8, 2u << 24 | uint32_t{link.congestionControl} << 20 | qpn)
-                           .u32(12, link.cookie)
-                           .be32(16, link.peerIp)
-                           .be32(20, link.ownIp)
-                           .be16(24, link.ownPort)
-                           .be16(26, link.peerPort)
-                           .u32(28, link.sendStart)
-                           .u32(32, link.recvStart));
+        Request request;
+        request.u32(8, 2u << 24 | uint32_t{link.congestionControl} << 20 | qpn)
+            .u32(12, link.cookie | (link.ownIp.isV4() ? 0 : 1u << 31))
+            .be32(16, link.peerIp.v4())
+            .be32(20, link.ownIp.v4())
+            .be16(24, link.ownPort)
+            .be16(26, link.peerPort)
+            .u32(28, link.sendStart)
+            .u32(32, link.recvStart);
+        if (!link.ownIp.isV4())
+            request.be32(44, link.flowLabel).address(48, link.peerIp).address(64, link.ownIp);
+        return command(0, 3, request);
     }
     Reply reflushQp(uint32_t qpn, uint16_t sqPi, uint16_t rqPi) {
         return command(0, 6, Request().u32(8, qpn).u32(12, sqPi).u32(16, rqPi));
@@ -621,7 +624,7 @@ struct Machine {
     explicit Machine(uint32_t entryBytes = 128, const erdma_config& config = testConfig(), Fabric* shared = nullptr)
         : fabric(shared ? *shared : ownFabric), device(config, host, fabric), guest(host, device, entryBytes) {
         if (config.protocol == ERDMA_PROTOCOL_IWARP)
-            device.setPersonality(std::make_unique<IwarpCommands>());
+            device.setPersonality(std::make_unique<IwarpCommands>(device.adapter().config));
     }
     LoopbackFabric ownFabric;
     Fabric& fabric;

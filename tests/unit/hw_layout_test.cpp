@@ -304,12 +304,13 @@ TEST(HwLayout, QueryDevice) {
     config.default_cc = 3;
     config.qblock = 9;
     config.firmware_version = 0x00123456;
-    for (const uint32_t bits : {0u, 1u, 2u, 4u, 7u}) {
+    for (const uint32_t bits : {0u, 1u, 2u, 4u, 8u, 15u}) {
         config.atomic = bits & 1;
         config.multilevel_mtt = bits & 2;
         config.extended_doorbells = bits & 4;
         config.mpa_crc = bits & 2;
         config.rfc7306 = bits & 1;
+        config.ipv6 = bits & 8;
         Driver d(config);
         ASSERT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_DEVICE, erdma_cmd_plain{}), 0u);
         EXPECT_EQ(of(ERDMA_QD0_LOG_CQE, d.resp[0]), 13u);
@@ -324,10 +325,10 @@ TEST(HwLayout, QueryDevice) {
         EXPECT_EQ((flags & ERDMA_CAP_MTT_VA) != 0, config.multilevel_mtt);
         EXPECT_EQ((flags & ERDMA_CAP_EXTEND_DB) != 0, config.extended_doorbells);
         EXPECT_NE(flags & ERDMA_CAP_QUERY_QC, 0u);
-        EXPECT_EQ(flags & ERDMA_CAP_IPV6, 0u);
         const uint64_t model = of(ERDMA_QD0_MODEL, d.resp[0]);
         EXPECT_EQ((model & ERDMA_MODEL_MPA_CRC) != 0, config.mpa_crc);
         EXPECT_EQ((model & ERDMA_MODEL_RFC7306) != 0, config.rfc7306);
+        EXPECT_EQ((flags & ERDMA_CAP_IPV6) != 0, config.ipv6);
         EXPECT_EQ(d.m.device.adapter().maxQps(), of(ERDMA_QD1_QBLOCKS, d.resp[1]) * ERDMA_QPS_PER_BLOCK);
         ASSERT_EQ(d.command(ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_FW_INFO, erdma_cmd_plain{}), 0u);
         EXPECT_EQ(d.resp[0], 0x00123456u);
@@ -493,6 +494,19 @@ TEST(HwLayout, QueuePairs) {
     modify.cfg = in32(ERDMA_MODIFY_STATE, ERDMA_QP_ERROR) | in32(ERDMA_MODIFY_QPN, 7);
     ASSERT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, modify), 0u);
     EXPECT_EQ(user->state(), QpState::Error);
+
+    const QueuePair* second = d.m.device.findQp(6);
+    modify = {};
+    modify.cfg = in32(ERDMA_MODIFY_STATE, ERDMA_QP_RTS) | in32(ERDMA_MODIFY_QPN, 6);
+    modify.peer_cookie = ERDMA_MODIFY_COOKIE_IPV6 | in32(ERDMA_MODIFY_COOKIE_QPN, 0x12345);
+    modify.flow_label = byteSwapped(uint32_t{0xABCDE});
+    modify.peer_ip6[0] = modify.own_ip6[0] = 0xFD;
+    modify.peer_ip6[15] = 2;
+    modify.own_ip6[15] = 1;
+    ASSERT_EQ(d.command(ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, modify), 0u);
+    EXPECT_EQ(second->handover().flowLabel, 0xABCDEu);
+    EXPECT_EQ(second->handover().peerIp, IpAddress(uint64_t{0xFD} << 56, 2));
+    EXPECT_EQ(second->handover().ownIp, IpAddress(uint64_t{0xFD} << 56, 1));
     erdma_cmd_reflush reflush{};
     reflush.qpn = 7;
     reflush.sq_pi = 2;

@@ -149,7 +149,7 @@ private:
                 TcpTimestamps{static_cast<uint32_t>((first_ ? 5000 : 7000) + now_ / kMs), static_cast<uint32_t>(1)};
         s.payload = payload;
         Octets frame;
-        buildTcpFrame(linkHeaderOf(first_), ipHeaderOf(first_), s, frame);
+        buildTcpFrame(linkHeaderOf(first_), ipHeaderOf(first_, setup_.v6), s, frame);
         outbox.push_back(std::move(frame));
     }
 
@@ -190,6 +190,8 @@ public:
           kernelB(options.link, false, link.now) {
         for (unsigned i = 0; i < 2; ++i) {
             Device& device = *side(i).device;
+            side(i).link.ownIp = addressOf(i == 0, options.link.v6);
+            side(i).link.peerIp = addressOf(i != 0, options.link.v6);
             auto nic = Nic::make(device.adapter(), iwarps[i]);
             nics[i] = nic.get();
             device.attachNic(std::move(nic));

@@ -87,6 +87,7 @@ struct LinkSetup {
     uint8_t scaleA = 7, scaleB = 7;
     CongestionControl congestion = CongestionControl::NewReno;
     std::optional<uint64_t> rtt = 10 * kMs;
+    bool v6 = false;
     TcpSettings settings{};
 };
 
@@ -100,6 +101,7 @@ inline TcpHandover handoverOf(const LinkSetup& setup, bool first, uint64_t now) 
     h.sndWl2 = h.sndUna;
     h.peerMss = setup.mss;
     h.mtu = setup.mtu;
+    h.ipBytes = setup.v6 ? 40 : 20;
     h.ownScale = first ? setup.scaleA : setup.scaleB;
     h.peerScale = first ? setup.scaleB : setup.scaleA;
     h.sack = setup.sack;
@@ -132,10 +134,15 @@ inline Octets arpOf(bool first) {
     return frame;
 }
 
-inline IpHeader ipHeaderOf(bool first) {
+inline IpAddress addressOf(bool first, bool v6 = false) {
+    const uint32_t host = first ? 1 : 2;
+    return v6 ? IpAddress(0xFD00'0010'0077'0000u, host) : IpAddress(0x0A000000 | host);
+}
+
+inline IpHeader ipHeaderOf(bool first, bool v6 = false) {
     IpHeader ip;
-    ip.source = first ? 0x0A000001 : 0x0A000002;
-    ip.destination = first ? 0x0A000002 : 0x0A000001;
+    ip.source = addressOf(first, v6);
+    ip.destination = addressOf(!first, v6);
     ip.sourcePort = first ? 1000 : 2000;
     ip.destinationPort = first ? 2000 : 1000;
     return ip;
