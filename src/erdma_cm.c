@@ -129,10 +129,7 @@ static int erdma_ep_raise_to(struct erdma_ep *ep, enum iw_cm_event_type type, in
 	};
 
 	if (ep->sock) {
-		const struct inet_sock *inet = inet_sk(ep->sock->sk);
-
-		erdma_cm_sockaddr(&ev.local_addr, inet->inet_saddr, inet->inet_sport);
-		erdma_cm_sockaddr(&ev.remote_addr, inet->inet_daddr, inet->inet_dport);
+		erdma_ep_sockaddrs(ep, &ev.local_addr, &ev.remote_addr);
 	} else if (ep->id) {
 		ev.local_addr = ep->id->m_local_addr;
 		ev.remote_addr = ep->id->m_remote_addr;
@@ -252,14 +249,15 @@ static void erdma_ep_end_rdma(struct erdma_ep *ep)
  */
 static bool erdma_ep_build_request(struct erdma_ep *ep, u32 pd_len)
 {
-	const struct sockaddr_in *peer = (const struct sockaddr_in *)&ep->id->m_remote_addr;
+	const struct sockaddr_storage *peer = &ep->id->m_remote_addr;
+	struct in6_addr ip;
 	int len;
 
+	erdma_cm_ip(peer, &ip);
 	do {
 		ep->request = (struct erdma_mpa_fields) {
-			.revision = erdma_peers_next(&ep->cm->peers, peer->sin_addr.s_addr,
-						     peer->sin_port, &ep->tried,
-						     &ep->fallback),
+			.revision = erdma_peers_next(&ep->cm->peers, &ip, erdma_cm_port(peer),
+						     &ep->tried, &ep->fallback),
 			.flags = ep->crc == ERDMA_MPA_CRC_DEMAND ? ERDMA_MPA_CRC : 0,
 			.pd_len = pd_len,
 			.cookie = ep->qp->cookie,
@@ -287,12 +285,12 @@ static unsigned int erdma_ep_secs_left(const struct erdma_ep *ep, unsigned int m
 /* Starts to connect, in the state CONNECTING. */
 static int erdma_ep_attempt(struct erdma_ep *ep, struct net *net, struct iw_cm_id *id)
 {
-	const struct sockaddr_in *own = (const struct sockaddr_in *)&id->m_local_addr;
+	__be16 port = erdma_cm_port(&id->m_local_addr);
 	int ret;
 
-	ret = erdma_ep_open(ep, net, id, own->sin_port);
+	ret = erdma_ep_open(ep, net, id, port);
 	/* rdma_cm picks ports from a space of its own; TCP may have one of them in use. */
-	if (own->sin_port && (ret == -EADDRINUSE || ret == -EADDRNOTAVAIL))
+	if (port && (ret == -EADDRINUSE || ret == -EADDRNOTAVAIL))
 		ret = erdma_ep_open(ep, net, id, 0);
 	if (ret)
 		return ret;
@@ -362,11 +360,13 @@ static void erdma_ep_terminate(struct erdma_ep *ep, u8 code)
 
 static void erdma_ep_on_established(struct erdma_ep *ep)
 {
-	const struct sockaddr_in *peer = (const struct sockaddr_in *)&ep->id->m_remote_addr;
+	const struct sockaddr_storage *peer = &ep->id->m_remote_addr;
+	struct in6_addr ip;
 	int ret;
 
-	erdma_peers_worked(&ep->cm->peers, peer->sin_addr.s_addr, peer->sin_port,
-			   ep->request.revision, ep->fallback);
+	erdma_cm_ip(peer, &ip);
+	erdma_peers_worked(&ep->cm->peers, &ip, erdma_cm_port(peer), ep->request.revision,
+			   ep->fallback);
 	erdma_ep_stop_timer(ep);
 	erdma_ep_set_state(ep, ERDMA_EP_RDMA);
 	ret = erdma_ep_raise_to(ep, IW_CM_EVENT_CONNECT_REPLY, 0, erdma_mpa_reader_pd(&ep->rx),
@@ -499,6 +499,17 @@ static int erdma_ep_connect(struct erdma_ep *ep, struct iw_cm_id *id, struct erd
 	return ret;
 }
 
+/* IPv4, or IPv6 if the device can do that, at both ends. */
+static bool erdma_cm_family_fits(const struct erdma_adapter *ad, const struct iw_cm_id *id)
+{
+	int family = id->m_local_addr.ss_family;
+
+	if (family != AF_INET && (family != AF_INET6 || !(ad->dev.caps.flags & ERDMA_CAP_IPV6)))
+		return false;
+	return id->m_remote_addr.ss_family == family && id->local_addr.ss_family == family &&
+	       id->remote_addr.ss_family == family;
+}
+
 static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
 				  const struct iw_cm_conn_param *param)
 {
@@ -509,8 +520,7 @@ static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
 	ret = erdma_cm_check_param(ad, param);
 	if (ret)
 		return ret;
-	if (id->local_addr.ss_family != AF_INET || id->remote_addr.ss_family != AF_INET ||
-	    id->m_local_addr.ss_family != AF_INET || id->m_remote_addr.ss_family != AF_INET)
+	if (!erdma_cm_family_fits(ad, id))
 		return -EAFNOSUPPORT;
 
 	qp = erdma_cm_find_qp(ad, param);

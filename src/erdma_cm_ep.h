@@ -28,7 +28,7 @@
 #define ERDMA_CM_ANSWER_SECS	60
 /* Connections per listener that have not sent a complete request yet; more are closed at once. */
 #define ERDMA_CM_MAX_CHILDREN	1024
-/* IPv4 addresses that a wildcard listener covers. */
+/* Addresses that a wildcard listener covers. */
 #define ERDMA_CM_MAX_ADDRS	64
 
 enum erdma_ep_state {
@@ -70,10 +70,15 @@ struct erdma_cm {
 	struct mutex listen_lock;	/* everything of listeners */
 	struct list_head listeners;	/* in the order of their numbers */
 	u32 last_listener;
-	struct notifier_block addr_nb;
+	struct notifier_block addr4_nb, addr6_nb;
 	struct work_struct addr_work;
 	struct notifier_block path_nb;	/* erdma_cm_path.c */
 	struct work_struct path_work;
+};
+
+struct erdma_listen_addr {
+	struct in6_addr ip;		/* IPv4 in its mapped form */
+	u32 scope;			/* index of the interface, of a link-local one; else 0 */
 };
 
 /* One listening socket; a wildcard listener has one per address (erdma_cm_listen.c says why). */
@@ -81,7 +86,7 @@ struct erdma_listen_sock {
 	struct list_head node;
 	struct erdma_listener *listener;
 	struct socket *sock;
-	__be32 addr;
+	struct erdma_listen_addr addr;
 	void (*saved_data_ready)(struct sock *sk);
 };
 
@@ -95,7 +100,8 @@ struct erdma_listener {
 	struct list_head socks;
 	struct iw_cm_id *id;		/* NULL once stopped */
 	struct net *net;
-	__be32 addr;			/* INADDR_ANY: follows the paired interface */
+	struct erdma_listen_addr addr;	/* any: follows the paired interface */
+	bool follows, ipv4, ipv6;	/* ... and takes addresses of these families */
 	__be16 port;
 	int backlog;
 	bool tos_set;

@@ -2,14 +2,16 @@
 /*
  * Listeners of the iWARP connection manager (docs/spec/wire.md 1.3, 1.13).
  *
- * A listener on 0.0.0.0 has one socket for each IPv4 address of the paired interface and follows
- * address changes.  One socket bound to the interface would never see connections to an own
- * address, which arrive through lo (1.10); one unbound wildcard socket could exist for only one of
- * several adapters in a VM.
+ * A listener on 0.0.0.0 has one socket for each IPv4 address of the paired interface, one on ::
+ * also for each IPv6 address, and follows address changes.  One socket bound to the interface would
+ * never see connections to an own address, which arrive through lo (1.10); one unbound wildcard
+ * socket could exist for only one of several adapters in a VM.
  */
 #include <linux/inetdevice.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
+#include <net/addrconf.h>
+#include <net/if_inet6.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/net_namespace.h>
@@ -70,11 +72,9 @@ static void erdma_listen_sock_close(struct erdma_listen_sock *ls)
 	kfree(ls);
 }
 
-static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
+static int erdma_listen_sock_open(struct erdma_listener *l, const struct erdma_listen_addr *addr)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET,
-				   .sin_port = l->port,
-				   .sin_addr.s_addr = addr };
+	struct sockaddr_storage own;
 	struct erdma_listen_sock *ls;
 	struct sock *sk;
 	int index, ret;
@@ -83,22 +83,26 @@ static int erdma_listen_sock_open(struct erdma_listener *l, __be32 addr)
 	if (!ls)
 		return -ENOMEM;
 	ls->listener = l;
-	ls->addr = addr;
+	ls->addr = *addr;
+	erdma_cm_sockaddr(&own, &addr->ip, addr->scope, l->port);
 
 	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
-	ret = __sock_create(l->net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &ls->sock, 0);
+	ret = __sock_create(l->net, own.ss_family, SOCK_STREAM, IPPROTO_TCP, &ls->sock, 0);
 	if (ret)
 		goto err_free;
 	sk = ls->sock->sk;
 	sock_set_reuseaddr(sk);
 	if (l->tos_set)
-		ip_sock_set_tos(sk, l->tos);
+		erdma_cm_set_tos(sk, l->tos);
+	/* A new IPv6 address is none to bind while a duplicate of it may show up. */
+	if (l->follows && own.ss_family == AF_INET6)
+		ip_sock_set_freebind(sk);
 
-	index = erdma_route_bind_index(l->cm->ad, l->net, addr, htonl(INADDR_ANY));
+	index = erdma_route_bind_index(l->cm->ad, l->net, &addr->ip, NULL);
 	if (index)
 		sock_bindtoindex(sk, index, true);
 	/* The cast serves kernels that call this type otherwise. */
-	ret = kernel_bind(ls->sock, (void *)&sin, sizeof(sin));
+	ret = kernel_bind(ls->sock, (void *)&own, erdma_cm_sockaddr_len(&own));
 	if (ret)
 		goto err_release;
 
@@ -133,12 +137,19 @@ static bool erdma_listen_sock_lives(const struct erdma_listen_sock *ls)
 	return inet_sk_state_load(ls->sock->sk) == TCP_LISTEN;
 }
 
-static struct erdma_listen_sock *erdma_listener_find(struct erdma_listener *l, __be32 addr)
+static bool erdma_listen_addr_equal(const struct erdma_listen_addr *a,
+				    const struct erdma_listen_addr *b)
+{
+	return ipv6_addr_equal(&a->ip, &b->ip) && a->scope == b->scope;
+}
+
+static struct erdma_listen_sock *erdma_listener_find(struct erdma_listener *l,
+						     const struct erdma_listen_addr *addr)
 {
 	struct erdma_listen_sock *ls;
 
 	list_for_each_entry(ls, &l->socks, node)
-		if (ls->addr == addr)
+		if (erdma_listen_addr_equal(&ls->addr, addr))
 			return ls;
 	return NULL;
 }
@@ -151,25 +162,63 @@ static bool erdma_listen_hears(const struct erdma_listener *l, struct net_device
 	return way == ERDMA_WAY_NIC || way == ERDMA_WAY_UNKNOWN;
 }
 
-/* Collects the IPv4 addresses of the paired interface and of what is over it; returns how many. */
-static unsigned int erdma_listen_addresses(struct erdma_listener *l, __be32 *addrs)
+/* Adds the IPv4 addresses of an interface to the first `n`; returns how many there are then. */
+static unsigned int erdma_listen_addresses4(const struct net_device *dev,
+					    struct erdma_listen_addr *addrs, unsigned int n)
+{
+	struct in_device *in_dev = __in_dev_get_rcu(dev);
+	const struct in_ifaddr *ifa;
+
+	if (!in_dev)
+		return n;
+	in_dev_for_each_ifa_rcu(ifa, in_dev) {
+		if (n == ERDMA_CM_MAX_ADDRS)
+			break;
+		ipv6_addr_set_v4mapped(ifa->ifa_local, &addrs[n].ip);
+		addrs[n++].scope = 0;
+	}
+	return n;
+}
+
+/* The same of IPv6. */
+static unsigned int erdma_listen_addresses6(const struct net_device *dev,
+					    struct erdma_listen_addr *addrs, unsigned int n)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	struct inet6_dev *in6_dev = __in6_dev_get(dev);
+	const struct inet6_ifaddr *ifa;
+
+	if (!in6_dev)
+		return n;
+	read_lock_bh(&in6_dev->lock);
+	list_for_each_entry(ifa, &in6_dev->addr_list, if_list) {
+		if (n == ERDMA_CM_MAX_ADDRS)
+			break;
+		if (ifa->flags & IFA_F_DADFAILED)
+			continue;
+		addrs[n].ip = ifa->addr;
+		addrs[n++].scope = ipv6_iface_scope_id(&ifa->addr, dev->ifindex);
+	}
+	read_unlock_bh(&in6_dev->lock);
+#endif
+	return n;
+}
+
+/* Collects the addresses of the paired interface and of what is over it; returns how many. */
+static unsigned int erdma_listen_addresses(struct erdma_listener *l,
+					   struct erdma_listen_addr *addrs)
 {
 	struct net_device *dev;
 	unsigned int n = 0;
 
 	rcu_read_lock();
 	for_each_netdev_rcu(l->net, dev) {
-		const struct in_ifaddr *ifa;
-		struct in_device *in_dev;
-
 		if (!erdma_listen_hears(l, dev))
 			continue;
-		in_dev = __in_dev_get_rcu(dev);
-		if (!in_dev)
-			continue;
-		in_dev_for_each_ifa_rcu(ifa, in_dev)
-			if (n < ERDMA_CM_MAX_ADDRS)
-				addrs[n++] = ifa->ifa_local;
+		if (l->ipv4)
+			n = erdma_listen_addresses4(dev, addrs, n);
+		if (l->ipv6)
+			n = erdma_listen_addresses6(dev, addrs, n);
 	}
 	rcu_read_unlock();
 	return n;
@@ -179,8 +228,8 @@ static unsigned int erdma_listen_addresses(struct erdma_listener *l, __be32 *add
 static int erdma_listener_follow(struct erdma_listener *l)
 {
 	struct erdma_listen_sock *ls, *next;
+	struct erdma_listen_addr *addrs;
 	unsigned int n, i;
-	__be32 *addrs;
 	int ret = 0;
 
 	addrs = kcalloc(ERDMA_CM_MAX_ADDRS, sizeof(*addrs), GFP_KERNEL);
@@ -189,14 +238,16 @@ static int erdma_listener_follow(struct erdma_listener *l)
 	n = erdma_listen_addresses(l, addrs);
 
 	list_for_each_entry_safe(ls, next, &l->socks, node) {
-		for (i = 0; i < n && addrs[i] != ls->addr; i++)
+		for (i = 0; i < n && !erdma_listen_addr_equal(&addrs[i], &ls->addr); i++)
 			;
 		if (i == n || !erdma_listen_sock_lives(ls))
 			erdma_listen_sock_close(ls);
 	}
 	for (i = 0; i < n; i++) {
-		int err = erdma_listener_find(l, addrs[i]) ? 0 :
-							     erdma_listen_sock_open(l, addrs[i]);
+		int err = 0;
+
+		if (!erdma_listener_find(l, &addrs[i]))
+			err = erdma_listen_sock_open(l, &addrs[i]);
 
 		if (err && !ret)
 			ret = err;
@@ -214,7 +265,7 @@ static void erdma_listen_addr_work(struct work_struct *work)
 	list_for_each_entry(l, &cm->listeners, node) {
 		int err;
 
-		if (l->addr != htonl(INADDR_ANY))
+		if (!l->follows)
 			continue;
 		err = erdma_listener_follow(l);
 		if (err)
@@ -225,13 +276,22 @@ static void erdma_listen_addr_work(struct work_struct *work)
 	mutex_unlock(&cm->listen_lock);
 }
 
-/* Under the RTNL: only queue. */
-static int erdma_listen_addr_event(struct notifier_block *nb, unsigned long event, void *arg)
+/* Under the RTNL, or in softirq: only queue. */
+static void erdma_listen_addr_event(struct erdma_cm *cm, unsigned long event)
 {
-	struct erdma_cm *cm = container_of(nb, struct erdma_cm, addr_nb);
-
 	if (event == NETDEV_UP || event == NETDEV_DOWN)
 		queue_work(cm->wq, &cm->addr_work);
+}
+
+static int erdma_listen_addr4_event(struct notifier_block *nb, unsigned long event, void *arg)
+{
+	erdma_listen_addr_event(container_of(nb, struct erdma_cm, addr4_nb), event);
+	return NOTIFY_DONE;
+}
+
+static int erdma_listen_addr6_event(struct notifier_block *nb, unsigned long event, void *arg)
+{
+	erdma_listen_addr_event(container_of(nb, struct erdma_cm, addr6_nb), event);
 	return NOTIFY_DONE;
 }
 
@@ -356,20 +416,26 @@ static bool erdma_is_any6(const struct iw_cm_id *id)
 
 /*
  * A listener on every IPv6 address hears IPv4 clients, too, unless it is for IPv6 only.  That one
- * is accepted and hears nothing here: rdma_cm takes a single refusal for the failure of the
- * listener on all devices of the system, and 6.1's NFS server oopses over that.
+ * is accepted and hears nothing here if the device cannot do IPv6: rdma_cm takes a single refusal
+ * for the failure of the listener on all devices of the system, and 6.1's NFS server oopses over
+ * that.
  */
 static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, int backlog)
 {
-	const struct sockaddr_in *sin = (const struct sockaddr_in *)&id->m_local_addr;
+	int family = id->local_addr.ss_family == id->m_local_addr.ss_family ?
+			     id->m_local_addr.ss_family :
+			     AF_UNSPEC;
+	bool ipv6 = family == AF_INET6 && ad->dev.caps.flags & ERDMA_CAP_IPV6;
+	bool ipv4 = family == AF_INET;
 	struct erdma_cm *cm = ad->cm;
 	struct erdma_listener *l;
 	int ret;
 
 	if (erdma_is_any6(id)) {
-		if (erdma_id_is_v6_only(id))
+		ipv4 = !erdma_id_is_v6_only(id);
+		if (!ipv4 && !ipv6)
 			return 0;
-	} else if (id->local_addr.ss_family != AF_INET || sin->sin_family != AF_INET) {
+	} else if (!ipv4 && !ipv6) {
 		return -EAFNOSUPPORT;
 	}
 	if (erdma_is_broken(&ad->dev))
@@ -384,9 +450,22 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	refcount_inc(&cm->live);
 	l->cm = cm;
 	l->net = erdma_cm_net(cm);
-	l->addr = erdma_is_any6(id) ? htonl(INADDR_ANY) : sin->sin_addr.s_addr;
-	/* At the same place for both kinds of address. */
-	l->port = sin->sin_port;
+	l->ipv4 = ipv4;
+	l->ipv6 = ipv6;
+	if (ipv6) {
+		const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)&id->m_local_addr;
+
+		l->addr.ip = sin6->sin6_addr;
+		l->addr.scope = ipv6_iface_scope_id(&sin6->sin6_addr, sin6->sin6_scope_id);
+		l->follows = ipv6_addr_any(&sin6->sin6_addr);
+	} else {
+		const struct sockaddr_in *sin = (const struct sockaddr_in *)&id->m_local_addr;
+		__be32 ip = erdma_is_any6(id) ? htonl(INADDR_ANY) : sin->sin_addr.s_addr;
+
+		ipv6_addr_set_v4mapped(ip, &l->addr.ip);
+		l->follows = ip == htonl(INADDR_ANY);
+	}
+	l->port = erdma_cm_port(&id->m_local_addr);
 	l->backlog = backlog;
 	l->tos_set = id->tos_set;
 	l->tos = id->tos;
@@ -398,8 +477,7 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	l->number = ++cm->last_listener;
 	l->id = id;
 	list_add_tail(&l->node, &cm->listeners);
-	ret = l->addr == htonl(INADDR_ANY) ? erdma_listener_follow(l) :
-					     erdma_listen_sock_open(l, l->addr);
+	ret = l->follows ? erdma_listener_follow(l) : erdma_listen_sock_open(l, &l->addr);
 	if (ret)
 		erdma_listener_stop(l);
 	else
@@ -444,18 +522,28 @@ int erdma_cm_listen_stop(struct iw_cm_id *id)
 
 int erdma_listen_setup(struct erdma_cm *cm)
 {
+	int ret;
+
 	mutex_init(&cm->listen_lock);
 	INIT_LIST_HEAD(&cm->listeners);
 	INIT_WORK(&cm->addr_work, erdma_listen_addr_work);
-	cm->addr_nb.notifier_call = erdma_listen_addr_event;
-	return register_inetaddr_notifier(&cm->addr_nb);
+	cm->addr4_nb.notifier_call = erdma_listen_addr4_event;
+	cm->addr6_nb.notifier_call = erdma_listen_addr6_event;
+	ret = register_inetaddr_notifier(&cm->addr4_nb);
+	if (ret)
+		return ret;
+	ret = register_inet6addr_notifier(&cm->addr6_nb);
+	if (ret)
+		unregister_inetaddr_notifier(&cm->addr4_nb);
+	return ret;
 }
 
 void erdma_listen_shutdown(struct erdma_cm *cm)
 {
 	struct erdma_listener *l, *next;
 
-	unregister_inetaddr_notifier(&cm->addr_nb);
+	unregister_inetaddr_notifier(&cm->addr4_nb);
+	unregister_inet6addr_notifier(&cm->addr6_nb);
 	cancel_work_sync(&cm->addr_work);
 
 	/* The cm_ids went before the device was unregistered: the list is empty.  Be sure. */

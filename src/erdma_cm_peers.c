@@ -8,6 +8,7 @@
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
 #include <linux/string.h>
+#include <net/ipv6.h>
 
 #include "erdma_cm_peers.h"
 #include "erdma_ioctl.h"
@@ -68,14 +69,16 @@ static bool erdma_peer_is_old(const struct erdma_peer *peer)
 }
 
 /* The destination's entry, if it is still worth something; under the lock. */
-static struct erdma_peer *erdma_peers_find(struct erdma_peers *p, __be32 addr, __be16 port)
+static struct erdma_peer *erdma_peers_find(struct erdma_peers *p, const struct in6_addr *addr,
+					   __be16 port)
 {
 	unsigned int i;
 
 	for (i = 0; i < ERDMA_CM_PEERS; i++) {
 		struct erdma_peer *peer = &p->peer[i];
 
-		if (peer->addr == addr && peer->port == port && !erdma_peer_is_old(peer))
+		if (peer->port == port && ipv6_addr_equal(&peer->addr, addr) &&
+		    !erdma_peer_is_old(peer))
 			return peer;
 	}
 	return NULL;
@@ -98,7 +101,8 @@ static struct erdma_peer *erdma_peers_room(struct erdma_peers *p)
 	return oldest;
 }
 
-static u8 erdma_peers_known(struct erdma_peers *p, __be32 addr, __be16 port, u8 *fallback)
+static u8 erdma_peers_known(struct erdma_peers *p, const struct in6_addr *addr, __be16 port,
+			    u8 *fallback)
 {
 	struct erdma_peer *peer;
 	u8 revision;
@@ -112,8 +116,8 @@ static u8 erdma_peers_known(struct erdma_peers *p, __be32 addr, __be16 port, u8 
 	return revision;
 }
 
-u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned int *tried,
-		    u8 *fallback)
+u8 erdma_peers_next(struct erdma_peers *p, const struct in6_addr *addr, __be16 port,
+		    unsigned int *tried, u8 *fallback)
 {
 	unsigned int fixed = READ_ONCE(erdma_mpa_rev), i;
 	u8 first = fixed;
@@ -134,7 +138,8 @@ u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned in
 	return 0;
 }
 
-void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revision, u8 fallback)
+void erdma_peers_worked(struct erdma_peers *p, const struct in6_addr *addr, __be16 port,
+			u8 revision, u8 fallback)
 {
 	struct erdma_peer *peer;
 
@@ -147,7 +152,7 @@ void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revi
 	} else {
 		if (!peer)
 			peer = erdma_peers_room(p);
-		peer->addr = addr;
+		peer->addr = *addr;
 		peer->port = port;
 		peer->revision = revision;
 		peer->fallback = fallback & ~ERDMA_FALLBACK_KNOWN;

@@ -6,6 +6,7 @@
 #ifndef ERDMA_CM_PEERS_H
 #define ERDMA_CM_PEERS_H
 
+#include <linux/in6.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 
@@ -14,7 +15,7 @@
 
 /* A destination that did not speak the revision that is tried first, and what it spoke. */
 struct erdma_peer {
-	__be32 addr;
+	struct in6_addr addr;		/* IPv4 in its mapped form */
 	__be16 port;
 	u8 revision;			/* 0: the entry is free */
 	u8 fallback;			/* enum erdma_fallback: why not the first one */
@@ -38,9 +39,10 @@ void erdma_peers_init(struct erdma_peers *p);
  *
  * Any context.  Return: the revision, or 0 when there is none to try any more.
  */
-u8 erdma_peers_next(struct erdma_peers *p, __be32 addr, __be16 port, unsigned int *tried,
-		    u8 *fallback);
+u8 erdma_peers_next(struct erdma_peers *p, const struct in6_addr *addr, __be16 port,
+		    unsigned int *tried, u8 *fallback);
 /* A connection with this revision came about, after this (enum erdma_fallback).  Any context. */
-void erdma_peers_worked(struct erdma_peers *p, __be32 addr, __be16 port, u8 revision, u8 fallback);
+void erdma_peers_worked(struct erdma_peers *p, const struct in6_addr *addr, __be16 port,
+			u8 revision, u8 fallback);
 
 #endif

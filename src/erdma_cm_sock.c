@@ -8,19 +8,79 @@
 #include <linux/tcp.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
+#include <net/ipv6.h>
 #include <net/tcp.h>
 
 #include "erdma_cm_sock.h"
 #include "erdma_route.h"
 
-void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port)
+void erdma_cm_sockaddr(struct sockaddr_storage *out, const struct in6_addr *ip, u32 scope,
+		       __be16 port)
 {
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)out;
 	struct sockaddr_in *sin = (struct sockaddr_in *)out;
 
 	memset(out, 0, sizeof(*out));
-	sin->sin_family = AF_INET;
-	sin->sin_addr.s_addr = ip;
-	sin->sin_port = port;
+	if (ipv6_addr_v4mapped(ip)) {
+		sin->sin_family = AF_INET;
+		sin->sin_addr.s_addr = ip->s6_addr32[3];
+		sin->sin_port = port;
+	} else {
+		sin6->sin6_family = AF_INET6;
+		sin6->sin6_addr = *ip;
+		sin6->sin6_port = port;
+		sin6->sin6_scope_id = ipv6_iface_scope_id(ip, scope);
+	}
+}
+
+void erdma_cm_ip(const struct sockaddr_storage *addr, struct in6_addr *ip)
+{
+	if (addr->ss_family == AF_INET6)
+		*ip = ((const struct sockaddr_in6 *)addr)->sin6_addr;
+	else
+		ipv6_addr_set_v4mapped(((const struct sockaddr_in *)addr)->sin_addr.s_addr, ip);
+}
+
+__be16 erdma_cm_port(const struct sockaddr_storage *addr)
+{
+	/* At the same place for both families. */
+	return ((const struct sockaddr_in *)addr)->sin_port;
+}
+
+void erdma_cm_set_tos(struct sock *sk, u8 tos)
+{
+	if (sk->sk_family == AF_INET) {
+		ip_sock_set_tos(sk, tos);
+		return;
+	}
+#if IS_ENABLED(CONFIG_IPV6)
+	lock_sock(sk);
+	inet6_sk(sk)->tclass = tos;
+	release_sock(sk);
+#endif
+}
+
+static void erdma_sock_ips(const struct sock *sk, struct in6_addr *own, struct in6_addr *peer)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		*own = inet6_sk(sk)->saddr;
+		*peer = sk->sk_v6_daddr;
+		return;
+	}
+#endif
+	ipv6_addr_set_v4mapped(inet_sk(sk)->inet_saddr, own);
+	ipv6_addr_set_v4mapped(inet_sk(sk)->inet_daddr, peer);
+}
+
+/* What a program asked for; the device goes on with what the kernel made of it when that is 0. */
+static __be32 erdma_sock_flow_label(const struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6)
+		return inet6_sk(sk)->flow_label & IPV6_FLOWLABEL_MASK;
+#endif
+	return 0;
 }
 
 struct net *erdma_cm_net(struct erdma_cm *cm)
@@ -71,11 +131,21 @@ static void erdma_ep_save_link(struct erdma_ep *ep)
 	const struct inet_sock *inet = inet_sk(ep->sock->sk);
 
 	xa_lock(&ep->cm->eps);
-	ep->link.own_ip = inet->inet_saddr;
-	ep->link.peer_ip = inet->inet_daddr;
+	erdma_sock_ips(ep->sock->sk, &ep->link.own_ip, &ep->link.peer_ip);
 	ep->link.own_port = inet->inet_sport;
 	ep->link.peer_port = inet->inet_dport;
 	xa_unlock(&ep->cm->eps);
+}
+
+void erdma_ep_sockaddrs(struct erdma_ep *ep, struct sockaddr_storage *own,
+			struct sockaddr_storage *peer)
+{
+	const struct sock *sk = ep->sock->sk;
+	struct in6_addr own_ip, peer_ip;
+
+	erdma_sock_ips(sk, &own_ip, &peer_ip);
+	erdma_cm_sockaddr(own, &own_ip, sk->sk_bound_dev_if, inet_sk(sk)->inet_sport);
+	erdma_cm_sockaddr(peer, &peer_ip, sk->sk_bound_dev_if, inet_sk(sk)->inet_dport);
 }
 
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk))
@@ -170,8 +240,8 @@ int erdma_ep_sample(struct erdma_ep *ep, u32 ahead, struct erdma_handover *h)
 	} else if (tp->copied_seq != tp->rcv_nxt || tp->write_seq != tp->snd_nxt) {
 		ret = -EPROTO;
 	} else {
-		h->own_ip = inet->inet_saddr;
-		h->peer_ip = inet->inet_daddr;
+		erdma_sock_ips(sk, &h->own_ip, &h->peer_ip);
+		h->flow_label = erdma_sock_flow_label(sk);
 		h->own_port = inet->inet_sport;
 		h->peer_port = inet->inet_dport;
 		h->send_nxt = tp->write_seq + ahead;
@@ -183,30 +253,33 @@ int erdma_ep_sample(struct erdma_ep *ep, u32 ahead, struct erdma_handover *h)
 
 int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *id, __be16 port)
 {
-	struct sockaddr_in own = *(const struct sockaddr_in *)&id->m_local_addr;
-	struct sockaddr_in peer = *(const struct sockaddr_in *)&id->m_remote_addr;
+	struct sockaddr_storage own = id->m_local_addr, peer = id->m_remote_addr;
+	struct in6_addr own_ip, peer_ip;
 	struct socket *sock;
 	int index, ret;
 
-	own.sin_port = port;
+	/* At the same place for both families. */
+	((struct sockaddr_in *)&own)->sin_port = port;
 	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
-	ret = __sock_create(net, AF_INET, SOCK_STREAM, IPPROTO_TCP, &sock, 0);
+	ret = __sock_create(net, own.ss_family, SOCK_STREAM, IPPROTO_TCP, &sock, 0);
 	if (ret)
 		return ret;
 	sock_set_reuseaddr(sock->sk);
 	if (id->tos_set)
-		ip_sock_set_tos(sock->sk, id->tos);
+		erdma_cm_set_tos(sock->sk, id->tos);
 	erdma_ep_attach(ep, sock, sock->sk->sk_data_ready);
 	/* The handshake's last ACK rides on the MPA request, which follows at once. */
 	erdma_sock_delay_ack(sock->sk);
 
-	index = erdma_route_bind_index(ep->cm->ad, net, own.sin_addr.s_addr, peer.sin_addr.s_addr);
+	erdma_cm_ip(&own, &own_ip);
+	erdma_cm_ip(&peer, &peer_ip);
+	index = erdma_route_bind_index(ep->cm->ad, net, &own_ip, &peer_ip);
 	if (index)
 		sock_bindtoindex(sock->sk, index, true);
 	/* The casts serve kernels that call this type otherwise. */
-	ret = kernel_bind(sock, (void *)&own, sizeof(own));
+	ret = kernel_bind(sock, (void *)&own, erdma_cm_sockaddr_len(&own));
 	if (!ret) {
-		ret = kernel_connect(sock, (void *)&peer, sizeof(peer), O_NONBLOCK);
+		ret = kernel_connect(sock, (void *)&peer, erdma_cm_sockaddr_len(&peer), O_NONBLOCK);
 		if (ret == -EINPROGRESS)
 			ret = 0;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Elastic RDMA Adapter driver: how connection endpoints use the kernel's TCP.  All but the first
- * two are called under erdma_ep.lock and may sleep.
+ * Elastic RDMA Adapter driver: how connection endpoints use the kernel's TCP.  The functions that
+ * take an endpoint are called under erdma_ep.lock and may sleep.
  */
 #ifndef ERDMA_CM_SOCK_H
 #define ERDMA_CM_SOCK_H
@@ -13,8 +13,22 @@
  * whose own says nothing, that of the paired interface.  Process context.
  */
 struct net *erdma_cm_net(struct erdma_cm *cm);
-/* An IPv4 address in the form that the iw_cm wants.  Any context. */
-void erdma_cm_sockaddr(struct sockaddr_storage *out, __be32 ip, __be16 port);
+/*
+ * Between addresses as the iw_cm and sockets have them, and ours, with IPv4 in its mapped form.
+ * `scope`: the interface of a link-local address, ignored for others.  Any context.
+ */
+void erdma_cm_sockaddr(struct sockaddr_storage *out, const struct in6_addr *ip, u32 scope,
+		       __be16 port);
+void erdma_cm_ip(const struct sockaddr_storage *addr, struct in6_addr *ip);
+__be16 erdma_cm_port(const struct sockaddr_storage *addr);
+static inline int erdma_cm_sockaddr_len(const struct sockaddr_storage *addr)
+{
+	return addr->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+					     sizeof(struct sockaddr_in);
+}
+
+/* Type of service, or traffic class, of what a socket sends.  May sleep. */
+void erdma_cm_set_tos(struct sock *sk, u8 tos);
 
 /**
  * erdma_ep_open() - Open a socket on the local address of a cm_id and start to connect.
@@ -34,6 +48,9 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
  * @data_ready: to be restored on release; an accepted socket comes with its listener's callback
  */
 void erdma_ep_attach(struct erdma_ep *ep, struct socket *sock, void (*data_ready)(struct sock *sk));
+/* The ends of its socket. */
+void erdma_ep_sockaddrs(struct erdma_ep *ep, struct sockaddr_storage *own,
+			struct sockaddr_storage *peer);
 /* Gives the socket its callbacks back and closes it, if there is one. */
 void erdma_ep_put_socket(struct erdma_ep *ep);
 /*

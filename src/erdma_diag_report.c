@@ -9,7 +9,6 @@
 #include <linux/cred.h>
 #include <linux/highmem.h>
 #include <linux/pid.h>
-#include <net/ipv6.h>
 
 #include "erdma_cm_ep.h"
 #include "erdma_dev_cmdq.h"
@@ -49,12 +48,8 @@ static u64 erdma_age_ms(ktime_t born)
 
 static void erdma_show_link(struct erdma_info_link *out, const struct erdma_link *link)
 {
-	struct in6_addr mapped;
-
-	ipv6_addr_set_v4mapped(link->own_ip, &mapped);
-	memcpy(out->own, &mapped, sizeof(out->own));
-	ipv6_addr_set_v4mapped(link->peer_ip, &mapped);
-	memcpy(out->peer, &mapped, sizeof(out->peer));
+	memcpy(out->own, &link->own_ip, sizeof(out->own));
+	memcpy(out->peer, &link->peer_ip, sizeof(out->peer));
 	out->own_port = ntohs(link->own_port);
 	out->peer_port = ntohs(link->peer_port);
 }
@@ -528,7 +523,7 @@ static int erdma_list_endpoints(struct erdma_listing *l)
 
 static void erdma_show_listener(const struct erdma_listener *lis, struct erdma_info_cep *out)
 {
-	struct erdma_link link = { .own_ip = lis->addr, .own_port = lis->port };
+	struct erdma_link link = { .own_ip = lis->addr.ip, .own_port = lis->port };
 
 	out->number = ERDMA_CEP_LISTENERS | lis->number;
 	out->state = ERDMA_CEP_STATE_LISTEN;

@@ -567,21 +567,28 @@ static_assert(offsetof(struct erdma_cmd_create_qp, rq_pages) == 88);
 struct erdma_cmd_modify_qp {
 	__le64 header;
 	__le32 cfg;		/* ERDMA_MODIFY_*; all below for RTS only */
-	__le32 peer_cookie;	/* from the MPA frames */
+	__le32 peer_cookie;	/* from the MPA frames; ERDMA_MODIFY_COOKIE_* with ERDMA_CAP_IPV6 */
 	__be32 peer_ip;
 	__be32 own_ip;
 	__be16 own_port;
 	__be16 peer_port;
 	__le32 send_nxt;	/* first TCP sequence number to send with */
 	__le32 recv_nxt;	/* first TCP sequence number to expect */
-	__le32 rsvd;
+	__le32 rsvd[2];
+	/* With ERDMA_MODIFY_COOKIE_IPV6, instead of the other addresses */
+	__be32 flow_label;
+	u8 peer_ip6[16];
+	u8 own_ip6[16];
 } __packed;
-static_assert(sizeof(struct erdma_cmd_modify_qp) == 40);
+static_assert(sizeof(struct erdma_cmd_modify_qp) == 80);
 static_assert(offsetof(struct erdma_cmd_modify_qp, own_port) == 24);
+static_assert(offsetof(struct erdma_cmd_modify_qp, peer_ip6) == 48);
 
 #define ERDMA_MODIFY_STATE		GENMASK(31, 24)	/* enum erdma_hw_qp_state */
 #define ERDMA_MODIFY_CC		GENMASK(23, 20)	/* congestion control, for RTS */
 #define ERDMA_MODIFY_QPN		GENMASK(19, 0)	/* which QP */
+#define ERDMA_MODIFY_COOKIE_IPV6	BIT(31)		/* the IPv6 addresses count */
+#define ERDMA_MODIFY_COOKIE_QPN		GENMASK(19, 0)	/* what is left of the peer's cookie */
 
 /* REFLUSH [4.10] */
 struct erdma_cmd_reflush {

@@ -8,6 +8,7 @@
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <net/ipv6.h>
 
 #include <rdma/ib_umem.h>
 
@@ -101,15 +102,38 @@ static void erdma_qp_reflush(struct work_struct *work)
 	}
 }
 
+/*
+ * Where bits of the cookie have a meaning, the peer's, who chose the number, do not get there.
+ */
+static int erdma_put_addresses(const struct erdma_dev *dev, struct erdma_cmd_modify_qp *request,
+			       const struct erdma_handover *h)
+{
+	bool can_ipv6 = dev->caps.flags & ERDMA_CAP_IPV6;
+	u32 cookie = h->peer_cookie;
+
+	if (can_ipv6)
+		cookie &= ERDMA_MODIFY_COOKIE_QPN;
+	if (ipv6_addr_v4mapped(&h->own_ip)) {
+		request->peer_ip = h->peer_ip.s6_addr32[3];
+		request->own_ip = h->own_ip.s6_addr32[3];
+	} else {
+		if (!can_ipv6)
+			return -EAFNOSUPPORT;
+		cookie |= ERDMA_MODIFY_COOKIE_IPV6;
+		request->flow_label = h->flow_label;
+		memcpy(request->peer_ip6, &h->peer_ip, sizeof(request->peer_ip6));
+		memcpy(request->own_ip6, &h->own_ip, sizeof(request->own_ip6));
+	}
+	request->peer_cookie = cpu_to_le32(cookie);
+	return 0;
+}
+
 int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 {
 	struct erdma_cmd_modify_qp request = {
 		.cfg = cpu_to_le32(FIELD_PREP(ERDMA_MODIFY_STATE, ERDMA_QP_RTS) |
 				   FIELD_PREP(ERDMA_MODIFY_CC, h->cc) |
 				   FIELD_PREP(ERDMA_MODIFY_QPN, qp->ib.qp_num)),
-		.peer_cookie = cpu_to_le32(h->peer_cookie),
-		.peer_ip = h->peer_ip,
-		.own_ip = h->own_ip,
 		.own_port = h->own_port,
 		.peer_port = h->peer_port,
 		.send_nxt = cpu_to_le32(h->send_nxt),
@@ -120,6 +144,9 @@ int erdma_qp_start(struct erdma_qp *qp, const struct erdma_handover *h)
 	lockdep_assert_held(&qp->state_lock);
 	if ((qp->state != ERDMA_QP_IDLE && qp->state != ERDMA_QP_RTR) || READ_ONCE(qp->failed))
 		return -EINVAL;
+	err = erdma_put_addresses(&qp->ad->dev, &request, h);
+	if (err)
+		return err;
 	err = erdma_cmd_exec(&qp->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_MODIFY_QP, &request,
 			     sizeof(request), NULL, NULL);
 	if (err)

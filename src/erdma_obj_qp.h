@@ -6,6 +6,8 @@
 #ifndef ERDMA_OBJ_QP_H
 #define ERDMA_OBJ_QP_H
 
+#include <linux/in6.h>
+
 #include "erdma_ioctl.h"
 #include "erdma_obj_cq.h"
 
@@ -29,7 +31,8 @@ struct erdma_terms {
 
 /* What CM hands over with MODIFY_QP(RTS) (adapter.md 4.9, wire.md 1.4 and 1.5). */
 struct erdma_handover {
-	__be32 own_ip, peer_ip;
+	struct in6_addr own_ip, peer_ip;	/* IPv4 in its mapped form */
+	__be32 flow_label;
 	__be16 own_port, peer_port;
 	u32 send_nxt, recv_nxt;
 	u32 peer_cookie;
@@ -40,7 +43,7 @@ struct erdma_handover {
 
 /* The two ends of a connection, for diagnostics. */
 struct erdma_link {
-	__be32 own_ip, peer_ip;
+	struct in6_addr own_ip, peer_ip;	/* IPv4 in its mapped form */
 	__be16 own_port, peer_port;
 	bool passive;
 };

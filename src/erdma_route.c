@@ -11,9 +11,12 @@
 #include <linux/ip.h>
 #include <linux/netfilter.h>
 #include <linux/tcp.h>
+#include <net/addrconf.h>
 #include <net/bonding.h>
 #include <net/dst.h>
+#include <net/if_inet6.h>
 #include <net/inet_sock.h>
+#include <net/ipv6.h>
 #include <net/l3mdev.h>
 #include <net/lwtunnel.h>
 #include <net/neighbour.h>
@@ -121,35 +124,79 @@ enum erdma_way erdma_route_way(const struct erdma_adapter *ad, struct net_device
 
 /* ---- routes ---- */
 
-int erdma_route_bind_index(const struct erdma_adapter *ad, struct net *net, __be32 own,
-			   __be32 peer)
+/* The interface that has the address; under RCU. */
+static struct net_device *erdma_dev_of6(struct net *net, const struct in6_addr *ip)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	struct net_device *dev;
+
+	for_each_netdev_rcu(net, dev) {
+		struct inet6_dev *in6_dev = __in6_dev_get(dev);
+		const struct inet6_ifaddr *ifa;
+		bool found = false;
+
+		if (!in6_dev)
+			continue;
+		read_lock_bh(&in6_dev->lock);
+		list_for_each_entry(ifa, &in6_dev->addr_list, if_list)
+			found = found || ipv6_addr_equal(&ifa->addr, ip);
+		read_unlock_bh(&in6_dev->lock);
+		if (found)
+			return dev;
+	}
+#endif
+	return NULL;
+}
+
+/* Does routing prefer another NIC, whatever the source address is?  Under RCU. */
+static bool erdma_is_led_astray(const struct erdma_adapter *ad, struct net *net, __be32 own,
+				__be32 peer)
 {
 	struct flowi4 flow = { .saddr = own, .daddr = peer };
+	struct rtable *route = ip_route_output_key(net, &flow);
+	bool other;
+
+	if (IS_ERR(route))
+		return false;
+	other = erdma_route_way(ad, route->dst.dev, NULL) == ERDMA_WAY_OTHER;
+	ip_rt_put(route);
+	return other;
+}
+
+int erdma_route_bind_index(const struct erdma_adapter *ad, struct net *net,
+			   const struct in6_addr *own, const struct in6_addr *peer)
+{
+	bool ipv4 = ipv6_addr_v4mapped(own);
 	struct net_device *dev;
-	struct rtable *route;
 	int index = 0;
 
+	/* The scope says where a link-local address is. */
+	if (ipv6_addr_type(own) & IPV6_ADDR_LINKLOCAL)
+		return 0;
 	rcu_read_lock();
-	dev = __ip_dev_find(net, own, false);
-	if (!dev)
-		goto unlock;
-	index = l3mdev_master_ifindex_rcu(dev);
-	if (index || peer == htonl(INADDR_ANY) || erdma_route_way(ad, dev, NULL) != ERDMA_WAY_NIC)
-		goto unlock;
-	route = ip_route_output_key(net, &flow);
-	if (IS_ERR(route))
-		goto unlock;
-	if (erdma_route_way(ad, route->dst.dev, NULL) == ERDMA_WAY_OTHER)
+	dev = ipv4 ? __ip_dev_find(net, own->s6_addr32[3], false) : erdma_dev_of6(net, own);
+	if (dev)
+		index = l3mdev_master_ifindex_rcu(dev);
+	if (dev && !index && ipv4 && peer && erdma_route_way(ad, dev, NULL) == ERDMA_WAY_NIC &&
+	    erdma_is_led_astray(ad, net, own->s6_addr32[3], peer->s6_addr32[3]))
 		index = dev->ifindex;
-	ip_rt_put(route);
-unlock:
 	rcu_read_unlock();
 	return index;
 }
 
+/* The peer's address, as large as the family's addresses are. */
+static const void *erdma_peer_of(const struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6)
+		return &sk->sk_v6_daddr;
+#endif
+	return &inet_sk(sk)->inet_daddr;
+}
+
 /* The way out, and the name of the interface for a message; under RCU. */
 static enum erdma_way erdma_way_out(const struct erdma_adapter *ad, struct dst_entry *dst,
-				    __be32 peer, char *name)
+				    const struct sock *sk, char *name)
 {
 	u8 mac[MAX_ADDR_LEN];
 	enum erdma_way way;
@@ -163,7 +210,7 @@ static enum erdma_way erdma_way_out(const struct erdma_adapter *ad, struct dst_e
 	way = erdma_route_way(ad, dst->dev, NULL);
 	if (way != ERDMA_WAY_UNKNOWN)
 		return way;
-	n = dst_neigh_lookup(dst, &peer);
+	n = dst_neigh_lookup(dst, erdma_peer_of(sk));
 	if (n) {
 		known = READ_ONCE(n->nud_state) & NUD_VALID;
 		neigh_ha_snapshot(mac, n, dst->dev);
@@ -196,7 +243,7 @@ static bool erdma_way_in_fits(const struct erdma_adapter *ad, struct sock *sk, e
 /* ---- translation ---- */
 
 /*
- * Does the connection tracking know the socket's connection by other addresses or ports at its
+ * Does the connection tracking know the IPv4 socket's connection by other addresses or ports at its
  * other side?  It is asked with a packet, as nothing else can be without depending on its module;
  * one that the kernel translates without it shows nothing.
  */
@@ -242,6 +289,14 @@ static void erdma_tell_refusal(struct erdma_adapter *ad, const struct sock *sk, 
 {
 	const struct inet_sock *inet = inet_sk(sk);
 
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		ibdev_notice_ratelimited(&ad->ib, "no connection [%pI6c]:%u - [%pI6c]:%u: %s%s\n",
+					 &inet6_sk(sk)->saddr, ntohs(inet->inet_sport),
+					 &sk->sk_v6_daddr, ntohs(inet->inet_dport), why, name);
+		return;
+	}
+#endif
 	ibdev_notice_ratelimited(&ad->ib, "no connection %pI4:%u - %pI4:%u: %s%s\n",
 				 &inet->inet_saddr, ntohs(inet->inet_sport), &inet->inet_daddr,
 				 ntohs(inet->inet_dport), why, name);
@@ -257,7 +312,7 @@ int erdma_route_check(struct erdma_adapter *ad, struct sock *sk)
 		enum erdma_way out;
 
 		rcu_read_lock();
-		out = erdma_way_out(ad, dst, inet_sk(sk)->inet_daddr, name);
+		out = erdma_way_out(ad, dst, sk, name);
 		if (out == ERDMA_WAY_OTHER) {
 			fits = false;
 		} else if (!erdma_way_in_fits(ad, sk, out, name)) {
@@ -274,7 +329,7 @@ int erdma_route_check(struct erdma_adapter *ad, struct sock *sk)
 				   name);
 		return -ENETUNREACH;
 	}
-	if (erdma_is_translated(sk)) {
+	if (sk->sk_family == AF_INET && erdma_is_translated(sk)) {
 		erdma_tell_refusal(ad, sk, "the kernel translates its addresses or ports", "");
 		return -EADDRNOTAVAIL;
 	}

@@ -35,17 +35,17 @@ enum erdma_way erdma_route_way(const struct erdma_adapter *ad, struct net_device
  * erdma_route_bind_index() - What a socket must be bound to for its packets to find their way.
  * @ad: the adapter
  * @net: network namespace
- * @own: the socket's address
- * @peer: the peer's, or INADDR_ANY for a listener
+ * @own: the socket's address, IPv4 in its mapped form
+ * @peer: the peer's, or NULL for a listener
  *
  * An address in a VRF is one of that VRF's sockets only.  With two NICs in one subnet routing
- * prefers one of them whatever the source address is, and rdma_cm goes by the source address.
- * May sleep.
+ * prefers one of them whatever the source address is, and rdma_cm goes by the source address; of
+ * IPv6 only VRFs are looked at.  May sleep.
  *
  * Return: index of an interface, or 0 for none.
  */
-int erdma_route_bind_index(const struct erdma_adapter *ad, struct net *net, __be32 own,
-			   __be32 peer);
+int erdma_route_bind_index(const struct erdma_adapter *ad, struct net *net,
+			   const struct in6_addr *own, const struct in6_addr *peer);
 
 /**
  * erdma_route_check() - Can the adapter carry on what a TCP socket began?
@@ -53,7 +53,8 @@ int erdma_route_bind_index(const struct erdma_adapter *ad, struct net *net, __be
  * @sk: the socket, from SYN-SENT on
  *
  * Both directions must pass the NIC, or stay within the machine, and be on the wire with the
- * addresses and ports of the socket.  Tells the log of one that does not.  May sleep.
+ * addresses and ports of the socket.  Translation of IPv6 is not noticed.  Tells the log of one
+ * that does not.  May sleep.
  *
  * Return: 0, -ENETUNREACH when the packets take another way, -EADDRNOTAVAIL when the kernel
  * translates addresses or ports.
