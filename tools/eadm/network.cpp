@@ -323,13 +323,20 @@ uint32_t pathMtu(const erdma_info_link& link) {
     peer.sin_family = AF_INET;
     peer.sin_port = htons(link.peer_port);
     std::memcpy(&peer.sin_addr, link.peer + 12, 4);
-    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in6 peer6{};
+    peer6.sin6_family = AF_INET6;
+    peer6.sin6_port = htons(link.peer_port);
+    std::memcpy(&peer6.sin6_addr, link.peer, sizeof(peer6.sin6_addr));
+    const bool v6 = !IN6_IS_ADDR_V4MAPPED(&peer6.sin6_addr);
+    const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int mtu = 0;
     socklen_t size = sizeof(mtu);
     if (fd < 0)
         return 0;
-    if (connect(fd, reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)) != 0 ||
-        getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &size) != 0)
+    // A link-local peer is asked for in vain: its interface is not in the link.
+    const bool connected = v6 ? connect(fd, reinterpret_cast<const sockaddr*>(&peer6), sizeof(peer6)) == 0
+                              : connect(fd, reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)) == 0;
+    if (!connected || getsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_MTU : IP_MTU, &mtu, &size) != 0)
         mtu = 0;
     close(fd);
     return static_cast<uint32_t>(std::max(mtu, 0));

@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import ipaddress
 import json
 import os
 import re
@@ -64,7 +65,7 @@ class Adapter:
 
     netdev    QEMU's -netdev without the id; default: a network with nothing else on it
     inherit   file descriptors of the lab that netdev names
-    address   IPv4 address with prefix for the guest, or None
+    address   IPv4 address with prefix for the guest, or None: one of the lab's, with an IPv6 address (address6) beside it
     erdma     False leaves the RDMA adapter out (a plain NIC)
     options   further properties of the erdma device: {"name": value}
     nic       further properties of the virtio-net device
@@ -75,6 +76,7 @@ class Adapter:
                  erdma=True, options=None, nic=None, capture=False):
         self.netdev, self.inherit = netdev, list(inherit)
         self.address, self.mtu, self.mac = address, mtu, mac
+        self.address6 = None
         self.erdma, self.options, self.nic = erdma, dict(options or {}), dict(nic or {})
         self.capture = capture
 
@@ -128,6 +130,7 @@ class Vm:
             adapter.mac = adapter.mac or f"52:54:00:e0:{number:02x}:{index:02x}"
             if adapter.address is None:
                 adapter.address = f"10.77.{number}.{index}/24"
+                adapter.address6 = str(ipaddress.IPv6Interface(f"fd00:10:77:{number:x}::{index:x}/64"))
         self.process = self.channel = self.qmp_connection = None
         self.console = os.path.join(self.directory, "console.log")
         self.qemu_log = os.path.join(self.directory, "qemu.log")
@@ -152,6 +155,18 @@ class Vm:
         return self.adapters[0].address.split("/")[0]
 
     @property
+    def address6(self):
+        """The first interface's IPv6 address of all the lab's networks, without prefix."""
+        return self.adapters[0].address6.split("/")[0]
+
+    @property
+    def link_local(self):
+        """The first interface's link-local IPv6 address (RFC 4862), for a %INTERFACE behind it."""
+        octets = bytearray.fromhex(self.adapters[0].mac.replace(":", ""))
+        octets[0] ^= 2
+        return str(ipaddress.IPv6Address(0xFE80 << 112 | int.from_bytes(octets[:3] + b"\xff\xfe" + octets[3:], "big")))
+
+    @property
     def slow(self):
         """Factor by which to stretch time limits: emulation and debugging kernels are slow."""
         return (1 if kvm_works() else 2) * (4 if self.kernel.debug else 1)
@@ -171,7 +186,7 @@ class Vm:
                 os.unlink(target)
             shutil.copy(self.driver, target)
             extra = copy
-        nets = ";".join(f"{a.mac},{a.address},{a.mtu}" for a in self.adapters)
+        nets = ";".join(f"{a.mac},{a.address},{a.mtu},{a.address6 or ''}" for a in self.adapters)
         paths = (os.path.realpath(self.kernel.modules), extra or "", GUEST_FILES, nets)
         if any(re.search(r"\s", text) for text in paths):
             raise LabError("paths with white space cannot be handed to the guest: "
