@@ -60,7 +60,8 @@ bool CompletionQueue::post(Host& host, const Completion& completion, const std::
     const bool wakes = completion.solicited || completion.syndrome != Syndrome::Success;
     const auto& tail = completion.tail;
     return postRaw(host, header,
-                   {completion.index, completion.qpn, word12, completion.bytes, tail[0], tail[1], tail[2]}, wakes, fire);
+                   {completion.index, completion.qpn, word12, completion.bytes, tail[0], tail[1], tail[2]}, wakes,
+                   fire);
 }
 
 uint32_t CompletionQueue::arm(uint64_t doorbell, const std::function<void()>& fire) {

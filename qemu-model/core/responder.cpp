@@ -161,8 +161,8 @@ std::optional<Responder::Rqe> Responder::readRqe(uint16_t index) const {
     return Rqe{.addr = loadLe64(raw, 16),
                .length = loadLe32(raw, 24),
                .stag = loadLe32(raw, 28),
-               .wellFormed = loadLe16(raw, 0) == static_cast<uint16_t>(index + 1) &&
-                             (loadLe32(raw, 4) & 0xFFFFF) == qp_.qpn()};
+               .wellFormed =
+                   loadLe16(raw, 0) == static_cast<uint16_t>(index + 1) && (loadLe32(raw, 4) & 0xFFFFF) == qp_.qpn()};
 }
 
 // Takes the next RQE for a message.  A reception when there is none, or a bad one.

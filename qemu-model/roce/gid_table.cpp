@@ -26,8 +26,8 @@ Status GidTable::set(ConstBytes request) {
 }
 
 bool GidTable::contains(const Gid& gid, std::optional<uint16_t> vlan) const {
-    return std::ranges::any_of(
-        used(), [&](const auto& entry) { return entry && entry->gid == gid && entry->vlan == vlan; });
+    return std::ranges::any_of(used(),
+                               [&](const auto& entry) { return entry && entry->gid == gid && entry->vlan == vlan; });
 }
 
 bool GidTable::hasVlan(uint16_t vlan) const {

@@ -30,7 +30,9 @@ std::optional<uint16_t> vlanOf(const RoceRoute& route) {
 
 } // namespace
 
-Roce::Roce(Adapter& adapter, FrameOutput& output) : adapter_(adapter), output_(output), mac_(macOf(adapter.config)) {}
+Roce::Roce(Adapter& adapter, FrameOutput& output) : adapter_(adapter), output_(output), mac_(macOf(adapter.config)) {
+    memory_.limit = adapter.config.total_buffer_bytes;
+}
 
 Roce::~Roce() = default;
 
@@ -49,9 +51,7 @@ std::optional<RoceDatagram> Roce::claimed(ConstBytes head) const {
     return datagram;
 }
 
-bool Roce::wants(erdma_side side, ConstBytes head) const {
-    return side == ERDMA_TO_GUEST && claimed(head).has_value();
-}
+bool Roce::wants(erdma_side side, ConstBytes head) const { return side == ERDMA_TO_GUEST && claimed(head).has_value(); }
 
 bool Roce::fromWire(ConstBytes raw, const erdma_offload& offload) {
     const std::optional<RoceDatagram> datagram = claimed(raw);
@@ -310,7 +310,8 @@ std::string Roce::connections() const {
     for (const auto& [qpn, qp] : qps_)
         numbers.push_back(qpn);
     std::ranges::sort(numbers);
-    std::string out = "[{\"gids\":" + gids_.describe() + ",\"address_handles\":" + std::to_string(handles_.size()) + "}";
+    std::string out =
+        "[{\"gids\":" + gids_.describe() + ",\"address_handles\":" + std::to_string(handles_.size()) + "}";
     for (const uint32_t qpn : numbers)
         out += "," + find(qpn)->describe();
     return out + "]";

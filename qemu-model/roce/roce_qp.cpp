@@ -252,8 +252,7 @@ std::string RoceQp::describe() const {
     const uint64_t word = query();
     out += ",\"sq_psn\":" + std::to_string(word & k24Bits) + ",\"rq_psn\":" + std::to_string(word >> 24 & k24Bits);
     if (!datagram() && (now_.given & kAddress) != 0)
-        out += ",\"peer\":\"" + textOf(now_.av.gid) +
-               "\",\"peer_qpn\":" + std::to_string(now_.rc.peerQpn) +
+        out += ",\"peer\":\"" + textOf(now_.av.gid) + "\",\"peer_qpn\":" + std::to_string(now_.rc.peerQpn) +
                ",\"gid_index\":" + std::to_string(now_.av.gidIndex) +
                ",\"path_mtu\":" + std::to_string(pathMtuOf(now_.rc.pmtuCode));
     if (rc_)

@@ -32,7 +32,7 @@ public:
     bool datagram() const { return qp_.config().datagram; }
     // What the adapter found by itself counts, too.
     RoceState state() const;
-    bool receives() const; // packets of the peer
+    bool receives() const;                                   // packets of the peer
     const AddressVector& address() const { return now_.av; } // RC: of the peer
     uint32_t peerQpn() const { return now_.rc.peerQpn; }
     uint32_t qkey() const { return now_.qkey; }
@@ -57,7 +57,7 @@ public:
     // A whole request.  Invalid: nothing changed.
     Status modify(ConstBytes request);
     Status reflush(uint16_t sqPi, uint16_t rqPi);
-    uint64_t query() const; // first word of QUERY_QP's answer
+    uint64_t query() const;       // first word of QUERY_QP's answer
     std::string describe() const; // JSON object
 
 private:
