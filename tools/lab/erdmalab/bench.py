@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""./lab bench: the adapter, rdma_rxe and TCP in the same two VMs, one after the other."""
+"""./lab bench: the adapter, SoftiWARP, rdma_rxe and TCP in the same two VMs, one after the other."""
 
 import json
 import math
 import os
 import platform
 import re
+import shlex
 import subprocess
 
-from . import benchpage, benchresult, kernel as kernels, network, runs, workloads
+from . import benchpage, benchresult, kernel as kernels, kernel_driver, network, runs, workloads
 from .benchresult import PEERS, TARGETS, Results
 from .channel import GuestGone
 from .common import BUILD, LabError, LabTimeout, say
@@ -21,6 +22,7 @@ QPS = (1, 4)
 OPERATIONS = ("write", "read", "send")
 # Messages for about a second of emulated traffic each.
 COUNTS = {"erdma": {64: 20000, 4096: 10000, 65536: 4000, 1 << 20: 400},
+          "siw": {64: 3000, 65536: 200},  # what the others are compared with it by
           "rdma_rxe": {64: 3000, 4096: 1500, 65536: 200, 1 << 20: 16}}
 # Measure, its unit, from what of fio's result and over what, and how fio makes it.
 NVME = (("NVMe random read 4 KiB", "IOPS", "read", "iops", 1, ("--rw=randread", "--bs=4k", "--iodepth=32")),
@@ -40,6 +42,8 @@ class Bench:
         self.address = {"erdma": group[0].adapters[0].address.split("/")[0]}
         # rdma_rxe and TCP have network cards of their own: the address selects the device, and nobody is filtered.
         self.address["rdma_rxe"] = self.address["tcp"] = group[0].adapters[1].address.split("/")[0]
+        if len(group[0].adapters) > 2:
+            self.address["siw"] = group[0].adapters[2].address.split("/")[0]
         self.more = 1 if group[0].slow > 1 else 10
 
     def attempt(self, measure, unit, peer, function, *arguments):
@@ -86,10 +90,14 @@ class Bench:
         return workloads.perftest(self.group[0], program, self.address[peer], options, timeout=ROW_SECONDS,
                                   client=client or self.group[1])[-1]
 
+    def devices(self, size):
+        """The RDMA devices that are measured with messages of this size."""
+        return [peer for peer in COUNTS if peer in self.address and size in COUNTS[peer]]
+
     def bandwidth(self, operation, size, qps):
         measure = f"{operation} {SIZES[size]}, {qps} QP{'s' if qps > 1 else ''}"
         for _ in range(self.wanted(measure)):
-            for peer in COUNTS:
+            for peer in self.devices(size) if operation != "send" and qps == 1 else ("erdma", "rdma_rxe"):
                 count = max(8, COUNTS[peer][size] * self.more // qps)
                 self.attempt(measure, "MiB/s", peer, lambda *words: self.perftest(*words)["average"],
                              peer, f"ib_{operation}_bw", "-s", size, "-n", count, "-q", qps)
@@ -113,7 +121,7 @@ class Bench:
     def latency(self, operation):
         measure = f"{operation} 64 B, latency"
         for _ in range(self.wanted(measure)):
-            for peer in COUNTS:
+            for peer in self.devices(64):
                 self.attempt(measure, "µs", peer, lambda *words: self.perftest(*words)["typical"],
                              peer, f"ib_{operation}_lat", "-s", 64, "-n", 1000 * self.more)
             if operation == "send":
@@ -140,18 +148,18 @@ class Bench:
         what connecting costs with TCP.  rdma_rxe has no such servers: its queue pairs need to know the connection.
         """
         for _ in range(self.wanted("connections, QPs ready")):
-            for peer in PEERS:
+            for peer in (one for one in PEERS if one in self.address):
                 def rate(*words, one=peer, **ready):
                     return count / self.connections(one, count, *words, **ready)["connected"]
 
                 self.attempt("connections", "1/s", peer, rate)
-                if peer != "rdma_rxe":
+                if peer in ("erdma", "tcp"):
                     ready = {"ready": count} if peer == "erdma" else {}
                     self.attempt("connections, QPs ready", "1/s", peer, lambda: rate(**ready))
 
     def loopback(self):
         """Both ends in one VM, where no network is involved."""
-        for peer in COUNTS:
+        for peer in ("erdma", "rdma_rxe"):
             def rate(one=peer):
                 return self.perftest(one, "ib_write_bw", "-s", 65536, "-n", COUNTS[one][65536] * self.more,
                                      client=self.group[0])["average"]
@@ -160,7 +168,7 @@ class Bench:
 
     def registration(self):
         """How long ibv_reg_mr() takes for memory in separate pages."""
-        for peer in COUNTS:
+        for peer in ("erdma", "rdma_rxe"):
             def taken(one=peer):
                 result = self.group[0].run([LARGE, "--only", "256-mib", self.address[one]],
                                            timeout=ROW_SECONDS * self.group[0].slow)
@@ -195,12 +203,28 @@ class Bench:
         self.storage()
 
 
-def start_rxe(machine):
-    """rdma_rxe on a VM's second network card."""
-    name = machine.run("for d in /sys/class/net/*; do grep -q "
-                       f"{machine.adapters[1].mac} $d/address && basename $d; done; true").output.strip()
+def card(machine, number):
+    """Name of a VM's network card."""
+    return machine.run("for d in /sys/class/net/*; do grep -q "
+                       f"{machine.adapters[number].mac} $d/address && basename $d; done; true").output.strip()
+
+
+def start_others(machine, softiwarp):
+    """rdma_rxe on a VM's second network card, SoftiWARP, a module's path or None, on the third."""
     machine.run(["modprobe", "rdma_rxe"])
-    machine.run(["rdma", "link", "add", "rxe0", "type", "rxe", "netdev", name])
+    machine.run(["rdma", "link", "add", "rxe0", "type", "rxe", "netdev", card(machine, 1)])
+    if softiwarp:
+        machine.run(f"modprobe libcrc32c; insmod {shlex.quote(softiwarp)}")
+        machine.run(["rdma", "link", "add", "siw0", "type", "siw", "netdev", card(machine, 2)])
+
+
+def softiwarp_of(kernel):
+    """Path of its module, or None where the kernel's source is not to be had."""
+    try:
+        return kernel_driver.build(kernel, "siw")
+    except LabError as error:
+        say(f"SoftiWARP is left out: {str(error).splitlines()[0]}")
+        return None
 
 
 def about_machine(kvm):
@@ -218,12 +242,14 @@ def measure(kernel_name, rounds, cpus):
     """Everything in two new VMs; returns the results, of which a file in the run's directory has what came before the end."""
     kernel = kernels.find(kernel_name)
     runs.build(kernel, more=[os.path.basename(PROGRAM), os.path.basename(LARGE)])
+    softiwarp = softiwarp_of(kernel)
     run = runs.new_run("bench")
-    with network.Group(run, kernel, 2, nets=[{}, {"erdma": False}], cpus=cpus) as group:
+    nets = [{}, {"erdma": False}, *([{"erdma": False}] if softiwarp else [])]
+    with network.Group(run, kernel, 2, nets=nets, cpus=cpus) as group:
         group.tell()
         group.load_drivers()
         for machine in group:
-            start_rxe(machine)
+            start_others(machine, softiwarp)
         results = Results({"machine": about_machine(group[0].slow == 1), "kernel": kernel.version, "rounds": rounds,
                            "cpus": cpus})
         work = Bench(group, results, os.path.join(run, "bench.json"))

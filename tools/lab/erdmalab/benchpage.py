@@ -7,7 +7,7 @@ import statistics
 from .benchresult import PEERS, TIMES, compare
 
 WIDTH, BAR, LEFT, RIGHT = 720, 18, 90, 150
-COLOURS = {"erdma": "#1f77b4", "rdma_rxe": "#ff7f0e", "tcp": "#7f7f7f"}
+COLOURS = {"erdma": "#1f77b4", "siw": "#2ca02c", "rdma_rxe": "#ff7f0e", "tcp": "#7f7f7f"}
 STYLE = """
 body { font: 15px/1.4 sans-serif; max-width: 780px; margin: 1em auto; padding: 0 1em; color: #222; background: #fff }
 figure { margin: 1.2em 0 } figcaption { font-weight: bold } svg { width: 100%; height: auto } svg text { font-size: 12px; fill: #333 }
@@ -69,7 +69,7 @@ def page(results, old=None):
              "processors of each guest": about.get("cpus", "-")}
     text = ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n<title>ERDMA benchmark</title>\n'
             f"<style>{STYLE}</style></head><body>\n<h1>ERDMA benchmark</h1>\n"
-            "<p>The adapter, rdma_rxe and TCP in the same two guests, one after the other. Bars are medians; the line "
+            "<p>The adapter, SoftiWARP, rdma_rxe and TCP in the same two guests, one after the other. Bars are medians; the line "
             "goes from the least to the most that was measured.</p>\n")
     if results.stopped:
         text += f'<p class="bad">The benchmark did not come to its end: {html.escape(results.stopped)}</p>\n'
@@ -80,7 +80,7 @@ def page(results, old=None):
          for measure, peer, value, wish, met in results.targets()], {"met": "good", "MISSED": "bad"})
     if old:
         factor, lines = compare(old, results)
-        text += (f"<h2>Against older results</h2>\n<p>By the rows of rdma_rxe and TCP this machine was {factor:.2f} times "
+        text += (f"<h2>Against older results</h2>\n<p>By the rows of the others this machine was {factor:.2f} times "
                  "as fast as then; the adapter's are compared after that.</p>\n")
         text += rows(("measure", "unit", "then", "now", "times as fast", "verdict"),
                      [(measure, unit, number(then), number(now), "-" if times is None else f"{times:.2f}", verdict)

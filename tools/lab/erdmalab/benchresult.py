@@ -9,7 +9,7 @@ from . import table
 from .common import LabError
 
 VERSION = 1
-PEERS = ("erdma", "rdma_rxe", "tcp")
+PEERS = ("erdma", "siw", "rdma_rxe", "tcp")
 # What the project wants to reach: measure, compared with, factor, and whether that is a least or a most.
 TARGETS = (("write 64 KiB, 1 QP", "rdma_rxe", 20, "least"), ("read 64 KiB, 1 QP", "rdma_rxe", 20, "least"),
            ("write 64 KiB, 1 QP", "tcp", 8, "least"), ("read 64 KiB, 1 QP", "tcp", 8, "least"),
@@ -74,7 +74,7 @@ class Results:
 
         rows = [(measure, self.units[measure], *(cell(measure, peer) for peer in PEERS),
                  *(multiple(measure, peer) for peer in PEERS[1:])) for measure in self.values]
-        text = table.render(("measure", "unit", *PEERS, "erdma/rxe", "erdma/tcp"), rows) + "\n\n" + \
+        text = table.render(("measure", "unit", *PEERS, "erdma/siw", "erdma/rxe", "erdma/tcp"), rows) + "\n\n" + \
             table.render(("target", "compared with", "ratio", "should be", ""),
                          [(measure, peer, f"{value:.2f}", wish, "met" if met else "MISSED")
                           for measure, peer, value, wish, met in self.targets()])
@@ -164,7 +164,7 @@ def comparison_text(old, new):
     def cell(value, form="{:.4g}"):
         return "-" if value is None else form.format(value)
 
-    return (f"Against the older results: by the rows of rdma_rxe and TCP this machine was {factor:.2f} times as fast as "
+    return (f"Against the older results: by the rows of the others this machine was {factor:.2f} times as fast as "
             "then, and the adapter's are compared after that.\n" +
             table.render(("measure", "unit", "then", "now", "times as fast", ""),
                          [(measure, unit, cell(then), cell(now), cell(times, "{:.2f}"), verdict)

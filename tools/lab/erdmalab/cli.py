@@ -116,7 +116,7 @@ def parser():
     sub.add_argument("words", nargs="*", metavar="COMMAND")
     sub = add("stop", "end the VMs that stay: all, or those that were booted together with one")
     sub.add_argument("vm", nargs="?", metavar="VM")
-    sub = add("bench", "compare the adapter with rdma_rxe and TCP between two VMs")
+    sub = add("bench", "compare the adapter with SoftiWARP, rdma_rxe and TCP between two VMs")
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
     sub.add_argument("--html", metavar="FILE", help="also a page with charts")
     sub.add_argument("--compare", metavar="OLD.json", help="a verdict for each row beside an older --json")
