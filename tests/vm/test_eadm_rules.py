@@ -13,7 +13,7 @@ from eadm_tools import (FINDINGS, NOBODY, OK, PARTIAL, USAGE, background, during
                         traffic, wait_for, well)  # noqa: F401  (fixtures are used by name)
 from erdmalab import workloads
 from erdmalab.common import LabError
-from support import program, takes_uppers, wait
+from support import SOURCES, program, takes_uppers, wait
 from trouble import COMMAND_SECONDS
 
 pytestmark = pytest.mark.long  # each stages a fault and watches for seconds; minutes in all
@@ -411,6 +411,43 @@ def test_connections_that_fail(vm, well):
         found = doctor(vm, code=OK)
         assert found[one]["severity"] == "note" and found[one]["figures"]["now"] == 0
     assert {"connection-rejected", "connection-timeout", "qp-failed"} <= set(found)
+
+
+def test_standard_peers(pair):
+    """How a connection of standard iWARP talks, what it does not have, and CRCs: missing, unwanted and wrong."""
+    server, client = pair
+    for machine in pair:
+        machine.unload_driver()
+        machine.load_driver()
+    parameters = "/sys/module/erdma/parameters"
+    try:
+        client.run(f"echo 2 > {parameters}/mpa_rev; echo require > {parameters}/mpa_crc")
+        with traffic(server, client_vm=client):
+            for machine in pair:
+                said = doctor(machine, code=None)["standard-peer"]
+                assert said["severity"] == "note" and "with CRCs" in said["text"]
+                assert said["figures"]["revision"] == 2 and said["figures"]["ord"] > 0
+        found = during(client, lambda: client_of_atomics(server, client))
+        assert found["not-in-dialect"]["figures"]["now"] >= 1
+        server.run(f"echo off > {parameters}/mpa_crc")
+        port = workloads.next_port()
+        job = server.popen(["rping", "-s", "-P", "-a", server.address, "-p", str(port)])
+        workloads.wait_listener(server, port, job)
+        found = during(server, lambda: client.run(["rping", "-c", "-a", server.address, "-p", str(port), "-C", "1"], check=False))
+        assert found["crc-refused"]["severity"] == "warning"
+        server.run(f"echo accept > {parameters}/mpa_crc")
+        by_hand = ["/usr/bin/python3", os.path.join(SOURCES, "mpa_peer.py"), "stream", server.address, str(port)]
+        found = during(server, lambda: client.run(by_hand, timeout=100 * client.slow), seconds=8 * client.slow)
+        assert found["crc-errors"]["figures"]["now"] >= 1
+        job.kill()
+    finally:
+        for machine in pair:
+            machine.run(f"echo auto > {parameters}/mpa_rev; echo accept > {parameters}/mpa_crc")
+
+
+def client_of_atomics(server, client):
+    with contextlib.suppress(LabError):
+        workloads.perftest(server, "ib_atomic_bw", options=["-n", 5], client=client)
 
 
 def test_stalled(pair):

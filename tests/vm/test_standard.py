@@ -1,18 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Connections of standard iWARP, MPA revisions 1 and 2: between adapters, and with SoftiWARP (docs/spec/wire.md 2, 8)."""
+"""Connections of standard iWARP, MPA revisions 1 and 2, and CRCs: between adapters, and with SoftiWARP (wire.md 2, 8)."""
+
+import os
+import time
 
 import pytest
 import dissect
+from connecting import CONNECTING
+from disks import copy_and_compare, verify
 
 from erdmalab import kernel as kernels, kernel_driver, workloads
 from erdmalab.channel import CommandFailed
+from erdmalab.common import LabError
+from erdmalab.storage import NvmeHost, NvmeTarget
+from support import SOURCES
 
-PARAMETER = "/sys/module/erdma/parameters/mpa_rev"
+PARAMETERS = "/sys/module/erdma/parameters"
+PARAMETER, CRC = f"{PARAMETERS}/mpa_rev", f"{PARAMETERS}/mpa_crc"
 MEASURED = ("ib_write_bw", "ib_read_bw", "ib_send_bw", "ib_write_lat")
 
 
 def choose(machine, revision):
     machine.run(f"echo {revision} > {PARAMETER}")
+
+
+def choose_crc(machine, choice):
+    machine.run(f"echo {choice} > {CRC}")
 
 
 def counter(machine, name):
@@ -39,8 +52,63 @@ def test_parameter(vm):
             with pytest.raises(CommandFailed):
                 choose(vm, f"'{value}'")
             assert vm.read(PARAMETER) == "auto\n"
+        assert vm.read(CRC) == "accept\n"
+        for value in ("off", "require", "accept"):
+            choose_crc(vm, value)
+            assert vm.read(CRC) == f"{value}\n"
+        for value in ("on", "1", "accepted", ""):
+            with pytest.raises(CommandFailed):
+                choose_crc(vm, f"'{value}'")
+            assert vm.read(CRC) == "accept\n"
     finally:
         choose(vm, "auto")
+        choose_crc(vm, "accept")
+
+
+def test_peer_by_hand(pair):
+    """An initiator that another guest plays: with right CRCs, none, wrong ones, and operations that it may not use."""
+    server, client = pair
+    port = workloads.next_port()
+    job = server.popen(["rping", "-s", "-P", "-a", server.address, "-p", str(port)])
+    try:
+        workloads.wait_listener(server, port, job)
+        wrong = server.counters()["crc_errors"]
+        result = client.run(["/usr/bin/python3", os.path.join(SOURCES, "mpa_peer.py"), "stream", server.address, str(port)],
+                            timeout=100 * client.slow, check=False)
+        assert result.code == 0 and result.output.count('"ok": true') >= 9, result.output + result.errors
+        assert server.counters()["crc_errors"] == wrong + 3
+        assert job.code is None, job.text
+    finally:
+        job.kill()
+
+
+def crcs(machine):
+    """Connections with CRCs, and those that CRCs prevented."""
+    return counter(machine, "cm_crc"), counter(machine, "cm_crc_refused")
+
+
+def test_crc_by_either_side(pair):
+    """One side's word is enough, in every revision, and where the other has none there is no connection."""
+    one, other = pair
+    try:
+        for revision in ("129", "2", "1"):
+            for server, client in ((one, other), (other, one)):
+                choose(client, revision)
+                choose_crc(server, "require")
+                choose_crc(client, "accept")
+                before = [crcs(machine) for machine in pair]
+                workloads.rping(server, 5, client=client)
+                choose_crc(client, "off")
+                with pytest.raises(LabError):
+                    workloads.rping(server, 5, client=client)
+                after = [crcs(machine) for machine in pair]
+                refused = [1, 0] if client is one else [0, 1]
+                assert [now[0] - then[0] for now, then in zip(after, before)] in ([1, 1], [2, 1], [1, 2])
+                assert [now[1] - then[1] for now, then in zip(after, before)] == refused
+    finally:
+        for machine in pair:
+            choose(machine, "auto")
+            choose_crc(machine, "accept")
 
 
 def test_between_adapters(standard):
@@ -52,15 +120,27 @@ def test_between_adapters(standard):
         assert rows[0]["iterations"] == 100, rows
 
 
-@pytest.mark.long
-@pytest.mark.limit(600)
-@pytest.mark.parametrize("revision", [2, 1])
-def test_wireshark_follows(vms, revision):
-    group = vms(2, capture=True)
-    for machine in group:
+def dialect_s(machines, revision, crc):
+    for machine in machines:
         choose(machine, revision)
+        choose_crc(machine, "require" if crc else "accept")
+
+
+@pytest.mark.long
+@pytest.mark.limit(900)
+@pytest.mark.parametrize("crc", [False, True])
+@pytest.mark.parametrize("revision", [2, 1])
+def test_wireshark_follows(vms, revision, crc):
+    """Everything on the wire is iWARP in good order to it, storage included, and CRCs are good where there are any."""
+    group = vms(2, capture=True)
+    dialect_s(group, revision, crc)
     workloads.rping(group[0], 10, client=group[1])
     workloads.perftest(group[1], "ib_send_bw", options=["-s", 65536, "-n", 20], client=group[0])
+    workloads.perftest(group[1], "ib_read_bw", options=["-s", 4096, "-n", 20], client=group[0])
+    with NvmeTarget(group[0]) as target, NvmeHost(group[1], target) as host:
+        verify(host, size="1M")
+    copy_and_compare(group[1], group[0])
+    assert all((counter(machine, "cm_crc") > 0) == crc for machine in group)
     group.stop()
     for machine in group:
         machine.may_die = True  # it has been stopped above
@@ -68,16 +148,24 @@ def test_wireshark_follows(vms, revision):
     assert {"Write", "Read Request", "Read Response", "Send"} <= set(found), found
 
 
+def with_softiwarp(vms, name="installed", mtu=1500, **settings):
+    """A guest with SoftiWARP and one with the adapter."""
+    peer = kernel_driver.of(kernels.find(None if name == "installed" else name), "siw")
+    soft, ours = vms(2, kernel=[peer, kernels.find()], mtu=mtu, **settings)
+    assert soft.devices() == ["siw_0"]
+    return soft, ours
+
+
 @pytest.mark.long
 @pytest.mark.stock_kernel
 @pytest.mark.limit(1800)
+@pytest.mark.parametrize("crc", [False, True])
 @pytest.mark.parametrize("mtu", [1500, 9000])
 @pytest.mark.parametrize("name", ["installed", "6.12", "7.2"])
-def test_softiwarp(vms, name, mtu):
+def test_softiwarp(vms, name, mtu, crc):
     """SoftiWARP at the other end, in both roles; it closes connections that begin with the adapter's own revision."""
-    peer = kernel_driver.of(kernels.find(None if name == "installed" else name), "siw")
-    soft, ours = vms(2, kernel=[peer, kernels.find()], mtu=mtu)
-    assert soft.devices() == ["siw_0"]
+    soft, ours = with_softiwarp(vms, name, mtu)
+    choose_crc(ours, "require" if crc else "accept")
     for server, client in ((soft, ours), (ours, soft)):
         for options in ((), ("-S", "60000")):
             workloads.rping(server, 20, client=client, options=options, timeout=120)
@@ -92,6 +180,114 @@ def test_softiwarp(vms, name, mtu):
                        client, ["ucmatose", "-s", server.address, *common], port, timeout=120)
     # Once per port: where it worked, the revision is remembered.
     assert 0 < counter(ours, "cm_fallback")
+    assert (counter(ours, "cm_crc") > 0) == crc
     for machine in (soft, ours):
         machine.unload_driver()
         machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(1200)
+@pytest.mark.parametrize("crc", [False, True])
+def test_softiwarp_storage(vms, crc):
+    """NVMe over Fabrics and NFS, the server at either end; data is checked."""
+    soft, ours = with_softiwarp(vms)
+    choose_crc(ours, "require" if crc else "accept")
+    for server, client in ((soft, ours), (ours, soft)):
+        with NvmeTarget(server) as target, NvmeHost(client, target) as host:
+            verify(host, size="4M")
+        copy_and_compare(server, client)
+    for machine in (soft, ours):
+        machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(600)
+def test_softiwarp_lacks_operations(vms):
+    """Immediate data and atomics end with a local error that eadm explains, and SoftiWARP never hears of them."""
+    soft, ours = with_softiwarp(vms)
+    for program in (["ib_atomic_bw"], ["ib_write_bw", "--write_with_imm"]):
+        known = ours.run([program[0], "--help"], check=False)
+        if len(program) > 1 and "with_imm" not in known.output + known.errors:
+            print(f"left out: this {program[0]} knows no {program[1]}")
+            continue
+        before, sent = counter(ours, "qp_dialect_errors"), ours.counters()["terminates_in"]
+        with pytest.raises(LabError):
+            workloads.perftest(soft, program[0], options=["-n", 5, *program[1:]], client=ours)
+        assert counter(ours, "qp_dialect_errors") > before
+        assert ours.counters()["terminates_in"] == sent, "SoftiWARP found something to refuse"
+    said = {one["id"]: one for one in ours.eadm("doctor")["findings"]}
+    assert "atomics" in said["not-in-dialect"]["text"]
+    workloads.rping(soft, 5, client=ours)
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(900)
+def test_softiwarp_in_trouble(vms):
+    """One in a hundred frames lost, a link of two seconds without, programs killed, and SoftiWARP gone under traffic."""
+    soft, ours = with_softiwarp(vms)
+    ours.link("both:loss=1%;seed=3")
+    for server, client in ((soft, ours), (ours, soft)):
+        workloads.rping(server, 50, client=client, options=("-S", "30000"), timeout=200)
+    ours.link("")
+    for server, client in ((soft, ours), (ours, soft)):
+        jobs = load(server, client)
+        with ours.link("both:cut"):
+            time.sleep(2)
+        going_on(ours, jobs)
+        jobs[0].kill()
+        jobs[1].wait(60 * ours.slow)
+        jobs = load(server, client)
+        jobs[1].kill()
+        jobs[0].wait(60 * ours.slow)
+        workloads.rping(server, 10, client=client, timeout=120)
+    jobs = load(soft, ours)
+    soft.run("rdma link delete siw_0", timeout=60 * soft.slow)
+    jobs[1].wait(60 * ours.slow)
+    assert jobs[1].code != 0, "nobody noticed that SoftiWARP is gone"
+    jobs[0].kill()
+    workloads.rping(ours, 5)
+    for machine in (soft, ours):
+        machine.check_log()
+
+
+def load(server, client):
+    """rping for as long as it is let; server and client."""
+    port = workloads.next_port()
+    first = server.popen(["rping", "-s", "-a", server.address, "-p", str(port), "-S", "10000"])
+    workloads.wait_listener(server, port, first)
+    second = client.popen(["rping", "-c", "-a", server.address, "-p", str(port), "-S", "10000"])
+    time.sleep(2 * client.slow)
+    assert first.code is None and second.code is None, first.text + second.text
+    return first, second
+
+
+def going_on(machine, jobs):
+    """The adapter still carries what the jobs send."""
+    sent, deadline = machine.counters()["tx_bytes"], time.monotonic() + 60 * machine.slow
+    while machine.counters()["tx_bytes"] < sent + 100000:
+        assert all(job.code is None for job in jobs) and time.monotonic() < deadline, [job.text for job in jobs]
+        time.sleep(0.5)
+
+
+@pytest.mark.long
+@pytest.mark.limit(1800)
+@pytest.mark.parametrize("revision, crc", [(2, False), (2, True), (1, False)])
+def test_programs_in_dialect_s(pair, revision, crc):
+    """README's programs between two adapters as if they were strangers to each other."""
+    dialect_s(pair, revision, crc)
+    try:
+        for server, client in ((pair[0], pair[1]), (pair[1], pair[0])):
+            for name in ("ib_write_bw", "ib_read_bw", "ib_send_bw", "ib_write_lat", "ib_read_lat", "ib_send_lat"):
+                rows = workloads.perftest(server, name, options=["-a", "-n", 20], client=client, timeout=600)
+                assert len(rows) == 23, rows
+            for program in CONNECTING.values():
+                program(server, client, str(workloads.next_port()))
+            with NvmeTarget(server) as target, NvmeHost(client, target) as host:
+                verify(host, size="4M")
+            copy_and_compare(server, client)
+    finally:
+        dialect_s(pair, "auto", False)

@@ -6,20 +6,12 @@ import time
 
 import pytest
 
+from disks import VERIFY, copy_and_compare, verify
 from erdmalab import workloads
-from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_export, nfs_mount, settle
+from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, settle
 from support import expect_in_use, in_use
 
 pytestmark = pytest.mark.stock_kernel  # the debug one is built without block devices and file systems of the network
-
-VERIFY = ["--rw=randrw", "--bsrange=4k-128k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1"]
-NFS_TREE = "/usr/share/perl5/Debconf"
-
-
-def verify(disk, size="16M"):
-    """Random reads and writes of mixed sizes whose data is checked, also once more from the medium."""
-    job = disk.fio(*VERIFY, f"--size={size}")
-    assert job["error"] == 0 and job["write"]["io_bytes"] > 0, job
 
 
 @contextlib.contextmanager
@@ -134,17 +126,9 @@ def test_iser(pair):
         assert machine.counters()["qps"] == 0, "queue pairs outlive the session"
 
 
-def copy_and_compare(server, client):
-    """A tree of files is copied over NFS/RDMA and compared, on the medium too."""
-    with nothing_new(server, client), nfs_export(server) as folder, nfs_mount(client, server) as at:
-        assert "proto=rdma" in client.run(f"grep {at} /proc/mounts").output
-        client.run(f"cp -r {NFS_TREE} /usr/bin/bash {at}/ && sync && echo 3 > /proc/sys/vm/drop_caches && "
-                   f"diff -r {NFS_TREE} {at}/Debconf && cmp /usr/bin/bash {at}/bash", timeout=120 * client.slow)
-        server.run(f"cmp /usr/bin/bash {folder}/bash && diff -r {NFS_TREE} {folder}/Debconf", timeout=60 * server.slow)
-
-
 def test_nfs(pair):
-    copy_and_compare(*pair)
+    with nothing_new(*pair):
+        copy_and_compare(*pair)
 
 
 @pytest.mark.limit(300)
@@ -173,4 +157,5 @@ def test_nvme_target_goes_loopback(vm):
 
 @pytest.mark.long
 def test_nfs_loopback(vm):
-    copy_and_compare(vm, vm)
+    with nothing_new(vm, vm):
+        copy_and_compare(vm, vm)

@@ -2,10 +2,10 @@
 """The distribution's programs between two guests: both roles, MTU 1500 and 9000, all sizes; data is verified."""
 
 import itertools
-import re
 
 import pytest
 
+from connecting import CONNECTING
 from erdmalab import workloads
 from perftests import BANDWIDTH, EVENTS_HERE, HERE, LATENCY, SOME_SIZES, WITH_EVENTS, expect_sizes
 from support import nothing_left, set_mtu
@@ -48,45 +48,11 @@ def test_rping(pair, mtu, server):
         workloads.rping(one, 20, options=["-S", "65000"], client=other)
 
 
-def ucmatose(one, other, port):
-    both = workloads.pair(one, ["ucmatose", "-b", one.address, "-p", port, "-c", "10", "-C", "50", "-S", "3000"],
-                          other, ["ucmatose", "-s", one.address, "-p", port, "-c", "10", "-C", "50", "-S", "3000"], port)
-    for result in (both.server, both.client):
-        assert "test complete" in result.output and "return status 0" in result.output, result.output
-
-
-def rstream(one, other, port):
-    for options in (["-S", "64", "-C", "20"], ["-T", "b", "-S", "65536", "-C", "20", "-I", "10"],
-                    ["-T", "n", "-S", "4096", "-C", "20", "-I", "20"]):
-        both = workloads.pair(one, ["rstream", "-b", one.address, "-p", port, *options],
-                              other, ["rstream", "-s", one.address, "-p", port, *options], port, timeout=90)
-        assert re.search(r"[\d.]+s\s+[\d.]+\s+[\d.]+\s*$", both.client.output), both.client.output
-        port = str(workloads.next_port())
-
-
-def cmtime(one, other, port):
-    server = one.popen(["cmtime", "-b", one.address, "-p", port, "-c", "100"])
-    try:
-        workloads.wait_listener(one, port, server)
-        client = other.run(["cmtime", "-s", one.address, "-p", port, "-c", "100"], timeout=60 * other.slow)
-        assert server.code is None, server.text
-    finally:
-        server.kill()  # it never ends by itself
-    assert {"connect", "disconnect"} <= set(re.findall(r"(?m)^\s*([\w ]+?)\s*:", client.output)), client.output
-    assert "error" not in (client.output + client.errors).lower(), client.output + client.errors
-
-
-def rdma_client_server(one, other, port):
-    both = workloads.pair(one, ["rdma_server", "-s", one.address, "-p", port],
-                          other, ["rdma_client", "-s", one.address, "-p", port], port)
-    assert re.search(r"end 0\s*$", both.client.output.strip()), both.client.text
-
-
-@pytest.mark.parametrize("name, mtu, server", ways(["ucmatose", "rstream", "cmtime", "rdma_client_server"]))
+@pytest.mark.parametrize("name, mtu, server", ways(CONNECTING))
 def test_connections(pair, name, mtu, server):
     one, other = ends(pair, mtu, server)
     with nothing_left(pair):
-        globals()[name](one, other, str(workloads.next_port()))
+        CONNECTING[name](one, other, str(workloads.next_port()))
 
 
 # Whoever moves most data goes through all sizes each time.
