@@ -81,8 +81,8 @@ static u8 erdma_ep_cc(const struct erdma_ep *ep)
 }
 
 /*
- * MODIFY_QP(RTS) after the peer's frame and, sent or not, the own one; the caller holds ep->lock and
- * the QP's state_lock.  A peer that has closed
+ * MODIFY_QP(RTS) after the peer's frame and, sent or not, the own one; the caller holds ep->lock
+ * and the QP's state_lock.  A peer that has closed
  * already makes it fail; one that closes from here on raises an event, which waits for ep->lock and
  * finds the state that the caller has entered.
  */

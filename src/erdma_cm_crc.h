@@ -9,8 +9,8 @@
 struct erdma_ep;
 
 /*
- * Decides what an endpoint does about CRCs, by the module parameter and what the adapter can.  Under
- * erdma_ep.lock.  0, or -EOPNOTSUPP when they are required and the adapter has none.
+ * Decides what an endpoint does about CRCs, by the module parameter and what the adapter can.
+ * Under erdma_ep.lock.  0, or -EOPNOTSUPP when they are required and the adapter has none.
  */
 int erdma_ep_choose_crc(struct erdma_ep *ep);
 

@@ -35,7 +35,7 @@ void erdma_peers_init(struct erdma_peers *p);
  * @addr: of the destination
  * @port: of the destination
  * @tried: which ones were tried, to be 0 before the first attempt; gets the one returned
- * @fallback: why this one, enum erdma_fallback; written when it is what the destination spoke before
+ * @fallback: why this one, enum erdma_fallback; written when the destination is known
  *
  * Any context.  Return: the revision, or 0 when there is none to try any more.
  */

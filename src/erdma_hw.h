@@ -454,7 +454,7 @@ enum {					/* sub-module COMMON */
 #define ERDMA_CAP_IPV6		BIT(4)		/* IPv6 in MODIFY_QP */
 #define ERDMA_CAP_EXTEND_DB	BIT(3)		/* ALLOC_DB, FREE_DB, CONF_DEVICE */
 
-/* Bits of the MODEL field: what the device model of this project can beyond (docs/capabilities.md) */
+/* Bits of the MODEL field: what this project's model can beyond (docs/capabilities.md) */
 #define ERDMA_MODEL_MPA_CRC	BIT(0)		/* CRCs of FPDUs, if the MPA frames ask for them */
 #define ERDMA_MODEL_RFC7306	BIT(1)		/* immediate data, atomics with standard peers */
 

@@ -370,7 +370,7 @@ struct erdma_info_cep {
 	__aligned_u64 state_age_ms;
 	struct erdma_info_owner owner;
 	struct erdma_info_link link;
-	__u32 mpa_revision;	/* of the frame that was read, or of the request that is under way */
+	__u32 mpa_revision;	/* of the frame that was read, or the request under way */
 	__u32 fallback;		/* enum erdma_fallback */
 };
 

@@ -48,7 +48,7 @@ typedef uint32_t u32;
 
 #define ERDMA_MPA_UNSAID	0x3fffu	/* IRD or ORD that is not negotiated here */
 #define ERDMA_MPA_MAX_READS	128u	/* what it counts as */
-#define ERDMA_MPA_PLAIN_ORD	16u	/* of connections of a standard revision without them (2.7) */
+#define ERDMA_MPA_PLAIN_ORD	16u	/* where a standard revision does not say it (2.7) */
 
 #define ERDMA_MPA_TERMINATE_BYTES 28u
 /* Why a connection ends before it began (4.8, layer LLP) */
