@@ -234,7 +234,8 @@ static bool erdma_way_in_fits(const struct erdma_adapter *ad, struct sock *sk, e
 	if (!dev || netif_is_l3_master(dev))
 		return true;
 	in = erdma_route_way(ad, dev, NULL);
-	if (in == out || in == ERDMA_WAY_UNKNOWN || (in != ERDMA_WAY_OTHER && out == ERDMA_WAY_UNKNOWN))
+	if (in == out || in == ERDMA_WAY_UNKNOWN ||
+	    (out == ERDMA_WAY_UNKNOWN && in == ERDMA_WAY_NIC))
 		return true;
 	strscpy(name, dev->name, IFNAMSIZ);
 	return false;
