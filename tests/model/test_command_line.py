@@ -107,6 +107,7 @@ class Accepted(unittest.TestCase):
                     "buffer-bytes": "1048576", "total-buffer-bytes": "268435456", "ack-delay-ms": "40", "ack-segments": "2", "rto-min-ms": "200",
                     "give-up-ms": "30000", "keep-idle-ms": "60000", "keep-interval-ms": "10000", "keep-probes": "6",
                     "first-fpdu-ms": "1000", "time-wait-ms": "4000", "complete-queued": "false",
+                    "mpa-crc": "true", "rfc7306": "false",
                     "segment-bytes": "auto"}
         # Booleans are "on" and "off" from QEMU 10 on.
         other = {"true": "on", "false": "off"}
