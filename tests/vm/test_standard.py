@@ -120,6 +120,17 @@ def test_between_adapters(standard):
         assert rows[0]["iterations"] == 100, rows
 
 
+@pytest.mark.stock_kernel
+def test_target_reads(pair):
+    """A target reads what it is to write: the host's request says how much, and its own wish for reads is none."""
+    dialect_s(pair, 2, True)
+    try:
+        with NvmeTarget(pair[0], megabytes=8) as target, NvmeHost(pair[1], target) as host:
+            verify(host, size="256k")
+    finally:
+        dialect_s(pair, "auto", False)
+
+
 def dialect_s(machines, revision, crc):
     for machine in machines:
         choose(machine, revision)
