@@ -36,7 +36,7 @@ public:
 
 private:
     void grow() {
-        std::vector<T> larger(slots_.empty() ? 8 : slots_.size() * 2);
+        std::vector<T> larger(slots_.empty() ? 4 : slots_.size() * 2);
         for (uint64_t s = head_; s != tail_; ++s)
             larger[static_cast<size_t>(s) & (larger.size() - 1)] = at(s);
         slots_.swap(larger);

@@ -269,7 +269,7 @@ Reception Responder::placeImmediate(const Segment& segment) {
         return qp_.refuse(Refusal::Unexpected, "message inside a message");
     if (const std::optional<Reception> reception = takeRqe(segment.message))
         return *reception;
-    if (!segment.payload.empty() || inWrite_) {
+    if (qp_.transport().ways().immediateOnWrite) {
         Reception reception = placeWrite(segment);
         if (reception.kind != Reception::Kind::Accepted) {
             if (reception.failure.event == AsyncEvent::Access)

@@ -11,7 +11,7 @@ namespace {
 constexpr uint64_t kWindow = 128;         // W of 3.2
 constexpr uint64_t kReadAtOnce = 64;      // R of 3.1
 constexpr uint32_t kAckRequestEvery = 32; // 3.3
-constexpr size_t kRestingSlots = 8;       // of an idle connection
+constexpr size_t kRestingSlots = 4;       // of an idle connection
 constexpr uint8_t kTimeoutCode = 14, kTimeoutCodeCap = 19;
 constexpr uint8_t kWithoutLimit = 7;
 
@@ -247,7 +247,7 @@ void RcRequester::offerAgain() {
         kept.payload = {};
         held_.pop();
     }
-    held_.shrink(kRestingSlots);
+    held_.shrink(0);
 }
 
 RcRequester::Verdict RcRequester::ghost() {

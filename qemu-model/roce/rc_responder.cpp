@@ -10,8 +10,6 @@ namespace erdma {
 
 namespace {
 
-constexpr size_t kRestingSlots = 8; // of an idle connection
-
 bool isRead(RoceOp op) { return op == RoceOp::ReadRequest; }
 bool isAtomic(RoceOp op) { return op == RoceOp::CompareSwap || op == RoceOp::FetchAdd; }
 bool isSend(RoceOp op) { return op <= RoceOp::SendOnlyImm || op == RoceOp::SendLastInv || op == RoceOp::SendOnlyInv; }
@@ -116,7 +114,7 @@ bool RcResponder::enqueue(const RocePacket& request, bool tooMany) {
 void RcResponder::dropWaiting() {
     for (; !waiting_.empty(); waiting_.pop())
         waiting_.front().kept.payload = {};
-    waiting_.shrink(kRestingSlots);
+    waiting_.shrink(0);
     end_.host.memory().used -= waitingOctets_;
     waitingOctets_ = 0;
     waitingAnswers_ = 0;
@@ -434,7 +432,7 @@ void RcResponder::goOn() {
         waiting_.front().kept.payload = {};
         waiting_.pop();
     }
-    waiting_.shrink(kRestingSlots);
+    waiting_.shrink(0);
     if (!call.gone)
         settle();
 }

@@ -194,6 +194,71 @@ TEST(RocePacket, IcrcCoversWhatRoutersLeaveAlone) {
     }
 }
 
+// 11.1 items 11 and 12.
+TEST(RocePacket, EveryBitOfTheIcrcCounts) {
+    for (const std::string_view text : {frame::kD1, frame::kD2, frame::kD3a, frame::kD3b, frame::kD4, frame::kD5,
+                                        frame::kD6, frame::kD7, frame::kD8, frame::kD9, frame::kD10, frame::kD11}) {
+        const Octets good = octets(text);
+        for (unsigned bit = 0; bit < 32; ++bit) {
+            Octets frame = good;
+            frame[frame.size() - 1 - bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+            EXPECT_EQ(readFrame(frame)->verdict, RoceVerdict::BadIcrc);
+        }
+    }
+    Octets renumbered = octets(frame::kD1);
+    storeBe16(renumbered, 18, 0x1235);
+    sealIp(renumbered);
+    EXPECT_EQ(readFrame(renumbered)->verdict, RoceVerdict::BadIcrc);
+}
+
+// 11.1 items 13 to 15.
+TEST(RocePacket, RoutesAndWhatTheIcrcDoesNotSee) {
+    RoceRoute route = routeOfFrames();
+    route.ipv6 = true;
+    const RocePacket packet = request(RoceOp::SendOnly, 1);
+    route.hopLimit = 0;
+    const Octets zeros = build(route, packet, 0);
+    route.trafficClass = 0xFF;
+    route.flowLabel = 0xFFFFF;
+    route.hopLimit = 1;
+    const Octets ones = build(route, packet, 0);
+    EXPECT_TRUE(std::equal(zeros.end() - 4, zeros.end(), ones.end() - 4));
+    const std::optional<Read> read = readFrame(ones);
+    ASSERT_EQ(read->verdict, RoceVerdict::Good);
+    EXPECT_EQ(read->datagram.route.trafficClass, 0xFF);
+    EXPECT_EQ(read->datagram.route.flowLabel, 0xFFFFFu);
+    EXPECT_TRUE(read->datagram.congestionExperienced());
+
+    route.ipv6 = false;
+    route.udpPort = 0xE476;
+    const Octets four = build(route, packet, 0);
+    EXPECT_EQ(loadBe16(four, 20), 0x4000); // DF
+    EXPECT_EQ(load8(four, 15), 0xFF);
+    EXPECT_EQ(loadBe16(four, 34), 0xE476);
+    EXPECT_EQ(loadBe16(four, 40), 0);
+}
+
+// Whatever way the CRC is computed, bit by bit it is the same.
+TEST(RocePacket, IcrcOfAnyLength) {
+    std::mt19937 random(3);
+    for (size_t length = 0; length < 4200; length += length < 300 ? 1 : 127) {
+        Octets packet = octets(frame::kD1);
+        packet.erase(packet.begin(), packet.begin() + 14);
+        packet.resize(40);
+        for (const size_t masked : {1u, 8u, 10u, 11u, 26u, 27u, 32u})
+            packet[masked] = std::byte{0xFF};
+        for (size_t i = 0; i < length; ++i)
+            packet.push_back(static_cast<std::byte>(random()));
+        uint32_t state = 0xDEBB20E3;
+        for (const std::byte octet : packet) {
+            state ^= std::to_integer<uint32_t>(octet);
+            for (int bit = 0; bit < 8; ++bit)
+                state = state >> 1 ^ ((state & 1) != 0 ? 0xEDB88320 : 0);
+        }
+        ASSERT_EQ(icrc(packet, false), ~state) << length;
+    }
+}
+
 // 11.1 items 6 and 7; chapter 9 items 1 and 2.
 TEST(RocePacket, LengthsThatContradictEachOther) {
     const Octets good = octets(frame::kD2);

@@ -90,6 +90,76 @@ TEST(RoceRc, Atomics) {
     EXPECT_EQ(t.b.memory().get64(target), 100u);
 }
 
+// 90: as many as fit, of several connections' worth of requests each.
+TEST(RoceRc, ManyRequestsOutstanding) {
+    RoceOptions options;
+    options.bench.sqLog = 9;
+    options.rc.ord = 8;
+    options.rc.timeoutCode = 8;
+    RoceBench t(options);
+    for (Path& path : t.link.paths) {
+        path.loss = 0.02;
+        path.reorder = 0.02;
+        path.delay = 10'000;
+    }
+    constexpr uint64_t kCounter = 0xFF0, kIn = 0x80000;
+    constexpr unsigned kRounds = 40;
+    for (const Side* side : {&t.a, &t.b}) {
+        side->memory().put64(side->bus + kCounter, 0);
+        side->memory().fill(side->bus + 0x2000, 0x10000, side == &t.a ? 1 : 2);
+    }
+    for (unsigned i = 0; i < kRounds; ++i) {
+        for (unsigned end = 0; end < 2; ++end) {
+            const Side& own = t.side(end);
+            const Side& peer = t.side(1 - end);
+            own.put(atomicSqe(Op::FetchAdd, 0, 1, 0, peer.stag, peer.iova + kCounter, own.sge(8 * i, 8)));
+            own.put(writeSqe(Op::Write, 0, {own.sge(0x2000, 5000)}, peer.stag, peer.iova + kIn + 5000 * i));
+            own.put(readSqe(i + 1 == kRounds ? kSignal : 0, own.sge(kIn + 0x40000 + 700 * i, 700), peer.stag,
+                            peer.iova + kIn + 5000 * i));
+        }
+    }
+    t.bench.ring(t.a);
+    t.bench.ring(t.b);
+    for (unsigned end = 0; end < 2; ++end) {
+        const Side& own = t.side(end);
+        const Side& peer = t.side(1 - end);
+        const auto cqe = t.sent(own);
+        ASSERT_TRUE(cqe);
+        EXPECT_EQ(cqe->syndrome, 0);
+        EXPECT_EQ(peer.memory().get64(peer.bus + kCounter), kRounds);
+        for (unsigned i = 0; i < kRounds; ++i) {
+            EXPECT_EQ(own.memory().get64(own.bus + 8 * i), i);
+            EXPECT_EQ(peer.data(kIn + 5000 * i, 5000), own.data(0x2000, 5000));
+            EXPECT_EQ(own.data(kIn + 0x40000 + 700 * i, 700), own.data(0x2000, 700)); // 84
+        }
+    }
+    EXPECT_GT(t.a.count(Counter::RcRetriesNak) + t.a.count(Counter::RcTimeouts), 0u);
+    EXPECT_LE(t.a.count(Counter::MostReads), 8u);
+}
+
+// 129: five seconds without link.
+TEST(RoceRc, LinkIsCutForAWhile) {
+    for (const bool patient : {false, true}) {
+        RoceOptions options;
+        options.rc.timeoutCode = patient ? 19 : 8;
+        RoceBench t(options);
+        t.b.recv(0x1000, 200'000);
+        t.post(t.a, sendSqe(Op::Send, kSignal, {t.a.sge(0, 200'000)}));
+        t.link.paths[0].cut = t.link.paths[1].cut = true;
+        t.runFor(5000 * kMs);
+        t.link.paths[0].cut = t.link.paths[1].cut = false;
+        const auto cqe = t.sent(t.a);
+        ASSERT_TRUE(cqe);
+        EXPECT_EQ(cqe->syndrome, static_cast<uint8_t>(patient ? Syndrome::Success : Syndrome::RetryExceeded));
+        if (patient) {
+            EXPECT_EQ(t.b.data(0x1000, 200'000), t.a.data(0, 200'000));
+        }
+    }
+}
+
+// 131: what a connection that does nothing takes.
+TEST(RoceRc, IdleConnectionIsSmall) { EXPECT_LE(sizeof(RcTransport) + 4 * sizeof(KeptPacket), size_t{1500}); }
+
 unsigned soakMessages() {
     const char* text = std::getenv("ERDMA_SOAK_MESSAGES");
     return text == nullptr ? 1500 : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
