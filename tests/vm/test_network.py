@@ -45,6 +45,7 @@ def lab_run(lab, *arguments):
                           stderr=subprocess.PIPE, check=False)
 
 
+@pytest.mark.long
 def test_run_three_on_a_switch(lab):
     """./lab run with all that concerns several guests; nothing is left behind."""
     before = set(glob.glob(os.path.join(tempfile.gettempdir(), "erdma-vde-*")))

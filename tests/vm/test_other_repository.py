@@ -50,6 +50,7 @@ def follow(folder, block, lab, **settings):
 
 
 @pytest.mark.limit(600)
+@pytest.mark.long
 def test_its_tests(lab, repository):
     before = set(os.listdir(os.path.join(ROOT, "tools", "lab")))
     output = follow(repository, blocks(repository)[0], lab)

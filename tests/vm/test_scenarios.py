@@ -10,8 +10,8 @@ import pytest
 from erdmalab.common import ROOT
 
 FOLDER = os.path.join(ROOT, "examples", "scenarios")
-QUICK = ("short-cut", "lost-packet", "lost-tail", "killed-peer")
-LONG = ("mtu-change", "lost-interrupt", "stuck-command", "nic-down", "unplug", "adapter-reset")
+QUICK = ("short-cut", "lost-packet", "killed-peer")
+LONG = ("lost-tail", "mtu-change", "lost-interrupt", "stuck-command", "nic-down", "unplug", "adapter-reset")
 
 
 @pytest.mark.limit(600)

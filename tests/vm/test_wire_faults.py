@@ -93,6 +93,7 @@ def expect_given_up(pair, seconds):
 
 
 @pytest.mark.limit(400)
+@pytest.mark.long
 def test_cut_and_impatient(vms):
     """As the long cut, with adapters that give up after 4 s."""
     expect_given_up(vms(2, adapter={"give-up-ms": 4000}), 4)
