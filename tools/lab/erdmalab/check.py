@@ -47,7 +47,7 @@ class Checked:
 
     def __init__(self, machine, delay=None, suppress=None):
         self.machine, self.suppress = machine, suppress or Suppressions()
-        self.adapters = [f"eri{number}" for number, one in enumerate(machine.adapters) if one.erdma]
+        self.adapters = [f"eri{number}" for number, one in enumerate(machine.adapters) if machine.model and one.erdma]
         self._owners, self._rest = {}, b""
         for adapter in self.adapters:
             machine.qom_set("check-delay", delay or "", adapter)
