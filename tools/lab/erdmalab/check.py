@@ -9,6 +9,7 @@ from .common import LabError
 from .vm import eadm_program
 
 ORDER = ("error", "warning", "advice")
+ADVICE = ("piece of advice", "pieces of advice")
 # A program that lives shorter than this may stay without a name.
 SAMPLE_SECONDS = 0.25
 
@@ -115,7 +116,9 @@ def text(findings):
     if not findings:
         return "check: nothing found\n"
     count = {kind: sum(one["severity"] == kind for one in findings) for kind in ORDER}
-    lines = [f"check: {count['error']} errors, {count['warning']} warnings, {count['advice']} pieces of advice"]
+    told = [f"{number} {ADVICE[number != 1] if kind == 'advice' else kind + 's' * (number != 1)}"
+            for kind, number in count.items() if number]
+    lines = [f"check: {', '.join(told)}"]
     for one in findings:
         times = "once" if one["count"] == 1 else f"{one['count']} times"
         lines += ["", f"{one['severity'].upper()} {one['id']}, {times}: {location(one)}",
