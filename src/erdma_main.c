@@ -520,8 +520,13 @@ static int __init erdma_module_init(void)
 	err = pci_register_driver(&erdma_pci_driver);
 	if (err)
 		goto exit_rebind;
+	err = erdma_rebind_watch_sleep();
+	if (err)
+		goto unregister;
 	return 0;
 
+unregister:
+	pci_unregister_driver(&erdma_pci_driver);
 exit_rebind:
 	erdma_debugfs_exit();
 	erdma_rebind_exit();
@@ -532,6 +537,7 @@ exit_diag:
 
 static void __exit erdma_module_exit(void)
 {
+	erdma_rebind_ignore_sleep();
 	pci_unregister_driver(&erdma_pci_driver);
 	erdma_rebind_exit();
 	erdma_debugfs_exit();

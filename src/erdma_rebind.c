@@ -322,17 +322,23 @@ static struct notifier_block erdma_pm_nb = {
 
 int erdma_rebind_init(struct device_driver *driver)
 {
-	int err;
-
 	erdma_rebind_wq = alloc_workqueue("erdma-rebind", WQ_UNBOUND, 0);
 	if (!erdma_rebind_wq)
 		return -ENOMEM;
 	erdma_bound_driver = driver;
 	erdma_rebind_ends = false;
-	err = register_pm_notifier(&erdma_pm_nb);
-	if (err)
-		destroy_workqueue(erdma_rebind_wq);
-	return err;
+	return 0;
+}
+
+int erdma_rebind_watch_sleep(void)
+{
+	return register_pm_notifier(&erdma_pm_nb);
+}
+
+void erdma_rebind_ignore_sleep(void)
+{
+	unregister_pm_notifier(&erdma_pm_nb);
+	erdma_wake(false);
 }
 
 void erdma_rebind_exit(void)
@@ -341,8 +347,6 @@ void erdma_rebind_exit(void)
 	struct erdma_past *past, *next;
 	LIST_HEAD(waiting);
 
-	unregister_pm_notifier(&erdma_pm_nb);
-	erdma_wake(false);
 	spin_lock(&erdma_rebind_lock);
 	erdma_rebind_ends = true;
 	list_for_each_entry_safe(rebinding, later, &erdma_rebindings, node)

@@ -11,13 +11,18 @@
  * erdma_rebind_init() - Before the first adapter.
  * @driver: of the adapters
  *
- * From here on they are let go before the machine sleeps.  May sleep.
- *
- * Return: 0 or -errno.
+ * May sleep.  Return: 0 or -ENOMEM.
  */
 int erdma_rebind_init(struct device_driver *driver);
 /* After the last adapter.  May sleep. */
 void erdma_rebind_exit(void);
+/*
+ * From here on adapters are let go before the machine sleeps; while the driver is registered, as
+ * it is asked for them.  0 or -errno.  May sleep.
+ */
+int erdma_rebind_watch_sleep(void);
+/* Those that are let go at this time stay so.  May sleep. */
+void erdma_rebind_ignore_sleep(void);
 
 /*
  * At probe, as soon as the registers can be read: keeps what a reset takes from the function.  0 or
