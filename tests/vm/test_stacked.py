@@ -10,6 +10,8 @@ from eadm_tools import eadm_json
 from erdmalab import workloads
 from support import takes_uppers, wait
 
+pytestmark = pytest.mark.stock_kernel  # the debug one is built without bridges, bonds, VLANs and netfilter
+
 REFUSED = 10  # seconds that a refusal may take, of a guest that is not slow
 
 
