@@ -8,10 +8,17 @@ import subprocess
 import pytest
 
 from erdmalab.common import ROOT
+from erdmalab.vm import Vm
 
 FOLDER = os.path.join(ROOT, "examples", "scenarios")
 QUICK = ("short-cut", "lost-packet", "killed-peer")
 LONG = ("lost-tail", "mtu-change", "lost-interrupt", "stuck-command", "nic-down", "unplug", "adapter-reset")
+
+
+@pytest.fixture(autouse=True)
+def as_users_have_it(monkeypatch):
+    """The driver brings back what failed, unlike in other tests (conftest.py)."""
+    monkeypatch.setattr(Vm, "driver_params", "")
 
 
 @pytest.mark.limit(600)
