@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "settings.h"
 
-#include <array>
-
 #include "text.h"
 
 namespace erdma::check {
@@ -10,27 +8,6 @@ namespace erdma::check {
 namespace {
 
 constexpr uint64_t kMostDelayNs = 1'000'000'000;
-
-struct Unit {
-    std::string_view name;
-    uint64_t ns;
-};
-// Longer names first: "ms" ends with "s".
-constexpr std::array<Unit, 4> kUnits = {{{"ns", 1}, {"us", 1000}, {"ms", 1'000'000}, {"s", 1'000'000'000}}};
-
-std::optional<uint64_t> parseTime(std::string_view text) {
-    if (text == "0")
-        return 0;
-    for (const Unit& unit : kUnits) {
-        if (!text.ends_with(unit.name))
-            continue;
-        const auto value = decimal(text.substr(0, text.size() - unit.name.size()), 0, kMostDelayNs / unit.ns);
-        if (value)
-            return *value * unit.ns;
-        return std::nullopt;
-    }
-    return std::nullopt;
-}
 
 uint64_t scramble(uint64_t value) {
     value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9u;
@@ -54,7 +31,7 @@ std::optional<std::string> parseDelay(std::string_view text, Settings& settings)
             next.seed = *seed;
             continue;
         }
-        const auto most = parseTime(item);
+        const auto most = item == "0" ? std::optional<uint64_t>{0} : withUnit(item, kTimeUnits, 0, kMostDelayNs);
         if (!most)
             return "\"" + std::string(item) + "\" is neither a time up to 1s (300us, 2ms, 0) nor seed=N";
         next.mostDelayNs = *most;
@@ -64,11 +41,7 @@ std::optional<std::string> parseDelay(std::string_view text, Settings& settings)
 }
 
 std::string describeDelay(const Settings& settings) {
-    const uint64_t ns = settings.mostDelayNs;
-    const std::string time = ns == 0             ? "0"
-                             : ns % 1000000 == 0 ? std::to_string(ns / 1000000) + "ms"
-                             : ns % 1000 == 0    ? std::to_string(ns / 1000) + "us"
-                                                 : std::to_string(ns) + "ns";
+    const std::string time = settings.mostDelayNs == 0 ? "0" : inUnits(settings.mostDelayNs, kTimeUnits);
     return time + ";seed=" + std::to_string(settings.seed);
 }
 

@@ -22,39 +22,10 @@ constexpr uint64_t kMaxBitsPerSecond = 1000 * kSecondNs; // 1000 gbit
 constexpr std::array<std::string_view, 2> kSideNames = {"to-wire", "to-guest"};
 constexpr std::string_view kBoth = "both";
 
-struct Unit {
-    std::string_view name;
-    uint64_t factor;
-};
-constexpr Unit kTimes[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", kSecondNs}};
 constexpr Unit kRates[] = {{"kbit", 1000}, {"mbit", 1000000}, {"gbit", kSecondNs}};
 
 std::string complain(std::string_view part, std::string_view field, std::string_view rule) {
     return "link \"" + std::string(part) + "\": " + std::string(field) + " " + std::string(rule);
-}
-
-// A whole number and a unit.
-template <size_t N>
-std::optional<uint64_t> withUnit(std::string_view text, const Unit (&units)[N], uint64_t min, uint64_t max) {
-    const auto letters = text.find_first_not_of("0123456789");
-    if (letters == std::string_view::npos)
-        return std::nullopt;
-    for (const Unit& unit : units)
-        if (text.substr(letters) == unit.name) {
-            const auto count = decimal(text.substr(0, letters), 0, max / unit.factor);
-            if (!count || *count * unit.factor < min)
-                return std::nullopt;
-            return *count * unit.factor;
-        }
-    return std::nullopt;
-}
-
-template <size_t N> std::string inUnits(uint64_t value, const Unit (&units)[N]) {
-    const Unit* best = &units[0];
-    for (const Unit& unit : units)
-        if (value % unit.factor == 0)
-            best = &unit;
-    return std::to_string(value / best->factor) + std::string(best->name);
 }
 
 // "2%", "0.25%": millionths, so four decimals at most.
@@ -173,7 +144,7 @@ std::optional<std::string> parseRule(std::string_view part, std::string_view nam
     PacketRule rule;
     rule.action = static_cast<PacketRule::Action>(*indexOf(name, kActions));
     if (rule.action == PacketRule::Action::Delay) {
-        const auto time = withUnit(takeItem(value, '/'), kTimes, 1, kMaxDelayNs);
+        const auto time = withUnit(takeItem(value, '/'), kTimeUnits, 1, kMaxDelayNs);
         if (!time)
             return complain(part, name, "of chosen packets must be 1ns to 60s, for example delay=50ms/data#5");
         rule.delayNs = *time;
@@ -206,7 +177,7 @@ std::string describe(const PacketRule& rule) {
     std::string text(kActions[static_cast<size_t>(rule.action)]);
     text += "=";
     if (rule.action == PacketRule::Action::Delay)
-        text += inUnits(rule.delayNs, kTimes) + "/";
+        text += inUnits(rule.delayNs, kTimeUnits) + "/";
     text += kKinds[static_cast<size_t>(rule.kind)];
     if (rule.connection)
         text += "/conn=" + std::to_string(rule.connection);
@@ -243,7 +214,7 @@ std::optional<std::string> parseItem(std::string_view part, std::string_view ite
     for (const auto& [title, field] :
          {std::pair{"delay", &Settings::delayNs}, std::pair{"jitter", &Settings::jitterNs}})
         if (name == title) {
-            const auto time = withUnit(value, kTimes, 0, kMaxDelayNs);
+            const auto time = withUnit(value, kTimeUnits, 0, kMaxDelayNs);
             if (!time)
                 return complain(part, name,
                                 "must be 0ns to 60s, in ns, us, ms or s, for example " + std::string(name) + "=50ms");
@@ -302,9 +273,9 @@ std::string describe(const Settings& settings) {
     if (settings.loss)
         add("loss=" + percentText(settings.loss));
     if (settings.delayNs)
-        add("delay=" + inUnits(settings.delayNs, kTimes));
+        add("delay=" + inUnits(settings.delayNs, kTimeUnits));
     if (settings.jitterNs)
-        add("jitter=" + inUnits(settings.jitterNs, kTimes));
+        add("jitter=" + inUnits(settings.jitterNs, kTimeUnits));
     if (settings.reorder)
         add("reorder=" + percentText(settings.reorder));
     if (settings.duplicate)
