@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 
-from erdmalab import packages as distribution, roots
+from erdmalab import kernel as kernels, kernel_driver, packages as distribution, roots
 from erdmalab.common import BUILD, alone
 from erdmalab.roots import copy_of_tree
 
@@ -84,6 +84,10 @@ class Machine:
         result = self.run("modinfo", "-k", kernel or self.kernel, "-F", "version", "erdma", check=False)
         return result.stdout.strip() if result.returncode == 0 else None
 
+    def where(self):
+        """The module that modprobe takes."""
+        return self.run("modinfo", "-k", self.kernel, "-n", "erdma").stdout.strip()
+
     def tree(self):
         """Every path but what package management keeps for itself."""
         left_out = ("var/lib/dpkg", "var/log", "var/cache", "var/lib/apt", "proc", "run", "tmp", "srv/packages",
@@ -119,6 +123,34 @@ def debian_system(name):
             machine.before = machine.tree()
             yield machine
     return made
+
+
+@contextlib.contextmanager
+def debian13():
+    """A scratch root of Debian 13 with DKMS, of another kind than Debian 12's (3.1 and later), and no headers."""
+    path = roots.scratch("debian13", roots.make("trixie", "system-trixie", ["dkms", "kmod", "udev"]))
+    machine = Machine(path, None)
+    machine.before = machine.tree()
+    yield machine
+    roots.remove(path)
+
+
+def add_headers(machine, flavour):
+    """Install Debian 13's newest headers of a flavour as a user does; returns the kernel and what was said."""
+    package = roots.header_package(machine.path, "trixie", flavour)
+    return package[len("linux-headers-"):], machine.run("apt-get", "-q", "-y", "install", package).stdout
+
+
+OWN_PLACE = "kernel/drivers/infiniband/hw/erdma/erdma.ko"
+
+
+def add_kernels_own(machine):
+    """Give the kernel a module of its own, as if it had been configured with that.  It is 6.1's, whatever the kernel is:
+    nothing loads it here."""
+    own = kernel_driver.build(kernels.Kernel(roots.headers("6.1")[1], None, None, None, supported="6.1"))
+    machine.put(own, os.path.join("lib/modules", machine.kernel, OWN_PLACE))
+    machine.run("depmod", machine.kernel)
+    assert machine.where().endswith(OWN_PLACE)
 
 
 class Stages:

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from erdmalab.roots import copy_of_tree
-from scratch import TOP, VERSION, Stages, build_rpms, debian_system, shrink
+from scratch import OWN_PLACE, TOP, VERSION, Stages, add_kernels_own, build_rpms, debian_system, shrink
 
 NEWER, NEWEST = "9.0.1", "9.0.2"
 
@@ -107,9 +107,7 @@ def upgrade(machine):
     print(machine.run("rpm", "-U", "--nodeps", later(machine, NEWER)).stdout)
 
 
-def upgrade_that_does_not_build(machine):
-    """While there is no compiler."""
-    package = later(machine, NEWEST)
+def upgraded_without_compiler(machine, package):
     compiler = machine.file("usr/bin/gcc-12")
     os.rename(compiler, compiler + ".hidden")
     try:
@@ -117,6 +115,12 @@ def upgrade_that_does_not_build(machine):
     finally:
         os.rename(compiler + ".hidden", compiler)
     print(result.stdout)
+    return result
+
+
+def upgrade_that_does_not_build(machine):
+    """While there is no compiler."""
+    result = upgraded_without_compiler(machine, later(machine, NEWEST))
     assert "the compiler gcc-12 is missing; install it" in result.stdout
     assert f"version {NEWEST} was not built for {machine.kernel}" in result.stdout
     assert f"{machine.kernel} keeps the module of version {NEWER}" in result.stdout
@@ -166,3 +170,25 @@ def test_erase_removes_it(life):
     left -= {"usr/share/licenses", "usr/share/man/man4", "etc/modules-load.d", "etc/security", "etc/security/limits.d"}
     # What the operator changed is kept, as rpm does it.
     assert left == {"etc/modprobe.d/erdma.conf.rpmsave", "etc/modprobe.d/erdma.conf.rpmnew"}
+
+
+def test_where_dkms_puts_modules_elsewhere():
+    """On RHEL and its relatives DKMS puts modules into extra, and away what the kernel has of its own."""
+    with debian_system("rhel")() as machine:
+        with open(machine.file("etc/os-release"), "w", encoding="utf-8") as out:
+            out.write("ID=el\nID_LIKE=rhel\n")
+        add_kernels_own(machine)
+        machine.run("rpm", "-i", "--nodeps", later(machine, NEWER))
+        place = f"/lib/modules/{machine.kernel}/extra/erdma.ko"
+        assert machine.where() == place and machine.module() == NEWER
+        result = upgraded_without_compiler(machine, later(machine, NEWEST))
+        assert f"{machine.kernel} keeps the module of version {NEWER}" in result.stdout
+        assert machine.where() == place and machine.module() == NEWER
+        machine.run("rpm", "-e", "erdma-dkms")
+        assert machine.where().endswith(OWN_PLACE)
+        assert not os.path.exists(machine.file("var/lib/dkms/erdma"))
+        # And without the detour.
+        machine.run("rpm", "-i", "--nodeps", later(machine, NEWEST))
+        assert machine.where() == place and machine.module() == NEWEST
+        machine.run("rpm", "-e", "erdma-dkms")
+        assert machine.where().endswith(OWN_PLACE)
