@@ -489,7 +489,7 @@ TEST(Check, LikeFindingsAreGrouped) {
     EXPECT_EQ(t.found(Kind::SharedSink)->count, 4u);
     check::Findings many;
     for (uint32_t qpn = 1; qpn <= 1000; ++qpn)
-        many.add(Kind::OutOfBounds, {.qpn = qpn}, qpn, "\"quoted\"\n");
+        many.add(Kind::OutOfBounds, {.qpn = qpn, .index = {}}, qpn, "\"quoted\"\n");
     EXPECT_EQ(many.count(check::Severity::Error), check::Findings::kMost);
     EXPECT_EQ(many.dropped(), 1000 - check::Findings::kMost);
     EXPECT_NE(many.json().find("\\\"quoted\\\"\""), std::string::npos);

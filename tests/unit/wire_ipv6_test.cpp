@@ -142,7 +142,7 @@ TEST(WireIpv6, HostileHeaders) {
     EXPECT_EQ(with(kIp + 5, 0), Kind::Malformed);      // nothing at all
     EXPECT_EQ(with(kTcp + 12, 0x40), Kind::Malformed); // data offset 16
     EXPECT_EQ(with(kIp + 6, 44), Kind::Fragment);
-    for (const uint8_t next : {0, 43, 50, 51, 59, 60, 135, 139, 140, 17, 1, 255})
+    for (const uint8_t next : std::initializer_list<uint8_t>{0, 43, 50, 51, 59, 60, 135, 139, 140, 17, 1, 255})
         EXPECT_EQ(with(kIp + 6, next), Kind::Other) << unsigned{next};
     EXPECT_EQ(with(12, 0x08), Kind::Other); // another type
     // IPv4 in IPv6's form: to be taken for a connection of IPv4.
