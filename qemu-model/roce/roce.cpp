@@ -13,6 +13,9 @@ namespace {
 
 constexpr size_t kMostLooped = 4096; // frames; what comes beyond is lost, as on any link
 constexpr uint8_t kDefaultHopLimit = 64;
+constexpr uint8_t kGsoUdp = 5;         // VIRTIO_NET_HDR_GSO_UDP_L4
+constexpr size_t kLeastTransport = 16; // BTH and CRC
+constexpr size_t kUdpHeader = 8;
 constexpr uint64_t kCnpGapNs = 50'000;
 constexpr uint8_t kEcnMask = 3;
 
@@ -58,11 +61,36 @@ bool Roce::fromWire(ConstBytes raw, const erdma_offload& offload) {
     if (!datagram)
         return false;
     ++adapter_.counters[Counter::RoceClaimed];
-    if (offload.gso_type != 0) // nobody makes these: each packet has a check of its own
-        ++adapter_.counters[Counter::RoceBadLength];
-    else
+    if (offload.gso_type == 0)
         input(*datagram);
+    else if (offload.gso_type == kGsoUdp && offload.segment_bytes >= kLeastTransport)
+        split(*datagram, offload.segment_bytes);
+    else
+        ++adapter_.counters[Counter::RoceBadLength];
     return true;
+}
+
+// Several datagrams behind one header: each gets its own again, with lengths and identification as on a wire.
+void Roce::split(const RoceDatagram& run, size_t segment) {
+    const size_t headers = run.ipHeader().size() + kUdpHeader;
+    if (run.ip.size() < headers)
+        return;
+    ConstBytes rest = run.ip.subspan(headers);
+    for (uint16_t i = 0; !rest.empty(); ++i) {
+        const size_t piece = std::min(segment, rest.size());
+        std::vector<std::byte> octets(run.ip.begin(), run.ip.begin() + static_cast<std::ptrdiff_t>(headers));
+        octets.insert(octets.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(piece));
+        const auto udp = static_cast<uint16_t>(kUdpHeader + piece);
+        storeBe16(octets, headers - 4, udp);
+        if (run.route.ipv6) {
+            storeBe16(octets, 4, udp);
+        } else {
+            storeBe16(octets, 2, static_cast<uint16_t>(octets.size()));
+            storeBe16(octets, 4, static_cast<uint16_t>(loadBe16(octets, 4) + i));
+        }
+        input({run.route, octets});
+        rest = rest.subspan(piece);
+    }
 }
 
 // 2.12; the first check that fails decides.

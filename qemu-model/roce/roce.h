@@ -66,6 +66,7 @@ public:
 
 private:
     std::optional<RoceDatagram> claimed(ConstBytes head) const;
+    void split(const RoceDatagram& run, size_t segment);
     void input(const RoceDatagram& datagram);
     RoceQp* receiverOf(const RoceDatagram& datagram, const RocePacket& packet);
     bool fromPeer(const RoceQp& qp, const RoceRoute& route) const;

@@ -2,6 +2,9 @@
 // Which frames are the adapter's, and which of them are dropped: roce.md 1.2, 2.12, 11.1.
 #include <gtest/gtest.h>
 
+#include <random>
+
+#include "icrc.h"
 #include "roce_device_bench.h"
 
 namespace erdma::test {
@@ -225,6 +228,71 @@ TEST(RoceClaim, EachCheckHasItsCounter) {
     EXPECT_EQ(m.query(kQpn).recvPsn, 0xABCDEFu);
     EXPECT_TRUE(m.modify(kQpn, kError).ok());
     EXPECT_TRUE(gives(Counter::RoceWrongState, route, packet));
+}
+
+// 1.2: datagrams that a sender on the same host left to the NIC to cut.
+TEST(RoceClaim, UdpSegmentationIsUndone) {
+    Claiming m;
+    m.recv(kQpn, 64, 64);
+    std::vector<std::byte> run, next;
+    RocePacket packet;
+    packet.destinationQpn = kQpn;
+    packet.psn = 0xABCDEF;
+    const auto payload = octets("68 65 6c 6c 6f");
+    packet.payload = payload;
+    buildRoceFrame(routeOfFrames(), packet, 7, run);
+    packet.psn = 0xABCDF0;
+    buildRoceFrame(routeOfFrames(), packet, 8, next);
+    run.insert(run.end(), next.begin() + 42, next.end());
+    erdma_offload offload{};
+    offload.gso_type = 5;
+    offload.segment_bytes = static_cast<uint16_t>(next.size() - 42);
+    EXPECT_TRUE(m.give(run, offload));
+    EXPECT_EQ(m.query(kQpn).recvPsn, 0xABCDF1u);
+    EXPECT_EQ(m.guest.drainCq(2).size(), 2u);
+    offload.segment_bytes = 15;
+    EXPECT_TRUE(m.give(run, offload));
+    EXPECT_EQ(m.dropped(Counter::RoceBadLength), 1u);
+}
+
+// 9 numbers 2, 3, 17 and 28: anything behind a right CRC, to every kind of queue pair.
+TEST(RoceClaim, AnythingMayBeBehindARightCrc) {
+    Claiming m;
+    m.openUd(0x14, 5);
+    m.openUd(kGsiQpn, kGsiQkey);
+    std::mt19937 random(22);
+    const uint64_t outside = m.memory().allocate(4096);
+    m.memory().fill(outside, 4096, 9);
+    for (unsigned i = 0; i < 20000; ++i) {
+        std::vector<std::byte> frame;
+        RocePacket base;
+        base.op = RoceOp::SendOnly;
+        base.destinationQpn = std::array{kQpn, 0x14u, kGsiQpn, 0x77u}[random() % 4];
+        base.psn = 0xABCDEF + static_cast<uint32_t>(random() % 3);
+        std::vector<std::byte> payload(random() % 80);
+        for (std::byte& octet : payload)
+            octet = static_cast<std::byte>(random());
+        base.payload = payload;
+        buildRoceFrame(routeOfFrames(), base, static_cast<uint16_t>(i), frame);
+        const Bytes ip = Bytes(frame).subspan(14);
+        store8(ip, 28, static_cast<uint8_t>(random() % 3 == 0 ? random() : random() % 0x20 + (random() % 2) * 0x64));
+        store8(ip, 29, static_cast<uint8_t>(random() & 0xF0));
+        storeLe32(ip, ip.size() - 4, icrc(ip.first(ip.size() - 4), false));
+        ASSERT_TRUE(m.give(frame));
+        if (m.state(kQpn) == kError) { // on to the next life
+            ASSERT_TRUE(m.modify(kQpn, kReset).ok());
+            m.guest.qp(kQpn).sq.pi = m.guest.qp(kQpn).rq.pi = 0;
+            m.connect(kQpn);
+            m.recv(kQpn, 0, 4096);
+        }
+        m.guest.drainCq(2);
+        m.wire.clear();
+    }
+    EXPECT_EQ(m.count(Counter::RoceClaimed), 20000u);
+    const auto untouched = m.memory().copy(outside, 4096);
+    for (size_t i = 0; i < untouched.size(); ++i)
+        ASSERT_EQ(untouched[i], static_cast<std::byte>(9 + i));
+    EXPECT_TRUE(m.toGuest.empty());
 }
 
 // 7.1.
