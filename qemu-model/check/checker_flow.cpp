@@ -104,13 +104,13 @@ bool Checker::holdsSegment(QueuePair& qp) {
 }
 
 bool Checker::holdsCompletion(uint32_t cqn, const Completion& completion) {
-    if (releasing_ || !on_) {
+    if (releasing_) {
         told(cqn, completion);
         return false;
     }
     const Queue* queue = find(completion.qpn);
     Channel& channel = channels_[cqn];
-    if (settings_.mostDelayNs == 0 || queue == nullptr || queue->over || held_ >= kMostHeld) {
+    if (!on_ || settings_.mostDelayNs == 0 || queue == nullptr || queue->over || held_ >= kMostHeld) {
         release(cqn, UINT64_MAX);
         told(cqn, completion);
         return false;
