@@ -25,7 +25,7 @@ def test_device(pair):
     table = gids(machine)
     assert table[0][0].startswith("fe80:") and {kind for _, kind in table.values()} == {"RoCE v2"}, table
     assert table[1][0] == mapped(machine.address), table
-    shown = machine.eadm("show")["devices"][0]
+    shown = machine.eadm("dev")["devices"][0]
     assert shown["protocol"] == "rocev2" and shown["objects"]["qp"] == 1, shown
     managed, = machine.eadm("info", "qp")["qp"]
     assert (managed["qp"], managed["type"], managed["state"]) == (1, "gsi", "RTS"), managed

@@ -74,6 +74,26 @@ Json hardwareJson(const erdma_hw_qp& hw) {
     return json;
 }
 
+Json roceJson(const erdma_info_qp& e) {
+    const auto& roce = e.roce;
+    Json json;
+    json["peer_qpn"] = roce.peer_qpn;
+    json["sq_psn"] = ifKnown(e.known, ERDMA_KNOWN_PSN, roce.sq_psn);
+    json["rq_psn"] = ifKnown(e.known, ERDMA_KNOWN_PSN, roce.rq_psn);
+    json["path_mtu"] = roce.path_mtu >= 1 && roce.path_mtu <= 5 ? Json(128u << roce.path_mtu) : Json();
+    json["timeout"] = roce.timeout;
+    json["retries"] = roce.retries;
+    json["rnr_retries"] = roce.rnr_retries;
+    json["rnr_timer"] = roce.rnr_timer;
+    json["gid_index"] = roce.gid_index;
+    json["flow_label"] = roce.flow_label;
+    json["traffic_class"] = roce.traffic_class;
+    json["hop_limit"] = roce.hop_limit;
+    json["service_level"] = roce.service_level;
+    json["next_hop"] = macText(roce.mac);
+    return json;
+}
+
 } // namespace
 
 std::string addressText(std::span<const uint8_t, 16> address) {
@@ -187,26 +207,6 @@ Json toJson(const erdma_info_device& e) {
                       {"recv_wr", e.max_recv_wr},
                       {"mr_bytes", e.max_mr_size},
                       {"ah", e.max_ah}};
-    return json;
-}
-
-static Json roceJson(const erdma_info_qp& e) {
-    const auto& roce = e.roce;
-    Json json;
-    json["peer_qpn"] = roce.peer_qpn;
-    json["sq_psn"] = ifKnown(e.known, ERDMA_KNOWN_PSN, roce.sq_psn);
-    json["rq_psn"] = ifKnown(e.known, ERDMA_KNOWN_PSN, roce.rq_psn);
-    json["path_mtu"] = roce.path_mtu >= 1 && roce.path_mtu <= 5 ? Json(128u << roce.path_mtu) : Json();
-    json["timeout"] = roce.timeout;
-    json["retries"] = roce.retries;
-    json["rnr_retries"] = roce.rnr_retries;
-    json["rnr_timer"] = roce.rnr_timer;
-    json["gid_index"] = roce.gid_index;
-    json["flow_label"] = roce.flow_label;
-    json["traffic_class"] = roce.traffic_class;
-    json["hop_limit"] = roce.hop_limit;
-    json["service_level"] = roce.service_level;
-    json["next_hop"] = macText(roce.mac);
     return json;
 }
 
