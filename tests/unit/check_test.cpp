@@ -2,6 +2,7 @@
 // Check mode: each finding with a program that has exactly that mistake, and the same program without it.
 #include "checker.h"
 #include "pair_bench.h"
+#include "wire_bench.h"
 
 namespace erdma::test {
 namespace {
@@ -420,6 +421,35 @@ TEST(Check, OrderIsKeptAndNothingIsLost) {
         }
         EXPECT_EQ(got, 100u);
     }
+}
+
+TEST(Check, OverTheWire) {
+    std::unique_ptr<Checker> first, second; // outlive the adapters
+    WireBench t({.bench = {.ofProcess = true}});
+    first = std::make_unique<Checker>(t.a.device->adapter());
+    second = std::make_unique<Checker>(t.b.device->adapter());
+    first->start({.mostDelayNs = kDelayNs});
+    second->start({.mostDelayNs = kDelayNs});
+    for (uint32_t i = 0; i < 20; ++i) {
+        t.bench.recv(t.b, 0x1000, 8192);
+        t.a.memory().fill(t.a.bus, 5000, static_cast<uint8_t>(i));
+        t.bench.post(t.a, sendSqe(Op::Send, kSignal, {t.a.sge(0, 5000)}));
+        t.bench.post(t.a, readSqe(kSignal, t.a.sge(0x8000, 9000), t.b.stag, t.b.iova + 0x20000));
+        expectCqe(t.received(t.b), {Op::RecvSend, QueueType::Receive, Syndrome::Success, i, 5000});
+        EXPECT_EQ(t.b.data(0x1000, 5000), t.a.data(0, 5000));
+        for (const Op op : {Op::Send, Op::Read})
+            EXPECT_EQ(t.sent(t.a)->opcode, static_cast<uint8_t>(op));
+    }
+    EXPECT_TRUE(first->findings().empty()) << first->report();
+    EXPECT_TRUE(second->findings().empty()) << second->report();
+    t.bench.recv(t.b, 0x1000, 8192);
+    t.bench.post(t.a, sendSqe(Op::Send, kSignal, {t.a.sge(0, 5000)}));
+    t.a.memory().fill(t.a.bus, 1, 99);
+    t.b.memory().fill(t.b.bus + 0x1000, 1, 98);
+    ASSERT_TRUE(t.received(t.b));
+    ASSERT_TRUE(t.sent(t.a));
+    EXPECT_NE(first->findings().find(Kind::SourceChanged), nullptr);
+    EXPECT_NE(second->findings().find(Kind::ReadTooEarly), nullptr);
 }
 
 TEST(Check, CompletionsComeBeforeTheirQueuePairGoes) {
