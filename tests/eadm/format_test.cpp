@@ -36,6 +36,15 @@ erdma_info_qp exampleQp() {
     return qp;
 }
 
+TEST(EadmFormat, DecimalIsTheWholeText) {
+    EXPECT_EQ(eadm::decimal("2.5"), 2.5);
+    EXPECT_EQ(eadm::decimal(".5"), 0.5);
+    EXPECT_EQ(eadm::decimal("1e3"), 1000);
+    EXPECT_EQ(eadm::decimal("-1"), -1);
+    for (const char* text : {"", " 1", "1 ", "1,5", "5x", "0x10", "inf", "nan", "1e999", "1.2.3"})
+        EXPECT_EQ(eadm::decimal(text), std::nullopt) << text;
+}
+
 TEST(EadmFormat, TableIsGolden) {
     Json rows = Json::array({eadm::toJson(exampleQp())});
     rows.push_back(eadm::toJson(erdma_info_qp{}));

@@ -72,18 +72,26 @@ void sleepFor(double seconds) {
 
 namespace {
 
-template <typename Number> Number parsed(const std::string& text, std::string_view what) {
-    Number value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || !(value >= Number{}))
-        throw Error(Exit::Usage, fmt::format("'{}' is not a number of {}", text, what));
-    return value;
+Error noNumber(const std::string& text, std::string_view what) {
+    return {Exit::Usage, fmt::format("'{}' is not a number of {}", text, what)};
 }
 
 } // namespace
 
-double numberOf(const std::string& text, std::string_view what) { return parsed<double>(text, what); }
-uint64_t wholeNumberOf(const std::string& text, std::string_view what) { return parsed<uint64_t>(text, what); }
+double numberOf(const std::string& text, std::string_view what) {
+    const auto value = decimal(text);
+    if (!value || *value < 0)
+        throw noNumber(text, what);
+    return *value;
+}
+
+uint64_t wholeNumberOf(const std::string& text, std::string_view what) {
+    uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size())
+        throw noNumber(text, what);
+    return value;
+}
 
 std::string firstLine(const std::string& path) {
     std::ifstream file(path);

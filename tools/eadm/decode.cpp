@@ -44,32 +44,32 @@ struct Operation {
 };
 
 Operation operationOf(uint64_t opcode) {
-    using enum Operation::Shape;
+    using Shape = Operation::Shape;
     switch (opcode) {
     case 0:
-        return {"WRITE", Write};
+        return {"WRITE", Shape::Write};
     case 1:
-        return {"READ", Read};
+        return {"READ", Shape::Read};
     case 2:
-        return {"SEND", Send};
+        return {"SEND", Shape::Send};
     case 3:
-        return {"SEND_IMM", Send};
+        return {"SEND_IMM", Shape::Send};
     case 9:
-        return {"WRITE_IMM", Write};
+        return {"WRITE_IMM", Shape::Write};
     case 13:
-        return {"SEND_INV", Send};
+        return {"SEND_INV", Shape::Send};
     case 14:
-        return {"REG_MR", FastReg};
+        return {"REG_MR", Shape::FastReg};
     case 15:
-        return {"LOCAL_INV", Invalidate};
+        return {"LOCAL_INV", Shape::Invalidate};
     case 16:
-        return {"READ_INV", Read};
+        return {"READ_INV", Shape::Read};
     case 17:
-        return {"ATOMIC_CAS", Atomic};
+        return {"ATOMIC_CAS", Shape::Atomic};
     case 18:
-        return {"ATOMIC_FAA", Atomic};
+        return {"ATOMIC_FAA", Shape::Atomic};
     default:
-        return {nullptr, None};
+        return {nullptr, Shape::None};
     }
 }
 

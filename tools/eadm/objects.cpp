@@ -3,7 +3,7 @@
 
 #include <arpa/inet.h>
 
-#include <bit>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -176,7 +176,8 @@ Json toJson(const erdma_info_device& e) {
     json["mac"] = macText(e.mac);
     json["mtu"] = e.mtu;
     json["firmware"] = firmwareText(e.firmware);
-    const auto guid = std::bit_cast<std::array<uint8_t, 8>>(e.guid);
+    std::array<uint8_t, sizeof(e.guid)> guid{};
+    std::memcpy(guid.data(), &e.guid, guid.size());
     json["guid"] = fmt::format("{:02x}{:02x}:{:02x}{:02x}:{:02x}{:02x}:{:02x}{:02x}", guid[0], guid[1], guid[2],
                                guid[3], guid[4], guid[5], guid[6], guid[7]);
     json["pci_id"] = fmt::format("{:04x}:{:04x}", e.pci_vendor, e.pci_device);

@@ -43,17 +43,17 @@ Json deviceRates(const Sample& before, const Sample& now) {
         }
         return perSecond(sum, before, now);
     };
-    using enum Counter;
     Json json;
-    json["tx_requests"] = rate({tx_reqs_cnt});
-    json["tx_packets"] = rate({tx_packets_cnt});
-    json["tx_bytes"] = rate({tx_bytes_cnt});
-    json["rx_packets"] = rate({rx_packets_cnt});
-    json["rx_bytes"] = rate({rx_bytes_cnt});
-    json["drops"] = rate({tx_disable_drop_cnt, tx_bps_limit_drop_cnt, tx_pps_limit_drop_cnt, rx_disable_drop_cnt,
-                          rx_bps_limit_drop_cnt, rx_pps_limit_drop_cnt});
-    json["completion_events"] = rate({ceq_events_cnt});
-    json["commands"] = rate({cmdq_submitted_cnt});
+    json["tx_requests"] = rate({Counter::tx_reqs_cnt});
+    json["tx_packets"] = rate({Counter::tx_packets_cnt});
+    json["tx_bytes"] = rate({Counter::tx_bytes_cnt});
+    json["rx_packets"] = rate({Counter::rx_packets_cnt});
+    json["rx_bytes"] = rate({Counter::rx_bytes_cnt});
+    json["drops"] =
+        rate({Counter::tx_disable_drop_cnt, Counter::tx_bps_limit_drop_cnt, Counter::tx_pps_limit_drop_cnt,
+              Counter::rx_disable_drop_cnt, Counter::rx_bps_limit_drop_cnt, Counter::rx_pps_limit_drop_cnt});
+    json["completion_events"] = rate({Counter::ceq_events_cnt});
+    json["commands"] = rate({Counter::cmdq_submitted_cnt});
     return json;
 }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <locale>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -42,6 +44,16 @@ std::string plain(const Json& value) {
     default:
         return value.dump();
     }
+}
+
+// std::from_chars() has numbers with fractions since gcc 11.
+std::optional<double> decimal(const std::string& text) {
+    std::istringstream in(text);
+    in.imbue(std::locale::classic());
+    double value = 0;
+    if (!(in >> std::noskipws >> value) || in.peek() != std::istringstream::traits_type::eof())
+        return std::nullopt;
+    return value;
 }
 
 std::string scaled(double value) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,8 @@ const Json& at(const Json& row, std::string_view path);
 
 // How a person reads a value: no quotes, "-" for nothing, lists with commas.
 std::string plain(const Json& value);
+// The number that the whole text is, with or without a fraction; nothing if it is none.
+std::optional<double> decimal(const std::string& text);
 // 1234567 -> "1.23M"; below 10000 exact.
 std::string scaled(double value);
 // Milliseconds as "1.5s", "3m12s", "2h05m", "4d03h".

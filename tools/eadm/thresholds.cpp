@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "thresholds.h"
 
-#include <charconv>
-#include <cmath>
 #include <fstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "driver.h"
+#include "render.h"
 
 namespace eadm {
 
@@ -57,11 +56,10 @@ Thresholds readThresholds(const std::string& path) {
         if (entry == std::end(kEntries) || !item.parents.empty())
             throw Error(Exit::Usage, fmt::format("{}: there is no threshold '{}'", name, item.fullname()));
         const std::string text = item.inputs.size() == 1 ? item.inputs.front() : "";
-        double value = 0;
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value) || value < 0)
+        const auto value = decimal(text);
+        if (!value || *value < 0)
             throw Error(Exit::Usage, fmt::format("{}: {} must be a number from 0 on", name, item.name));
-        thresholds.*entry->value = value;
+        thresholds.*entry->value = *value;
     }
     return thresholds;
 }
