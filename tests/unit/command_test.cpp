@@ -246,10 +246,10 @@ TEST(Command, QueryDevice) {
     Ready m;
     const Reply reply = m.guest.command(0, 0);
     ASSERT_TRUE(reply.ok());
-    EXPECT_EQ(reply.resp0, uint64_t{20} << 40 | 0xF8000000 | 15 << 16 | 36);
+    EXPECT_EQ(reply.resp0, uint64_t{1} << 56 | uint64_t{20} << 40 | 0xF8000000 | 15 << 16 | 36);
     EXPECT_EQ(reply.resp1, uint64_t{0x0FFFFF00} << 32 | 1u << 28 | 4u << 16);
     erdma_config config = testConfig();
-    config.atomic = config.multilevel_mtt = config.extended_doorbells = config.ipv6 = false;
+    config.atomic = config.multilevel_mtt = config.extended_doorbells = config.ipv6 = config.mpa_crc = false;
     config.max_cqe_log = 10;
     config.max_recv_wr_log = 9;
     config.max_mr_size_log = 30;
