@@ -109,8 +109,9 @@ std::string macText(std::span<const uint8_t, 6> mac) {
 }
 
 std::string qpState(uint32_t state) {
-    if (state >= ERDMA_QP_STATE_ROCE)
-        return nameAt(std::array{"RESET", "INIT", "RTR", "RTS", "SQD", "SQE", "ERROR"}, state - ERDMA_QP_STATE_ROCE);
+    constexpr std::array roce{"RESET", "INIT", "RTR", "RTS", "SQD", "SQE", "ERROR"};
+    if (state >= ERDMA_QP_STATE_ROCE && state - ERDMA_QP_STATE_ROCE < roce.size())
+        return roce[state - ERDMA_QP_STATE_ROCE];
     return nameAt(std::array{"IDLE", "RTR", "RTS", "CLOSING", "TERMINATE", "ERROR"}, state);
 }
 

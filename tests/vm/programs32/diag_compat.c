@@ -11,10 +11,10 @@
 
 _Static_assert(sizeof(void *) == 4, "must be compiled with -m32");
 _Static_assert(sizeof(struct erdma_diag_list) == 48 && sizeof(struct erdma_diag_dump) == 64, "requests differ");
-_Static_assert(sizeof(struct erdma_info_device) == 256 && sizeof(struct erdma_info_qp) == 200 &&
+_Static_assert(sizeof(struct erdma_info_device) == 256 && sizeof(struct erdma_info_qp) == 256 &&
                    sizeof(struct erdma_info_cq) == 104 && sizeof(struct erdma_info_eq) == 112 &&
                    sizeof(struct erdma_info_mr) == 96 && sizeof(struct erdma_info_pd) == 48 &&
-                   sizeof(struct erdma_info_ctx) == 64 && sizeof(struct erdma_info_cep) == 128 &&
+                   sizeof(struct erdma_info_ctx) == 64 && sizeof(struct erdma_info_cep) == 136 &&
                    sizeof(struct erdma_info_counter) == 192 && sizeof(struct erdma_info_conf) == 160,
                "entries differ");
 
