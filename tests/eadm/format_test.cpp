@@ -72,7 +72,7 @@ TEST(EadmFormat, RoceQueuePairs) {
     json = eadm::toJson(qp);
     EXPECT_EQ(json["roce"]["sq_psn"], 77);
     EXPECT_EQ(json["type"], "gsi");
-    EXPECT_EQ(eadm::qpState(ERDMA_QP_STATE_ROCE + 7), "7");
+    EXPECT_EQ(eadm::qpState(ERDMA_QP_STATE_ROCE + 7), "23");
     EXPECT_EQ(eadm::toJson(exampleQp())["role"], "passive");
     EXPECT_TRUE(eadm::toJson(exampleQp())["roce"].is_null());
 }
