@@ -136,8 +136,9 @@ static int erdma_ep_raise_to(struct erdma_ep *ep, enum iw_cm_event_type type, in
 	}
 	if (type == IW_CM_EVENT_CONNECT_REQUEST) {
 		/*
-		 * This one event speaks for the peer: IRD is what we may read of it, as rdma_cm hands
-		 * it to the consumer, and a target that reads what it is to write depends on it.
+		 * This one event speaks for the peer: IRD is what we may read of it, as rdma_cm
+		 * hands it to the consumer, and a target that reads what it is to write depends
+		 * on it.
 		 */
 		swap(ev.ird, ev.ord);
 		return erdma_listener_deliver(ep->listener, &ev);

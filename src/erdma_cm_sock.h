@@ -37,7 +37,8 @@ void erdma_cm_set_tos(struct sock *sk, u8 tos);
  * @id: the cm_id
  * @port: local port, or 0 for any
  *
- * Does not wait for the connection.  Return: 0, what erdma_ep_check_wire() returns, or what the socket says.
+ * Does not wait for the connection.  Return: 0, what erdma_ep_check_wire() returns, or what the
+ * socket says.
  */
 int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *id, __be16 port);
 
