@@ -125,6 +125,7 @@ def test_recovery_ends(recovering):
     bind_anew(vm, bdf(vm))
 
 
+@pytest.mark.long  # not seen to pass: the lab's channel into the guest does not outlast the sleep of virtio-serial
 @pytest.mark.stock_kernel  # the debug one is built without power management
 def test_sleep(vm):
     """Before the machine sleeps the adapter is let go, and its connections end; afterwards it is there again."""
