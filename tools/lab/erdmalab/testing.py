@@ -12,9 +12,9 @@ import xml.etree.ElementTree as ElementTree
 from . import kernel as kernels, runs
 from .common import BUILD, kill_group, say
 
-KINDS = ("unit", "vm", "package", "hosts", "fuzz", "analysis")
+KINDS = ("unit", "vm", "checked", "package", "hosts", "fuzz", "analysis")
 # ctest labels that have a kind of their own; everything else belongs to unit.
-SEPARATE = ("vm", "package", "hosts", "fuzz", "analysis")
+SEPARATE = KINDS[1:]
 # Kinds that are one pytest run to ctest, whose cases are counted.
 PYTEST = ("vm", "package", "hosts")
 # Two quiet processors need less than 30 minutes; machines that are shared can be several times slower.
@@ -115,7 +115,7 @@ def workers():
 
 def chosen(kinds=(), long=False):
     """The kinds that run when these are named, or none."""
-    return list(kinds) or ["unit", "vm", *(["package"] if long else [])]
+    return list(kinds) or ["unit", "vm", *(["checked", "package"] if long else [])]
 
 
 def test(kinds=(), pattern=None, kernel_name=None, long=False):
@@ -123,7 +123,7 @@ def test(kinds=(), pattern=None, kernel_name=None, long=False):
     kinds = chosen(kinds, long)
     kernel = kernels.find(kernel_name)
     say("building")
-    runs.build(kernel, everything="unit" in kinds, more=["erdma-vm-programs"] if "vm" in kinds else [])
+    runs.build(kernel, everything=not {"unit", "checked"}.isdisjoint(kinds), more=["erdma-vm-programs"] if "vm" in kinds else [])
     run = runs.new_run("test")
     deadline = time.monotonic() + TIME_LIMIT * (4 if kernel.debug else 1) * (2 if long else 1)
     tally = Tally()
