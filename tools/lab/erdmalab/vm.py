@@ -108,7 +108,8 @@ class Vm:
     kernel     kernel.Kernel; default: kernels.find()
     driver     path of erdma.ko to make known to modprobe, or None
     adapters   list of Adapter; default: one
-    model      False boots stock QEMU without the device model (and without adapters' erdma)
+    model      False boots stock QEMU without the device model (and without adapters' erdma); a path: the directory of
+               another build of it, with its wrapper
     qemu_args  further arguments for QEMU; qemu_env: further environment
     append     further kernel parameters
     index      number of this VM among those of one run: gives addresses and MACs
@@ -122,6 +123,9 @@ class Vm:
         self.kernel = kernel or kernels.find()
         self.directory = os.path.abspath(directory)
         self.driver, self.model, self.cpus = driver, model, cpus
+        self.preload, self.wrapper = MODEL, WRAPPER
+        if isinstance(model, str):
+            self.preload, self.wrapper = (os.path.join(model, os.path.basename(path)) for path in (MODEL, WRAPPER))
         self.memory = memory or (2048 if self.kernel.debug else 1024)
         self.name, self.index, self.append = name, index, append
         self.adapters = [Adapter()] if adapters is None else list(adapters)
@@ -251,8 +255,8 @@ class Vm:
         return line
 
     def qemu_program(self):
-        if self.model and os.path.exists(WRAPPER):
-            return WRAPPER
+        if self.model and os.path.exists(self.wrapper):
+            return self.wrapper
         program = shutil.which(QEMU)
         if program is None:
             raise LabError(f"{QEMU} is not installed; run ./lab setup")
@@ -265,9 +269,9 @@ class Vm:
 
     def launch(self):
         """Start QEMU.  In the thread that lives longest: when it ends, the kernel ends QEMU too."""
-        if self.model and not os.path.exists(MODEL):
-            raise LabError(f"{MODEL} is not built; run ./lab build (or use --no-model)" if CHECKOUT else
-                           f"the device model is not there: {MODEL}\n{kernels.HOW}")
+        if self.model and not os.path.exists(self.preload):
+            raise LabError(f"{self.preload} is not built; run ./lab build (or use --no-model)" if CHECKOUT else
+                           f"the device model is not there: {self.preload}\n{kernels.HOW}")
         os.makedirs(self.share, exist_ok=True)
         os.chmod(self.share, 0o777)
         for name in ("qmp.sock", "lab.sock", "shell.sock"):
@@ -277,8 +281,8 @@ class Vm:
             self.watch.offset = os.path.getsize(self.console)  # of an earlier boot
         environment = {**os.environ, **self.qemu_env}
         line = self.command_line()
-        if self.model and line[0] != WRAPPER:
-            environment["LD_PRELOAD"] = MODEL
+        if self.model and line[0] != self.wrapper:
+            environment["LD_PRELOAD"] = self.preload
         inherited = [number for adapter in self.adapters for number in adapter.inherit]
         self._begin = time.monotonic()
         with open(self.qemu_log, "ab") as log:
