@@ -123,7 +123,8 @@ void BufferSet::overlapping(const std::vector<Buffer::Extent>& extents,
             ids.insert(ids.end(), here->second.begin(), here->second.end());
     });
     std::ranges::sort(ids);
-    ids.erase(std::ranges::unique(ids).begin(), ids.end());
+    // clang 14 does not compile std::ranges::unique() of libstdc++ 12.
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
     adapter_.budget.charge(ids.size() / 16);
     for (const uint64_t id : ids) {
         Buffer& buffer = buffers_.at(id);
