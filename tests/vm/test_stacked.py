@@ -217,7 +217,7 @@ def test_translated(stacked, kind):
         guest.run(["nft", f"add table ip t; add chain ip t c {{ {chain}; }}; add rule ip t c {rule.format(port=port)}"])
         before = count(guest, "translated")
         if kind == "dnat":
-            client.run("ip route add 10.55.0.1 dev eth0")
+            client.run("ip route add 10.55.0.1 via 10.77.0.2")  # rdma_cm asks for its neighbour
         refused(client, "10.55.0.1" if kind == "dnat" else server.address, "7999" if kind == "redirect" else port)
         assert count(guest, "translated") > before
         guest.run("nft flush ruleset; ip route del 10.55.0.1 || true", check=False)
