@@ -13,8 +13,11 @@ static void work(void) {
                         .bytes = 1024,
                         .lkey = p.client.mr->lkey,
                         .flags = right ? IBV_SEND_FENCE : 0};
-    VERB(post(&p.client, &read));
-    VERB(post(&p.client, &send));
+    /* With one doorbell: of two, the read may have completed before the second. */
+    struct ibv_sge places[2];
+    struct ibv_send_wr second = work_request(&send, &places[1]), first = work_request(&read, &places[0]), *bad = NULL;
+    first.next = &second;
+    VERB(abs(ibv_post_send(p.client.qp, &first, &bad)));
     wc_good(p.client.scq, 2);
     wc_good(p.client.scq, 3);
     wc_good(p.server.rcq, 1);
