@@ -8,8 +8,10 @@ import subprocess
 import jsonschema
 import pytest
 
+from disks import copy_and_compare, verify
 from erdmalab import check, workloads
 from erdmalab.common import ROOT
+from erdmalab.storage import NvmeHost, NvmeTarget
 from support import program
 
 MISTAKES = ["source_changed", "read_too_early", "sink_overlap", "unordered_reuse", "stale_key", "out_of_bounds",
@@ -89,6 +91,37 @@ def test_programs_at_work(explained):
                                   "ib_atomic_bw", "ib_atomic_lat"])
 def test_perftest(explained, name):
     workloads.perftest(explained.machine, name, options=["-n", 500])
+    errors = explained.errors()
+    assert not errors, check.text(errors)
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(400)
+def test_kernel_consumers(checked):
+    """NVMe over Fabrics and NFS, both ends in one guest."""
+    vm = checked.machine
+    with NvmeTarget(vm) as target, NvmeHost(vm, target) as host:
+        verify(host, size="4M")
+    copy_and_compare(vm, vm)
+    errors = checked.errors()
+    assert not errors, check.text(errors)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server, client, tests", [
+    (["qperf"], ["qperf", "-cm", "1", "-t", "1"], [["rc_bw"], ["rc_lat"], ["rc_rdma_write_bw"], ["rc_rdma_read_bw"]]),
+    (["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20", "-c"],
+     ["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20", "-c"], [[]])], ids=["qperf", "libfabric"])
+def test_libraries(explained, server, client, tests):
+    vm = explained.machine
+    job = vm.popen(server)
+    vm.wait_listener(19765 if server[0] == "qperf" else 47592, job, tcp=True)
+    # Its server's process for a test crashes by itself when all is done, with other adapters too.
+    with vm.allow(r"qperf\[\d+\]: segfault"):
+        for test in tests:
+            vm.run([*client, vm.address, *test], timeout=60 * vm.slow)
+        job.kill()
     errors = explained.errors()
     assert not errors, check.text(errors)
 
