@@ -40,7 +40,7 @@ def test_cable(pair, mtu):
 def lab_run(lab, *arguments):
     """./lab run with the session's kernel and what is built."""
     command = [os.path.join(ROOT, "lab"), "run", *([] if lab.model else ["--no-model"]), "--no-build",
-               "--kernel", "debug" if lab.kernel.debug else lab.kernel.version, *arguments]
+               "--kernel", "debug" if lab.kernel.debug else lab.kernel.supported or lab.kernel.version, *arguments]
     return subprocess.run(command, cwd=ROOT, timeout=280, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, check=False)
 
