@@ -320,7 +320,8 @@ private:
     std::optional<uint64_t> finAt_;
     bool finReceived_ = false;
     bool finReported_ = false;
-    uint64_t ackPending_ = 0; // octets
+    uint64_t ackPending_ = 0;       // octets ...
+    unsigned ackPendingPieces_ = 0; // ... and how often some came
     bool ackNow_ = false;
     uint64_t bareAckAt_ = kNever; // when the last batch was acknowledged without data
     unsigned answers_ = 0;        // how often in a row data would have carried the acknowledgement
