@@ -74,7 +74,7 @@ uint32_t crcOf(ConstBytes data, uint32_t state) {
 
 uint32_t icrc(ConstBytes packet, bool ipv6) {
     constexpr size_t kUdpAndBth = 8 + 12;
-    std::array<std::byte, 40 + kUdpAndBth> headers;
+    std::array<std::byte, 40 + kUdpAndBth> headers{}; // gcc 16 cannot see that a packet fills what is masked
     const size_t ip = ipv6 ? 40 : 20;
     const size_t masked = std::min(ip + kUdpAndBth, packet.size());
     std::copy_n(packet.begin(), masked, headers.begin());
