@@ -50,3 +50,19 @@ def test_nvme(ends, target):
         job = host.fio("--rw=randrw", "--bsrange=4k-128k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
                        "--size=8M")
         assert job["error"] == 0 and job["write"]["io_bytes"] > 0, job
+
+
+@pytest.mark.limit(900)
+def test_loss(ends):
+    """One in a hundred frames lost in each direction: everything arrives, and it took retries."""
+    ours, soft = ends()
+    ours.link("both:loss=1%;seed=7")
+    for server, client in ((ours, soft), (soft, ours)):
+        for program in ("ib_send_bw", "ib_write_bw", "ib_read_bw"):
+            assert plain_perftest(server, client, program, ["-s", 65536, "-n", 100])[0]["iterations"] == 100
+        workloads.rping(server, 50, client=client)
+    found = ours.counters()
+    assert found["link_lost"] > 0 and found["rc_retries_nak"] + found["rc_retries_implicit"] + found["rc_timeouts"] > 0, found
+    ours.link("")
+    for machine in (ours, soft):
+        machine.check_log()
