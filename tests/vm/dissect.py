@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What Wireshark makes of a capture of the network between two guests (wire.md appendix B)."""
+"""What Wireshark makes of a capture of the network between two guests (wire.md and roce.md, appendix B)."""
 
+import binascii
 import collections
 import re
+import struct
 import subprocess
 
 # These guess at payload and cry malformed.
@@ -44,4 +46,49 @@ def iwarp(path):
     assert "unknown operation" not in found, found
     complaints = [line.strip() for line in tshark(path, "-V").splitlines() if COMPLAINT.search(line)]
     assert not complaints, f"{len(complaints)} complaints of tshark, the first: {complaints[:5]}"
+    return found
+
+
+def frames(path):
+    """The frames of a capture file of QEMU's."""
+    with open(path, "rb") as file:
+        order = "<" if file.read(24)[0] in (0xd4, 0x4d) else ">"
+        while len(header := file.read(16)) == 16:
+            yield file.read(struct.unpack(order + "4I", header)[2])
+
+
+def icrc_is_right(packet):
+    """Of an IP packet with RoCEv2: the CRC over what routers leave alone (roce.md 2.10), and pad octets that are 0."""
+    ipv6 = packet[0] >> 4 == 6
+    udp = 40 if ipv6 else 20
+    masked = bytearray(packet[:-4])
+    for at in (*((0, 1, 2, 3, 7) if ipv6 else (1, 8, 10, 11)), udp + 6, udp + 7, udp + 12):
+        masked[at] = 0xff
+    if ipv6:
+        masked[0] = 0x6f
+    pad = packet[udp + 9] >> 4 & 3
+    return packet[-4:] == struct.pack("<I", binascii.crc32(b"\xff" * 8 + masked)) and not any(packet[-4 - pad:-4])
+
+
+def rocev2(path):
+    """Checks that every packet to RoCEv2's port has the right CRC and pleases tshark; returns how often each opcode occurs."""
+    found, wrong = collections.Counter(), []
+    for number, frame in enumerate(frames(path), 1):
+        kind, packet = frame[12:14], frame[14:]
+        if kind == b"\x08\x00" and packet[9] == 17:
+            packet, udp = packet[:int.from_bytes(packet[2:4], "big")], 20
+        elif kind == b"\x86\xdd" and packet[6] == 17:
+            packet, udp = packet[:40 + int.from_bytes(packet[4:6], "big")], 40
+        else:
+            continue
+        if packet[udp + 2:udp + 4] != b"\x12\xb7":
+            continue
+        found[packet[udp + 8]] += 1
+        if not icrc_is_right(packet):
+            wrong.append(number)
+    assert not wrong, f"{len(wrong)} of {found.total()} packets have a wrong CRC, the first: {wrong[:5]}"
+    # Its heuristic takes short sends for RPC (appendix B).
+    malformed = tshark(path, "--disable-heuristic", "rpcrdma_infiniband", "-Y", "_ws.malformed && infiniband",
+                       "-T", "fields", "-e", "frame.number").split()
+    assert not malformed, f"malformed to tshark, the first: {malformed[:5]}"
     return found

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RoCEv2 with rdma_rxe, Linux's soft RoCE, at the other end of the wire, in both roles (roce.md 10, 118 to 121)."""
 
+import dissect
 import pytest
 
 from erdmalab import kernel as kernels, workloads
@@ -66,3 +67,34 @@ def test_loss(ends):
     ours.link("")
     for machine in (ours, soft):
         machine.check_log()
+
+
+@pytest.mark.limit(600)
+def test_receiver_not_ready(ends):
+    """Two receive buffers and a fast sender: it is told to wait, goes on, and nothing is lost."""
+    ours, soft = ends()
+    for server, client, told in ((ours, soft, "rc_rnr_naks_out"), (soft, ours, "rc_rnr_naks_in")):
+        before = ours.counters()[told]
+        assert plain_perftest(server, client, "ib_send_bw", ["-s", 4096, "-n", 500, "-r", 2])[0]["iterations"] == 500
+        assert ours.counters()[told] > before, ours.counters()
+    for machine in (ours, soft):
+        machine.check_log()
+
+
+@pytest.mark.limit(600)
+def test_wireshark_follows(vms):
+    """Every packet of both ends has the right CRC, and is in good order to tshark (127)."""
+    ours, soft = group = vms(2, adapter=ADAPTER, load=False, capture=True)
+    ours.load_driver()
+    make_rxe(soft)
+    workloads.rping(soft, 10, client=ours)
+    for server, client in ((ours, soft), (soft, ours)):
+        pingpong(server, client, ["-n", 50, "-s", 3001])
+        for program, size in (("ib_write_bw", 65536), ("ib_read_bw", 4097), ("ib_atomic_bw", None)):
+            plain_perftest(server, client, program, [*(["-s", size] if size else []), "-n", 20])
+    group.stop()
+    for machine in group:
+        machine.may_die = True  # it has been stopped above
+    found = dissect.rocev2(ours.capture())
+    # Sends, writes, read requests and responses, acknowledgements, an atomic of either kind, datagrams.
+    assert {0, 2, 6, 8, 12, 17, 18, 100} <= set(found) and found.keys() & {19, 20}, found
