@@ -12,8 +12,6 @@ from . import runs
 from .common import LabError, LabTimeout, kill_group, say
 from .vm import Adapter, die_with_parent
 
-# Octets that a cable holds, as far as the system allows: what does not fit waits in QEMU, which copies it once more.
-CABLE = 4 << 20
 # Receive buffers of libvdeplug, which carries frames to and from the switch.
 VDE_MTU = 1500
 
@@ -23,8 +21,6 @@ class Cable:
 
     def __init__(self):
         self.ends = list(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
-        for end in self.ends:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CABLE)
         self.free = list(self.ends)
 
     def attach(self):
