@@ -114,7 +114,6 @@ TcpSegment TcpConnection::header(uint8_t flags) {
     windowSent_ = rcvNxt_ + (units << link_.ownScale);
     lastAckSent_ = rcvNxt_;
     ackPending_ = 0;
-    ackPendingPieces_ = 0;
     ackNow_ = false;
     delackAt_ = kNever;
     ++counters_.segmentsOut;
@@ -154,7 +153,7 @@ void TcpConnection::endOfBatch() {
     }
     if (bareAckAt_ != kNever) // and no data since
         answers_ = 0;
-    if (!ackNow_ && ackPendingPieces_ <= 1 && answers_ >= kConversation) {
+    if (!ackNow_ && answers_ >= kConversation) {
         delackAt_ = std::min(delackAt_, now() + kAnswer);
         return;
     }

@@ -320,8 +320,7 @@ private:
     std::optional<uint64_t> finAt_;
     bool finReceived_ = false;
     bool finReported_ = false;
-    uint64_t ackPending_ = 0;       // octets ...
-    unsigned ackPendingPieces_ = 0; // ... and how often some came
+    uint64_t ackPending_ = 0; // octets
     bool ackNow_ = false;
     uint64_t bareAckAt_ = kNever; // when the last batch was acknowledged without data
     unsigned answers_ = 0;        // how often in a row data would have carried the acknowledgement

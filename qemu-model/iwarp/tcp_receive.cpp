@@ -150,7 +150,6 @@ void TcpConnection::receiveData(const TcpSegment& segment) {
         }
         if (!octets.empty()) {
             ackPending_ += octets.size(); // every second full segment (RFC 9293 3.8.6.3); short ones by the batch
-            ++ackPendingPieces_;
             rcvNxt_ += octets.size();
             // A gap was filled, wholly or in part.
             ackNow_ = ackNow_ || !reorder_.empty() || ackPending_ >= settings_.delayedAckSegments * emss_;

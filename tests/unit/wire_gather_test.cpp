@@ -161,19 +161,6 @@ TEST(WireGather, AProgramThatAnswersLateIsNotWaitedFor) {
         EXPECT_NE(sent.at % kMs, TcpConnection::kAnswer);
 }
 
-// What comes behind an answer that is due is no conversation.
-TEST(WireGather, OneSegmentAtMostWaitsForAnAnswer) {
-    TcpPair pair;
-    for (Path& path : pair.link.paths)
-        path.delay = 20 * kUs;
-    pingPong(pair, 10);
-    pair.runFor(kMs);
-    const uint64_t start = pair.link.now;
-    post(pair.a, 2);
-    pair.run([&] { return pair.a.tcp.flight() == 0; });
-    EXPECT_EQ(pair.link.now - start, 40 * kUs);
-}
-
 // Who waits for acknowledgements only gets them at once; after a conversation once a little later.
 TEST(WireGather, OneSidedMessagesAreAcknowledgedAtOnce) {
     TcpPair pair;
