@@ -12,7 +12,6 @@ constexpr size_t kTcpHeader = 20;
 constexpr size_t kTimestampBytes = 12;
 constexpr uint16_t kMtuOfSilentRouter = 576;
 constexpr unsigned kChallengesPerSecond = 100;   // RFC 5961 7
-constexpr unsigned kConversation = 3;            // answers in time, until one is waited for
 constexpr size_t kPromiseMost = size_t{4} << 20; // of what a kernel announced before
 
 } // namespace
@@ -142,29 +141,15 @@ void TcpConnection::challenge(bool exact) {
 
 void TcpConnection::acknowledgeSoon() { delackAt_ = std::min(delackAt_, now() + settings_.delayedAck); }
 
-// At once, as the peer's program may wait for it, unless the own program has been answering within the same time anyway.
 void TcpConnection::endOfBatch() {
-    if (state_ == TcpState::Closed || (ackPending_ == 0 && !ackNow_))
-        return;
-    if (gatherAt_ != kNever) {
-        transmit(); // as something is to be sent anyway
-        if (ackPending_ == 0 && !ackNow_)
-            return;
-    }
-    if (bareAckAt_ != kNever) // and no data since
-        answers_ = 0;
-    if (!ackNow_ && answers_ >= kConversation) {
-        delackAt_ = std::min(delackAt_, now() + kAnswer);
-        return;
-    }
-    sendAck();
-    bareAckAt_ = now();
+    if (state_ != TcpState::Closed && (ackPending_ != 0 || ackNow_))
+        sendAck();
 }
 
 uint64_t TcpConnection::deadline() const {
     if (state_ == TcpState::Closed)
         return kNever;
-    return std::min({rtoAt_, persistAt_, delackAt_, gatherAt_, keepAt_, endAt_});
+    return std::min({rtoAt_, persistAt_, delackAt_, keepAt_, endAt_});
 }
 
 void TcpConnection::onTimer() {
@@ -173,12 +158,8 @@ void TcpConnection::onTimer() {
         shut(); // TIME_WAIT or FIN_WAIT_2 is over
         return;
     }
-    if (state_ != TcpState::Closed && gatherAt_ <= time)
-        transmit();
-    if (state_ != TcpState::Closed && delackAt_ <= time) {
-        answers_ = 0;
+    if (state_ != TcpState::Closed && delackAt_ <= time)
         sendAck();
-    }
     if (state_ != TcpState::Closed && rtoAt_ <= time)
         retransmissionTimeout();
     if (state_ != TcpState::Closed && persistAt_ <= time)
@@ -253,7 +234,7 @@ void TcpConnection::append(ConstBytes unit, bool push) {
 
 void TcpConnection::flush() {
     if (state_ != TcpState::Closed)
-        transmit(true);
+        transmit();
     account();
 }
 
@@ -292,9 +273,8 @@ void TcpConnection::shut() {
     lost_.clear();
     repeated_.clear();
     flushLater_ = false;
-    smallInFlight_ = 0;
     account();
-    rtoAt_ = persistAt_ = delackAt_ = gatherAt_ = keepAt_ = endAt_ = kNever;
+    rtoAt_ = persistAt_ = delackAt_ = keepAt_ = endAt_ = kNever;
 }
 
 void TcpConnection::finAcknowledged() {

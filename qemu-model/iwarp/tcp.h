@@ -143,8 +143,7 @@ public:
             capacity) // no spare memory any more, or more of it; the unit itself counts when it is sent
             account();
     }
-    // Sends what windows allow, at most kOctetsAtOnce; then wantsFlush() until the rest was sent.  With kSmallInFlight
-    // short segments in flight, less than a segment waits for more, until an acknowledgement or for kGather.
+    // Sends what windows allow, at most kOctetsAtOnce; then wantsFlush() until the rest was sent.
     void flush();
     bool wantsFlush() const { return flushLater_; }
     // Positions in the own stream, counted from the first octet after handover that was not acknowledged.
@@ -174,11 +173,6 @@ public:
     // Nobody is refused this much, whatever the others have: otherwise a connection could stand still for ever.
     static constexpr size_t kAlways = size_t{128} << 10;
     static constexpr size_t kOctetsAtOnce = size_t{256} << 10;
-    // Few messages at a time never wait.  Many do not become a segment each.
-    static constexpr size_t kSmallInFlight = 4;
-    static constexpr uint64_t kGather = kMs / 5;
-    // How long an acknowledgement waits for data the other way, where those have come in time before.
-    static constexpr uint64_t kAnswer = kMs / 5;
 
 private:
     struct Unit {
@@ -194,7 +188,6 @@ private:
         bool lost = false; // and not retransmitted since
         bool push = false;
         bool fin = false;
-        bool small = false; // counts in smallInFlight_
     };
 
     // tcp.cpp
@@ -245,8 +238,7 @@ private:
     uint64_t backedOffRto() const;
     void startClock();
     uint64_t pipe() const;
-    bool gathering() const { return smallInFlight_ >= kSmallInFlight && nxt_ < end_ && end_ - nxt_ < emss_; }
-    void transmit(bool gather = false);
+    void transmit();
     bool retransmitNext(bool force);
     bool sendNew(bool split);
     void sendEntry(Sent& entry);
@@ -275,8 +267,7 @@ private:
     bool finQueued_ = false;
     bool finSent_ = false;
     bool flushLater_ = false;
-    size_t smallInFlight_ = 0; // segments that had room for more
-    uint64_t emitted_ = 0;     // octets, with what segments cost besides
+    uint64_t emitted_ = 0; // octets, with what segments cost besides
     uint64_t sndWnd_ = 0, maxWnd_ = 0;
     uint32_t wl1_ = 0, wl2_ = 0;
     std::unique_ptr<Congestion> congestion_;
@@ -296,8 +287,7 @@ private:
     // Timers: kNever when off.
     uint64_t srtt_ = 0, rttvar_ = 0, rto_;
     unsigned backoff_ = 0;
-    uint64_t rtoAt_ = kNever, persistAt_ = kNever, delackAt_ = kNever, gatherAt_ = kNever, keepAt_ = kNever,
-             endAt_ = kNever;
+    uint64_t rtoAt_ = kNever, persistAt_ = kNever, delackAt_ = kNever, keepAt_ = kNever, endAt_ = kNever;
     uint64_t progressAt_ = 0; // of the oldest octet not acknowledged
     uint64_t lastSend_ = 0, lastHeard_ = 0;
     unsigned keepSent_ = 0;
@@ -320,10 +310,8 @@ private:
     std::optional<uint64_t> finAt_;
     bool finReceived_ = false;
     bool finReported_ = false;
-    uint64_t ackPending_ = 0; // octets
+    unsigned ackPending_ = 0; // segments
     bool ackNow_ = false;
-    uint64_t bareAckAt_ = kNever; // when the last batch was acknowledged without data
-    unsigned answers_ = 0;        // how often in a row data would have carried the acknowledgement
     bool echoCongestion_ = false;
     uint32_t tsRecent_ = 0;
     uint64_t challengeWindow_ = 0;

@@ -149,10 +149,11 @@ void TcpConnection::receiveData(const TcpSegment& segment) {
             ackNow_ = true;
         }
         if (!octets.empty()) {
-            ackPending_ += octets.size(); // every second full segment (RFC 9293 3.8.6.3); short ones by the batch
+            const auto segments = static_cast<unsigned>((octets.size() + emss_ - 1) / emss_);
+            ackPending_ += segments;
             rcvNxt_ += octets.size();
             // A gap was filled, wholly or in part.
-            ackNow_ = ackNow_ || !reorder_.empty() || ackPending_ >= settings_.delayedAckSegments * emss_;
+            ackNow_ = ackNow_ || !reorder_.empty() || ackPending_ >= settings_.delayedAckSegments;
             if (delackAt_ == kNever)
                 delackAt_ = now() + settings_.delayedAck;
             deliver(octets);

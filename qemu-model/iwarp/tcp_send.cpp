@@ -85,7 +85,6 @@ void TcpConnection::advanceUna(uint64_t to, const TcpSegment& segment) {
             break;
         }
         fin = fin || entry.fin;
-        smallInFlight_ -= entry.small ? 1 : 0;
         sent_.pop_front();
     }
     sacked_.remove(0, to);
@@ -250,8 +249,7 @@ void TcpConnection::sampleRtt(uint64_t rtt) {
 
 uint64_t TcpConnection::pipe() const { return flight() - sackedBytes_ - lostBytes_ - duplicateBytes_; }
 
-// `gather`: nobody but the owner's program has caused this; more may be on its way (Minshall's variant of Nagle's rule).
-void TcpConnection::transmit(bool gather) {
+void TcpConnection::transmit() {
     if (state_ == TcpState::Closed)
         return;
     if (flight() == 0 && srtt_ != 0 && now() - lastSend_ > rto_)
@@ -259,9 +257,8 @@ void TcpConnection::transmit(bool gather) {
     const uint64_t stop = emitted_ + kOctetsAtOnce;
     while (lostBytes_ != 0 && emitted_ < stop && retransmitNext(false)) {
     }
-    while (emitted_ < stop && !(gather && gathering()) && sendNew(false)) {
+    while (emitted_ < stop && sendNew(false)) {
     }
-    gatherAt_ = gather && gathering() ? std::min(gatherAt_, now() + kGather) : kNever;
     flushLater_ = emitted_ >= stop;
     const bool waiting = nxt_ < end_ || (finQueued_ && !finSent_);
     if (flight() == 0 && waiting) {
@@ -346,8 +343,6 @@ bool TcpConnection::sendNew(bool split) {
     startClock();
     Sent entry{nxt_, to, now()};
     entry.push = push;
-    entry.small = length < emss_ && nxt_ + length == end_;
-    smallInFlight_ += entry.small ? 1 : 0;
     sendEntry(entry);
     nxt_ = to;
     sent_.push_back(entry);
@@ -378,10 +373,6 @@ void TcpConnection::emit(uint64_t from, uint64_t end, bool push, bool fin) {
     segment.seq = sndSeq(from);
     if (end > from)
         segment.payload = tx_.view(static_cast<size_t>(from - txStart_), static_cast<size_t>(end - from));
-    if (!segment.payload.empty() && bareAckAt_ != kNever) {
-        answers_ = now() - bareAckAt_ <= kAnswer ? answers_ + 1 : 0;
-        bareAckAt_ = kNever;
-    }
     emitted_ += segment.payload.size() + kSegmentCost;
     output_.transmit(segment);
 }
