@@ -127,6 +127,8 @@ def parser():
     sub = add("fuzz", "look for inputs that break the model, the driver's MPA frames or eadm (docs/fuzzing.md)")
     sub.add_argument("target", nargs="*", metavar="TARGET", help=f"only these: {', '.join(fuzz.names())}")
     sub.add_argument("--minutes", type=float, default=5, metavar="M", help="for each target (default 5)")
+    sub.add_argument("--length", type=int, default=fuzz.LONGEST_INPUT, metavar="BYTES",
+                     help=f"of the longest input (default {fuzz.LONGEST_INPUT}); short ones are run quicker")
     sub.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                      help="processes side by side (default: processors)")
     sub.add_argument("--merge", action="store_true", help="do not look: make the checked-in inputs anew from all there are")
@@ -180,7 +182,7 @@ def command_fuzz(options):
     runs.setup("fuzz")
     if options.merge:
         return fuzz.merge(options.target)
-    return fuzz.fuzz(options.target, options.minutes, max(1, options.jobs))
+    return fuzz.fuzz(options.target, options.minutes, max(1, options.jobs), options.length)
 
 
 def command_kernel(options):

@@ -57,7 +57,7 @@ def build():
 class Run:
     """One process of one target."""
 
-    def __init__(self, name, number, seconds):
+    def __init__(self, name, number, seconds, length):
         self.name = name
         self.executions = self.coverage = self.inputs = self.rate = 0
         self.findings = []
@@ -68,7 +68,7 @@ class Run:
         self.log = os.path.join(PLACE, f"{name}.{number}.log")
         seeds = os.path.join(SEEDS, name)
         command = [program(name), *(f"-{limit}={value}" for limit, value in LIMITS.items()),
-                   f"-max_total_time={seconds}", f"-max_len={LONGEST_INPUT}", "-print_final_stats=1", "-reload=30",
+                   f"-max_total_time={seconds}", f"-max_len={length}", "-print_final_stats=1", "-reload=30",
                    # Weighing the inputs by their rarest features takes 40 % of the time here.
                    "-entropic=0",
                    f"-artifact_prefix={self.kept}/", corpus, *([seeds] if os.path.isdir(seeds) else [])]
@@ -119,12 +119,15 @@ def count(done):
     return sums
 
 
-def fuzz(wanted, minutes, jobs):
+def fuzz(wanted, minutes, jobs, length=LONGEST_INPUT):
     """Run targets, as many side by side as there are jobs, each for so many minutes; returns the exit code.
 
     With more jobs than targets, several processes work on one target and share what they find.
+    `length`: of the longest input, in bytes; what lies behind it in the inputs of earlier runs is left out.
     """
     wanted = chosen(wanted)
+    if not 1 <= length <= LONGEST_INPUT:
+        raise LabError(f"--length takes 1 to {LONGEST_INPUT}")
     say("building")
     build()
     waiting = [(name, number) for number in range(max(1, jobs // len(wanted))) for name in wanted]
@@ -134,7 +137,7 @@ def fuzz(wanted, minutes, jobs):
         while waiting or active:
             while waiting and len(active) < jobs:
                 name, number = waiting.pop(0)
-                active.append(Run(name, number, max(1, round(minutes * 60))))
+                active.append(Run(name, number, max(1, round(minutes * 60)), length))
                 say(f"{name}: {minutes:g} min, log {os.path.relpath(active[-1].log)}")
             time.sleep(0.5)
             for run in [run for run in active if run.ended()]:
