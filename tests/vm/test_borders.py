@@ -190,6 +190,7 @@ def test_removal_ends_lists(vm):
     workloads.rping(vm, 5)
 
 
+@pytest.mark.long
 @pytest.mark.stock_kernel
 def test_killed_listener(vm):
     """Somebody closes the socket of a listener while a connection waits: the driver does not ask it for ever."""

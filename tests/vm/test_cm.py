@@ -98,6 +98,7 @@ def idle_clients(vm, port, count, seconds):
     return job
 
 
+@pytest.mark.long
 def test_silent_requesters(vm):
     """Peers that send nothing are closed after 20 s; others get in meanwhile."""
     before = in_use(vm)

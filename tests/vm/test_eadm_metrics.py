@@ -136,6 +136,7 @@ def test_server(vm, well):
     assert "cannot be listened at" in eadm(vm, "metrics", "--listen", "192.0.2.1:9999", code=FAILED)
 
 
+@pytest.mark.long
 def test_server_and_rude_clients(vm, well):
     """Garbage, endless headers, bodies, clients that say nothing: the next one is answered."""
     script = ("import os, socket, sys\n"

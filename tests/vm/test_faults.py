@@ -156,6 +156,7 @@ def test_bring_up_fails(vm, command, says):
     workloads.rping(vm, 5)
 
 
+@pytest.mark.long
 def test_init_stuck(vm):
     vm.unload_driver()
     with vm.faults("init-stuck"):
@@ -180,6 +181,7 @@ def test_dead_at_bring_up(vm):
     workloads.rping(vm, 5)
 
 
+@pytest.mark.long
 def test_command_lost(vm):
     """A command that never completes: after its time the device counts as broken."""
     jobs, watch = start_rping(vm), watch_events(vm)

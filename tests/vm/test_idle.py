@@ -3,11 +3,13 @@
 
 import time
 
+import pytest
 from erdmalab import workloads
 from quiet import SECONDS, quiet
 from support import interrupts
 
 
+@pytest.mark.long
 def test_idle(vm):
     vm.unload_driver()
     without = quiet(vm)

@@ -294,6 +294,7 @@ def test_reload(vm, cycles):
     assert not leaks, leaks
 
 
+@pytest.mark.long
 def test_two_adapters(vms):
     """Two adapters and two CPUs: own interrupts, traffic on each, reboot at the end.
 

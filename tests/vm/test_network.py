@@ -134,6 +134,7 @@ def test_namespace(pair, moved):
     job.wait(10 * client.slow)
 
 
+@pytest.mark.long
 @pytest.mark.stock_kernel  # the debug one is built without file systems of the network
 def test_namespace_of_the_kernel(pair, moved):
     """A kernel user that a process of the namespace called for connects in there, though its threads are nobody's."""

@@ -80,6 +80,7 @@ def test_no_such_guest(vm):
 """
 
 
+@pytest.mark.long
 @pytest.mark.limit(400)
 def test_what_fails_there(lab, repository):
     """A warning of the guest's kernel fails the test that it came during, and only that; a wrong setting is named."""
@@ -113,6 +114,7 @@ def installed(lab, repository):
     return {"PATH": f"{commands}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}", "ERDMA_LAB_KERNEL": tree}
 
 
+@pytest.mark.long
 @pytest.mark.stock_kernel
 @pytest.mark.limit(600)
 def test_installed_parts(lab, repository, installed):

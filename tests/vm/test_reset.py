@@ -113,6 +113,7 @@ def test_recovery(recovering):
     comes_back(vm, 2)
 
 
+@pytest.mark.long
 def test_recovery_ends(recovering):
     """An adapter that stays dead is given up; one that answers again before that is not."""
     vm = recovering

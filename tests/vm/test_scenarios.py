@@ -11,8 +11,8 @@ from erdmalab.common import ROOT
 from erdmalab.vm import Vm
 
 FOLDER = os.path.join(ROOT, "examples", "scenarios")
-QUICK = ("short-cut", "lost-packet", "killed-peer")
-LONG = ("lost-tail", "mtu-change", "lost-interrupt", "stuck-command", "nic-down", "unplug", "adapter-reset")
+QUICK = ("lost-packet", "killed-peer")
+LONG = ("short-cut", "lost-tail", "mtu-change", "lost-interrupt", "stuck-command", "nic-down", "unplug", "adapter-reset")
 
 
 @pytest.fixture(autouse=True)

@@ -144,6 +144,7 @@ def test_bond(stacked):
         job.kill()
 
 
+@pytest.mark.long
 def test_vlan(stacked):
     """Tagged RDMA between two guests; the end of the VLAN's interface is the end of its connections."""
     machine, other = stacked

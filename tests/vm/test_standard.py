@@ -32,7 +32,7 @@ def counter(machine, name):
     return machine.eadm("stat")["devices"][0]["counters"][f"{name}_cnt"]
 
 
-@pytest.fixture(params=[2, 1])
+@pytest.fixture(params=[2, pytest.param(1, marks=pytest.mark.long)])
 def standard(pair, request):
     """Two guests whose connections begin with a revision of the standard."""
     for machine in pair:

@@ -67,6 +67,7 @@ def test_lost_interrupt_of_events(vm, vector, counter):
     assert events > before[0] and rescued == before[1] + 1
 
 
+@pytest.mark.long
 def test_interrupts_always_lost(vm):
     """Without any interrupt of vector 0 commands still work, slowly; with them again, quickly."""
     before = in_use(vm)
@@ -153,6 +154,7 @@ cmp /run/copy-in /run/copy-out
 """
 
 
+@pytest.mark.long
 @pytest.mark.stock_kernel
 def test_nonsense_completions(vm):
     """Completions in the rings of kernel users that fit no posted work are skipped; data stays right."""

@@ -26,6 +26,7 @@ def test_lossy(pair, text):
                 workloads.perftest(pair[server], name, options=["-s", 65536, "-n", 150], client=pair[client])
 
 
+@pytest.mark.long
 def test_delay(pair):
     """50 ms each way: a round trip takes at least 100 ms, and a window full of writes goes on in the meantime."""
     with nothing_left(pair), pair[0].link("both:delay=50ms"):

@@ -69,6 +69,7 @@ def kill_all(pair, times):
     workloads.rping(pair[1], 10, client=pair[0])
 
 
+@pytest.mark.long
 @pytest.mark.limit(400)
 def test_stages(pair):
     kill_all(pair, 2)

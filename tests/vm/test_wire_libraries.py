@@ -110,7 +110,8 @@ def mpi(pair, ranks):
     assert other.counters()["tx_bytes"] > before + (1 << 20), "it went another way"
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", [2, 4])
 def test_open_mpi(pair, ranks):
     mpi(pair, ranks)
 

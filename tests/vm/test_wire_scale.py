@@ -90,6 +90,7 @@ def one_after_another(pair, rounds):
         f"grown by {growth} MiB (slab, RSS of each guest), from {first} to {last}"
 
 
+@pytest.mark.long
 @pytest.mark.limit(400)
 def test_100_at_once(pair):
     at_once(pair, 100)
