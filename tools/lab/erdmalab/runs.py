@@ -114,8 +114,9 @@ def check_parts(kernel):
     absent = [f"{what} is not there: {path}" for what, path in parts if not os.path.exists(path)]
     if absent:
         build = CHECKOUT and os.path.exists(os.path.join(CHECKOUT, "lab"))
+        name = "debug" if kernel.debug else kernel.supported or kernel.version
         raise LabError("; ".join(absent) + "\n" +
-                       (f"Run ./lab build --kernel {kernel.version} in {CHECKOUT}." if build else kernels.HOW))
+                       (f"Run ./lab build --kernel {name} in {CHECKOUT}." if build else kernels.HOW))
 
 
 def make_vm(run, kernel, name="vm1", index=1, model=True, driver=True, **settings):
