@@ -285,6 +285,8 @@ const struct ib_device_ops erdma_device_ops = {
 
 	.get_dma_mr = erdma_get_dma_mr,
 	.reg_user_mr = erdma_op_reg_user_mr,
+	ERDMA_REREG_OP
+	ERDMA_DMABUF_OP
 	.alloc_mr = erdma_alloc_mr,
 	.map_mr_sg = erdma_map_mr_sg,
 	.dereg_mr = erdma_dereg_mr,

@@ -24,6 +24,16 @@ int erdma_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata);
 struct ib_mr *erdma_get_dma_mr(struct ib_pd *ibpd, int access);
 struct ib_mr *erdma_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 iova, int access,
 				struct ib_udata *udata);
+/* Of a DMA buffer, pinned: the exporter cannot move it before the region goes.  May sleep. */
+struct ib_mr *erdma_reg_user_mr_dmabuf(struct ib_pd *ibpd, u64 offset, u64 length, u64 iova, int fd,
+				       int access, struct ib_udata *udata);
+/*
+ * Another region, with keys of its own, which the core puts in the place of @ibmr and ends that:
+ * the device cannot change one.  Without IB_MR_REREG_TRANS, -EOPNOTSUPP for memory of a DMA buffer.
+ * May sleep.
+ */
+struct ib_mr *erdma_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 length, u64 iova,
+				  int access, struct ib_pd *ibpd, struct ib_udata *udata);
 struct ib_mr *erdma_alloc_mr(struct ib_pd *ibpd, enum ib_mr_type type, u32 max_num_sg);
 int erdma_map_mr_sg(struct ib_mr *ibmr, struct scatterlist *sg, int nents, unsigned int *offset);
 int erdma_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata);

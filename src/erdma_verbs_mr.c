@@ -67,8 +67,25 @@ struct ib_mr *erdma_get_dma_mr(struct ib_pd *ibpd, int access)
 	return erdma_mr_finish(ibpd, erdma_make_dma_mr(ibpd, access), 0, U64_MAX, access, NULL);
 }
 
-static struct erdma_mr *erdma_make_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 iova,
-					   int access)
+/* What user space registers: its own memory from @start on, or a DMA buffer from that offset on. */
+struct erdma_user_memory {
+	u64 start;
+	int dmabuf;		/* descriptor of the buffer, or NOT_DMABUF */
+};
+
+#define NOT_DMABUF (-1)
+
+static struct ib_umem *erdma_pin(struct ib_pd *ibpd, const struct erdma_user_memory *memory,
+				 u64 length, int access)
+{
+	if (memory->dmabuf == NOT_DMABUF)
+		return erdma_umem_get(ibpd->uobject->context, memory->start, length, access);
+	return erdma_umem_get_dmabuf(ibpd->device, memory->start, length, memory->dmabuf, access);
+}
+
+static struct erdma_mr *erdma_make_user_mr(struct ib_pd *ibpd,
+					   const struct erdma_user_memory *memory, u64 length,
+					   u64 iova, int access)
 {
 	struct erdma_adapter *ad = to_erdma(ibpd->device);
 	const struct erdma_pgtable_rules rules = {
@@ -91,7 +108,7 @@ static struct erdma_mr *erdma_make_user_mr(struct ib_pd *ibpd, u64 start, u64 le
 	mr = erdma_mr_alloc(ad, ERDMA_MR_NORMAL);
 	if (IS_ERR(mr))
 		return mr;
-	mr->umem = erdma_umem_get(ibpd->uobject->context, start, length, access);
+	mr->umem = erdma_pin(ibpd, memory, length, access);
 	if (IS_ERR(mr->umem)) {
 		err = PTR_ERR(mr->umem);
 		mr->umem = NULL;
@@ -110,9 +127,42 @@ fail:
 struct ib_mr *erdma_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length, u64 iova, int access,
 				struct ib_udata *udata)
 {
-	struct erdma_mr *mr = erdma_make_user_mr(ibpd, start, length, iova, access);
+	const struct erdma_user_memory memory = { .start = start, .dmabuf = NOT_DMABUF };
+	struct erdma_mr *mr = erdma_make_user_mr(ibpd, &memory, length, iova, access);
 
 	return erdma_mr_finish(ibpd, mr, iova, length, access, udata);
+}
+
+struct ib_mr *erdma_reg_user_mr_dmabuf(struct ib_pd *ibpd, u64 offset, u64 length, u64 iova, int fd,
+				       int access, struct ib_udata *udata)
+{
+	const struct erdma_user_memory memory = { .start = offset, .dmabuf = fd };
+	struct erdma_mr *mr;
+
+	if (fd < 0)
+		return ERR_PTR(-EBADF);
+	mr = erdma_make_user_mr(ibpd, &memory, length, iova, access);
+	return erdma_mr_finish(ibpd, mr, iova, length, access, udata);
+}
+
+struct ib_mr *erdma_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start, u64 length, u64 iova,
+				  int access, struct ib_pd *ibpd, struct ib_udata *udata)
+{
+	struct erdma_mr *old = to_erdma_mr(ibmr);
+
+	if (flags & ~(IB_MR_REREG_TRANS | IB_MR_REREG_PD | IB_MR_REREG_ACCESS))
+		return ERR_PTR(-EOPNOTSUPP);
+	if (!(flags & IB_MR_REREG_TRANS)) {
+		/* Nobody keeps the descriptor by which the pages could be had once more. */
+		if (erdma_umem_is_dmabuf(old->umem))
+			return ERR_PTR(-EOPNOTSUPP);
+		start = old->umem->address;
+		length = old->length;
+		iova = old->start;
+	}
+	if (!(flags & IB_MR_REREG_ACCESS))
+		access = old->access;
+	return erdma_reg_user_mr(ibpd, start, length, iova, access, udata);
 }
 
 static struct erdma_mr *erdma_make_fast_mr(struct ib_pd *ibpd, enum ib_mr_type type, u32 max_num_sg)

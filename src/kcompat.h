@@ -93,6 +93,31 @@ static inline struct ib_umem *erdma_umem_get(struct ib_ucontext *context, u64 va
 }
 
 /*
+ * Pins @bytes of a DMA buffer from an offset on, for as long as the result lives; the exporter may
+ * not move them.  May sleep, returns an ERR_PTR() on failure.
+ */
+static inline struct ib_umem *erdma_umem_get_dmabuf(struct ib_device *ib, u64 offset, size_t bytes,
+						    int fd, int access)
+{
+#ifdef ERDMA_HAVE_DMABUF_PINNED
+	struct ib_umem_dmabuf *got = ib_umem_dmabuf_get_pinned(ib, offset, bytes, fd, access);
+
+	return IS_ERR(got) ? ERR_CAST(got) : &got->umem;
+#else
+	return ERR_PTR(-EOPNOTSUPP);
+#endif
+}
+
+static inline bool erdma_umem_is_dmabuf(const struct ib_umem *umem)
+{
+#ifdef ERDMA_HAVE_DMABUF_PINNED
+	return umem->is_dmabuf;
+#else
+	return false;
+#endif
+}
+
+/*
  * What tcp_sock_set_quickack() does with 0: acknowledgements wait for what the owner of the socket
  * sends.  May sleep.
  */

@@ -93,6 +93,39 @@ static struct ib_mr *erdma_op_reg_user_mr(struct ib_pd *pd, u64 start, u64 lengt
 #define erdma_op_reg_user_mr erdma_reg_user_mr
 #endif
 
+/* Older cores expect the region to be changed in place, under its keys. */
+#ifdef ERDMA_HAVE_REREG_NEW_MR
+#define ERDMA_REREG_OP .rereg_user_mr = erdma_rereg_user_mr,
+#else
+#define ERDMA_REREG_OP
+#endif
+
+#ifdef ERDMA_HAVE_DMABUF_PINNED
+
+#if defined(ERDMA_HAVE_REG_MR_DMAH)
+static struct ib_mr *erdma_op_reg_dmabuf(struct ib_pd *pd, u64 offset, u64 length, u64 iova, int fd,
+					 int access, struct ib_dmah *dmah,
+					 struct uverbs_attr_bundle *attrs)
+{
+	if (dmah)
+		return ERR_PTR(-EOPNOTSUPP);
+	return erdma_reg_user_mr_dmabuf(pd, offset, length, iova, fd, access, &attrs->driver_udata);
+}
+#elif defined(ERDMA_HAVE_REG_DMABUF_ATTRS)
+static struct ib_mr *erdma_op_reg_dmabuf(struct ib_pd *pd, u64 offset, u64 length, u64 iova, int fd,
+					 int access, struct uverbs_attr_bundle *attrs)
+{
+	return erdma_reg_user_mr_dmabuf(pd, offset, length, iova, fd, access, &attrs->driver_udata);
+}
+#else
+#define erdma_op_reg_dmabuf erdma_reg_user_mr_dmabuf
+#endif
+
+#define ERDMA_DMABUF_OP .reg_user_mr_dmabuf = erdma_op_reg_dmabuf,
+#else
+#define ERDMA_DMABUF_OP
+#endif
+
 #ifdef ERDMA_HAVE_PORT_STATS
 #define ERDMA_PORT_STATS_OP .alloc_hw_port_stats = erdma_alloc_port_stats,
 #else

@@ -4,6 +4,7 @@
 import pytest
 
 from erdmalab import kernel as kernels, roots, runs, workloads
+from support import expect_in_use, in_use, run_cases
 
 PAIRS = [("5.10", "7.2"), ("6.1", "6.12")]
 SIZES = ("4096", "65536")
@@ -38,3 +39,18 @@ def test_smoke(vms, names):
         machine.load_driver()
         machine.unload_driver()
         machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(900)
+@pytest.mark.parametrize("name", ["6.12", "7.2"])
+def test_regions(vms, name):
+    """Regions registered anew, and of a DMA buffer, which these kernels make of a program's memory."""
+    kernel = kernels.find(name)
+    runs.build(kernel)
+    machine, = vms(1, kernel=kernel)
+    machine.run("modprobe -q udmabuf; test -e /dev/udmabuf")
+    before = in_use(machine)
+    run_cases(machine, "regions")
+    expect_in_use(machine, before)

@@ -32,3 +32,10 @@ def test_connected_on_two_cpus(vms):
     run_cases(machine, "rc_errors", "--only", "*-disconnect", "--only", "deregister-under-way",
               "--only", "write-bad-rkey", "--only", "abort-by-modify")
     expect_in_use(machine, before)
+
+
+def test_regions(vm):
+    """Registered anew.  Debian's 6.1 has no DMA buffers of a program's memory: test_kernel_range.py has kernels that do."""
+    before = in_use(vm)
+    run_cases(vm, "regions", "--only", "other-*")
+    expect_in_use(vm, before)
