@@ -40,4 +40,15 @@ def rdma_client_server(one, other, port):
     assert re.search(r"end 0\s*$", both.client.output.strip()), both.client.text
 
 
+def rcopy(one, other, port):
+    """A file of some megabytes arrives as it was."""
+    job = one.popen(["rcopy", "-p", port])
+    try:
+        workloads.wait_listener(one, port, job)
+        other.run(["rcopy", "/usr/bin/bash", f"{one.address}:/run/copy", "-p", port], timeout=60 * other.slow)
+        one.run("cmp /run/copy /usr/bin/bash; rm /run/copy")
+    finally:
+        job.kill()  # it never ends by itself
+
+
 CONNECTING = {"ucmatose": ucmatose, "rstream": rstream, "cmtime": cmtime, "rdma_client_server": rdma_client_server}

@@ -35,3 +35,24 @@ def test_every_operation_is_iwarp(vms, mtu, segment):
     # A cable: the other end has the same.
     found = dissect.iwarp(group[0].capture())
     assert operations <= set(found), f"not in the capture: {operations - set(found)}"
+
+
+@pytest.mark.long
+def test_every_operation_of_rfc7306(vms):
+    """Adapters that were told that standard peers know it send them immediate data and atomics, with CRCs."""
+    group = vms(2, capture=True, adapter={"rfc7306": "on"})
+    for machine in group:
+        assert {"mpa_crc", "rfc7306"} <= set(machine.eadm("dev")["devices"][0]["capabilities"])
+        machine.run("cd /sys/module/erdma/parameters && echo 2 > mpa_rev && echo require > mpa_crc")
+    for server, client in ((group[0], group[1]), (group[1], group[0])):
+        port = str(workloads.next_port())
+        workloads.pair(server, [program("wire_ops"), "serve", server.address, port, "standard"],
+                       client, [program("wire_ops"), "drive", server.address, port, "standard"], port)
+        workloads.perftest(server, "ib_atomic_bw", options=["-n", 20], client=client)
+    group.stop()
+    for machine in group:
+        machine.may_die = True  # it has been stopped above
+    found = dissect.iwarp(group[0].capture())
+    operations = OPERATIONS - {"Send Imm", "Send SE Imm", "Send Inv"}
+    assert operations <= set(found), f"not in the capture: {operations - set(found)}"
+    assert not found.keys() & {"Send Imm", "Send SE Imm"}, "private to connections between adapters"

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Connections of standard iWARP, MPA revisions 1 and 2, and CRCs: between adapters, and with SoftiWARP (wire.md 2, 8)."""
 
+import contextlib
 import os
+import re
 import time
 
 import pytest
 import dissect
-from connecting import CONNECTING
+from connecting import CONNECTING, rcopy, rstream, ucmatose
 from disks import copy_and_compare, verify
 
 from erdmalab import kernel as kernels, kernel_driver, workloads
 from erdmalab.channel import CommandFailed
 from erdmalab.common import LabError
 from erdmalab.storage import NvmeHost, NvmeTarget
-from support import SOURCES
+from perftests import BANDWIDTH, LATENCY, SIZES
+from support import SOURCES, nothing_left, program, wait
 
 PARAMETERS = "/sys/module/erdma/parameters"
 PARAMETER, CRC = f"{PARAMETERS}/mpa_rev", f"{PARAMETERS}/mpa_crc"
@@ -111,6 +114,62 @@ def test_crc_by_either_side(pair):
             choose_crc(machine, "accept")
 
 
+# Closes each connection without an answer, that many seconds after the request came; says in which revisions it was asked.
+CLOSER = """
+import collections, socket, sys, threading, time
+asked = collections.Counter()
+def hold(sock):
+    with sock:
+        if request := sock.recv(4096):
+            asked[request[17]] += 1
+            time.sleep(float(sys.argv[2]))
+server = socket.create_server((sys.argv[1], 0), backlog=128)
+def serve():
+    while True:
+        threading.Thread(target=hold, args=[server.accept()[0]], daemon=True).start()
+threading.Thread(target=serve, daemon=True).start()
+print("port", server.getsockname()[1], flush=True)
+sys.stdin.readline()
+print("asked", *(asked[revision] for revision in (129, 2, 1)), flush=True)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.limit(400)
+@pytest.mark.parametrize("seconds, revision", [(0, "auto"), (9, "auto"), (0, "2")])
+def test_fallback_storm(vm, seconds, revision):
+    """Many connects to a peer that closes without a word: each revision once, 20 s for all, and who is killed does not hang."""
+    count = 24
+    with contextlib.ExitStack() as stack:
+        stack.callback(choose, vm, "auto")
+        choose(vm, revision)
+        stack.enter_context(nothing_left([vm]))
+        before = counter(vm, "cm_fallback")
+        closer = vm.popen(["/usr/bin/python3", "-c", CLOSER, vm.address, str(seconds)], stdin=True)
+        closer.wait_output("port", 20 * vm.slow)
+        begin = time.monotonic()
+        jobs = [vm.popen([program("connect_once"), vm.address, closer.output.split()[1]]) for _ in range(count)]
+        if seconds:
+            time.sleep(5)
+            for job in jobs[::3]:
+                job.kill()
+        for number, job in enumerate(jobs):
+            job.wait(60 * vm.slow)
+            if number % 3 or not seconds:
+                assert job.output.startswith("unreachable -110" if seconds else "rejected -104"), job.text
+        took = time.monotonic() - begin
+        assert took < 22 + 5 * vm.slow, f"it took {took:.1f} s"
+        closer.send(b"\n")
+        closer.wait(20 * vm.slow)
+        asked = [int(word) for word in closer.output.split()[3:]]
+        if seconds:
+            assert count >= asked[0] >= asked[1] >= asked[2] > 0, asked
+        else:
+            assert asked == ([count] * 3 if revision == "auto" else [0, count, 0]), asked
+        assert counter(vm, "cm_fallback") - before == sum(asked) - max(asked)
+    workloads.rping(vm, 5)
+
+
 def test_between_adapters(standard):
     for server, client in ((standard[0], standard[1]), (standard[1], standard[0]), (standard[0], standard[0])):
         workloads.rping(server, 20, client=client)
@@ -167,6 +226,15 @@ def with_softiwarp(vms, name="installed", mtu=1500, **settings):
     return soft, ours
 
 
+def measure(server, client, ours, tool, options):
+    """perftest with SoftiWARP at one end.
+
+    It connects twice, and SoftiWARP's client is quicker than the server's second listener: its second SYN waits.
+    """
+    with contextlib.nullcontext() if client is ours else ours.link("to-guest:delay=700ms/any/conn=2#1"):
+        return workloads.perftest(server, tool, options=options, client=client, timeout=300)
+
+
 @pytest.mark.long
 @pytest.mark.stock_kernel
 @pytest.mark.limit(1800)
@@ -180,20 +248,31 @@ def test_softiwarp(vms, name, mtu, crc):
     for server, client in ((soft, ours), (ours, soft)):
         for options in ((), ("-S", "60000")):
             workloads.rping(server, 20, client=client, options=options, timeout=120)
-        # perftest connects twice, and the second time waits for no listener: SoftiWARP's client is refused, and crashes.
-        for program in MEASURED if client is ours else ():
-            options = ["-n", 50] if program.endswith("_lat") else ["-s", 65536, "-n", 50]
-            rows = workloads.perftest(server, program, options=options, client=client, timeout=300)
+        for tool in MEASURED:
+            options = ["-n", 50] if tool.endswith("_lat") else ["-s", 65536, "-n", 50]
+            rows = measure(server, client, ours, tool, options)
             assert rows[0]["iterations"] == 50, rows
-        port = str(workloads.next_port())
-        common = ["-p", port, "-c", "5", "-C", "50", "-S", "3000"]
-        workloads.pair(server, ["ucmatose", "-b", server.address, *common],
-                       client, ["ucmatose", "-s", server.address, *common], port, timeout=120)
+        for play in (ucmatose, rstream, rcopy):
+            play(server, client, str(workloads.next_port()))
     # Once per port: where it worked, the revision is remembered.
     assert 0 < counter(ours, "cm_fallback")
     assert (counter(ours, "cm_crc") > 0) == crc
     for machine in (soft, ours):
         machine.unload_driver()
+        machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(1800)
+def test_softiwarp_sizes(vms):
+    """Messages of every size of perftest, with SoftiWARP at either end."""
+    soft, ours = with_softiwarp(vms)
+    for server, client in ((soft, ours), (ours, soft)):
+        for tool in (*BANDWIDTH, *LATENCY):
+            rows = measure(server, client, ours, tool, ["-a", "-n", 5])
+            assert [int(row["bytes"]) for row in rows] == SIZES, rows
+    for machine in (soft, ours):
         machine.check_log()
 
 
@@ -216,17 +295,61 @@ def test_softiwarp_storage(vms, crc):
 @pytest.mark.long
 @pytest.mark.stock_kernel
 @pytest.mark.limit(600)
+def test_softiwarp_is_remembered(vms):
+    """The second connection to a server begins in its revision, and eadm says what was agreed with whom, and why."""
+    soft, ours = with_softiwarp(vms)
+    port = workloads.next_port()
+    server = soft.popen(["rping", "-s", "-P", "-a", soft.address, "-p", str(port)])
+    try:
+        workloads.wait_listener(soft, port, server)
+        before = counter(ours, "cm_fallback")
+        for crc, remembered in ((False, False), (True, True)):
+            choose_crc(ours, "require" if crc else "accept")
+            client = ours.popen(["rping", "-c", "-a", soft.address, "-p", str(port), "-S", "1000"])
+            try:
+                wait("a connection", lambda: [qp for qp in ours.eadm("info", "qp")["qp"] if qp["dialect"]], 20 * ours.slow)
+                qp, = ours.eadm("info", "qp")["qp"]
+                assert (qp["dialect"], qp["crc"]) == ("iwarp2", crc) and qp["ord"] > 0, qp
+                assert "the peer closed" in qp["fallback"] and ("remembered" in qp["fallback"]) == remembered, qp
+                said, = [one for one in ours.eadm("doctor")["findings"] if one["id"] == "standard-peer"]
+                assert said["figures"]["revision"] == 2 and said["figures"]["crc"] == crc and qp["fallback"] in said["text"], said
+            finally:
+                client.kill()
+            wait("its end", lambda: not ours.eadm("info", "qp")["qp"], 30 * ours.slow)
+            assert counter(ours, "cm_fallback") == before + 1
+    finally:
+        server.kill()
+    # wire.md 9.8: what is remembered costs no attempt.
+    port, count = str(workloads.next_port()), 50
+    server = soft.popen([program("connections"), "serve", "rdma", soft.address, port])
+    try:
+        server.wait_output("listening", 20 * soft.slow)
+        result = ours.run([program("connections"), "open", "rdma", soft.address, port, str(count), "--at-once", "1",
+                           "--messages", "1", "--repeat", "2"], timeout=120 * ours.slow)
+        seconds = [float(text) for text in re.findall(r"(?m)^connected \d+ ([\d.]+)", result.output)]
+        print("connections per second to SoftiWARP:", [round(count / one, 1) for one in seconds])
+        assert len(seconds) == 2 and seconds[1] / count < 0.1 * ours.slow, result.output
+        assert counter(ours, "cm_fallback") == before + 2
+    finally:
+        server.kill()
+    for machine in (soft, ours):
+        machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(600)
 def test_softiwarp_lacks_operations(vms):
     """Immediate data and atomics end with a local error that eadm explains, and SoftiWARP never hears of them."""
     soft, ours = with_softiwarp(vms)
-    for program in (["ib_atomic_bw"], ["ib_write_bw", "--write_with_imm"]):
-        known = ours.run([program[0], "--help"], check=False)
-        if len(program) > 1 and "with_imm" not in known.output + known.errors:
-            print(f"left out: this {program[0]} knows no {program[1]}")
+    for tool in (["ib_atomic_bw"], ["ib_write_bw", "--write_with_imm"]):
+        known = ours.run([tool[0], "--help"], check=False)
+        if len(tool) > 1 and "with_imm" not in known.output + known.errors:
+            print(f"left out: this {tool[0]} knows no {tool[1]}")
             continue
         before, sent = counter(ours, "qp_dialect_errors"), ours.counters()["terminates_in"]
         with pytest.raises(LabError):
-            workloads.perftest(soft, program[0], options=["-n", 5, *program[1:]], client=ours)
+            workloads.perftest(soft, tool[0], options=["-n", 5, *tool[1:]], client=ours)
         assert counter(ours, "qp_dialect_errors") > before
         assert ours.counters()["terminates_in"] == sent, "SoftiWARP found something to refuse"
     said = {one["id"]: one for one in ours.eadm("doctor")["findings"]}
@@ -255,13 +378,18 @@ def test_softiwarp_in_trouble(vms):
         jobs[1].kill()
         jobs[0].wait(60 * ours.slow)
         workloads.rping(server, 10, client=client, timeout=120)
-    jobs = load(soft, ours)
-    soft.run("rdma link delete siw_0", timeout=60 * soft.slow)
-    jobs[1].wait(60 * ours.slow)
-    assert jobs[1].code != 0, "nobody noticed that SoftiWARP is gone"
-    jobs[0].kill()
-    workloads.rping(ours, 5)
+    for server, client in ((soft, ours), (ours, soft)):
+        jobs = load(server, client)
+        here, there = jobs if server is ours else reversed(jobs)
+        soft.run("rdma link delete siw_0", timeout=60 * soft.slow)
+        here.wait(60 * ours.slow)
+        assert "DISCONNECT" in here.text, here.text  # rping's client ends without an error then
+        there.kill()
+        soft.run("rdma link add siw_0 type siw netdev eth0")
+        soft.wait_devices(1)
+        workloads.rping(server, 5, client=client, timeout=120)
     for machine in (soft, ours):
+        machine.unload_driver()
         machine.check_log()
 
 
@@ -292,11 +420,11 @@ def test_programs_in_dialect_s(pair, revision, crc):
     dialect_s(pair, revision, crc)
     try:
         for server, client in ((pair[0], pair[1]), (pair[1], pair[0])):
-            for name in ("ib_write_bw", "ib_read_bw", "ib_send_bw", "ib_write_lat", "ib_read_lat", "ib_send_lat"):
+            for name in (*BANDWIDTH, *LATENCY):
                 rows = workloads.perftest(server, name, options=["-a", "-n", 20], client=client, timeout=600)
-                assert len(rows) == 23, rows
-            for program in CONNECTING.values():
-                program(server, client, str(workloads.next_port()))
+                assert [int(row["bytes"]) for row in rows] == SIZES, rows
+            for play in CONNECTING.values():
+                play(server, client, str(workloads.next_port()))
             with NvmeTarget(server) as target, NvmeHost(client, target) as host:
                 verify(host, size="4M")
             copy_and_compare(server, client)

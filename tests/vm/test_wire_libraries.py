@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from connecting import rcopy
 from erdmalab import workloads
 from erdmalab.common import BUILD, ROOT
 from support import nothing_left
@@ -56,16 +57,7 @@ def test_riostream(pair):
 
 
 def test_rcopy(pair):
-    """A file of some megabytes arrives as it was."""
-    one, other = pair
-    port = str(workloads.next_port())
-    job = one.popen(["rcopy", "-p", port])
-    try:
-        workloads.wait_listener(one, port, job)
-        other.run(["rcopy", "/usr/bin/bash", f"{one.address}:/run/copy", "-p", port], timeout=60 * other.slow)
-        one.run("cmp /run/copy /usr/bin/bash; rm /run/copy")
-    finally:
-        job.kill()  # it never ends by itself
+    rcopy(*pair, str(workloads.next_port()))
 
 
 @pytest.mark.parametrize("name, kind", [

@@ -2,11 +2,12 @@
 /*
  * Every operation of a connection once, in several sizes, between two hosts; for captures.
  *
- *   wire_ops serve ADDRESS PORT
- *   wire_ops drive ADDRESS PORT
+ *   wire_ops serve ADDRESS PORT [standard]
+ *   wire_ops drive ADDRESS PORT [standard]
  *
  * Last comes a read with a key that is not right, which ends the connection with a Terminate message.  Both ends check
- * the data and end with 0 when all of it was right.
+ * the data and end with 0 when all of it was right.  With "standard" there are writes in the place of sends with immediate
+ * data, which standard iWARP does not have (RFC 7306).
  */
 #include <arpa/inet.h>
 #include <rdma/rdma_cma.h>
@@ -34,6 +35,8 @@ enum {
     LAST,
     MESSAGES
 };
+
+static bool standard;
 
 struct offer { /* what the server lets the client reach */
     uint64_t address;
@@ -85,6 +88,12 @@ static struct ibv_wc received(struct rdma_cm_id *id) {
     return wc;
 }
 
+/* Is this message one that ends a write? */
+static bool writes(uint32_t i) {
+    return i == WRITE_WITH_IMMEDIATE || i == SOLICITED_WRITE ||
+           (standard && (i == WITH_IMMEDIATE || i == SOLICITED_IMMEDIATE));
+}
+
 static void serve(char *address, char *port) {
     struct rdma_cm_id *listener = endpoint(address, port, RAI_PASSIVE), *id;
     NEED(rdma_listen(listener, 1) == 0);
@@ -103,7 +112,7 @@ static void serve(char *address, char *port) {
     for (uint32_t i = 0; i < MESSAGES; i++) {
         struct ibv_wc wc = received(id);
         NEED(wc.wr_id == i);
-        bool write = i == WRITE_WITH_IMMEDIATE || i == SOLICITED_WRITE;
+        bool write = writes(i);
         if (write || i == WITH_IMMEDIATE || i == SOLICITED_IMMEDIATE)
             NEED((wc.wc_flags & IBV_WC_WITH_IMM) && ntohl(wc.imm_data) == IMMEDIATE + i);
         if (write)
@@ -169,7 +178,7 @@ static void drive(char *address, char *port) {
         work(id, IBV_WR_SEND, from, sizes[i], 0, 0, &offer);
     }
     for (uint32_t i = WITH_IMMEDIATE; i <= SOLICITED_WRITE; i++) {
-        bool write = i == WRITE_WITH_IMMEDIATE || i == SOLICITED_WRITE;
+        bool write = writes(i);
         /* Each write has a place of its own: the server may look late. */
         const struct offer place = {offer.address + i * 5000, offer.rkey, 0};
         fill(from->addr, 5000, i);
@@ -195,9 +204,10 @@ static void drive(char *address, char *port) {
 }
 
 int main(int argc, char **argv) {
-    bool server = argc == 4 && !strcmp(argv[1], "serve");
-    if (!server && (argc != 4 || strcmp(argv[1], "drive"))) {
-        fprintf(stderr, "usage: %s serve|drive ADDRESS PORT\n", argv[0]);
+    standard = argc == 5 && !strcmp(argv[4], "standard");
+    bool server = argc > 1 && !strcmp(argv[1], "serve");
+    if (argc != 4 + standard || !(server || !strcmp(argv[1], "drive"))) {
+        fprintf(stderr, "usage: %s serve|drive ADDRESS PORT [standard]\n", argv[0]);
         return 2;
     }
     server ? serve(argv[2], argv[3]) : drive(argv[2], argv[3]);
