@@ -28,6 +28,7 @@ class Tables(unittest.TestCase):
 
     def test_slow(self):
         self.assertEqual(rows(HEAD + " 2  20  0.01  0.00  0.002061\n")[0]["average"], 0)
+        self.assertEqual(rows(HEAD + " 8388608  5  2.34  2.34  0.000000\n")[0]["average"], 2.34)
 
     def test_frequency_unknown(self):
         for zero in (ZERO, " 4  20  inf  inf  inf\n", " 4  20  -nan  -nan  -nan\n"):

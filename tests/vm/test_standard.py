@@ -14,7 +14,7 @@ from disks import copy_and_compare, verify
 from erdmalab import kernel as kernels, kernel_driver, workloads
 from erdmalab.channel import CommandFailed
 from erdmalab.common import LabError
-from erdmalab.storage import NvmeHost, NvmeTarget
+from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget
 from perftests import BANDWIDTH, LATENCY, SIZES
 from support import SOURCES, nothing_left, program, wait
 
@@ -83,6 +83,30 @@ def test_peer_by_hand(pair):
         assert job.code is None, job.text
     finally:
         job.kill()
+
+
+@pytest.mark.long
+def test_adapter_without_crcs(vms):
+    """It refuses who asks for them, in every revision; where its driver is to demand them there is no connection."""
+    machine, = vms(1, adapter={"mpa-crc": "off"})
+    assert "mpa_crc" not in machine.eadm("dev")["devices"][0]["capabilities"]
+    port = workloads.next_port()
+    job = machine.popen(["rping", "-s", "-P", "-a", machine.address, "-p", str(port)])
+    try:
+        workloads.wait_listener(machine, port, job)
+        cases = ("crc", "revision-1-crc", "revision-2-crc", "enhanced-crc")
+        for case in cases:
+            result = machine.run(["/usr/bin/python3", os.path.join(SOURCES, "mpa_peer.py"), "request", machine.address, str(port),
+                                  case], timeout=60 * machine.slow, check=False)
+            assert '"outcome": "reject"' in result.output, result.output + result.errors
+        assert crcs(machine) == (0, len(cases))
+    finally:
+        job.kill()
+    workloads.rping(machine, 5)
+    choose_crc(machine, "require")
+    with pytest.raises(LabError):
+        workloads.rping(machine, 5)
+    assert crcs(machine)[0] == 0
 
 
 def crcs(machine):
@@ -154,9 +178,9 @@ def test_fallback_storm(vm, seconds, revision):
             for job in jobs[::3]:
                 job.kill()
         for number, job in enumerate(jobs):
-            job.wait(60 * vm.slow)
+            heard = job.wait(60 * vm.slow)
             if number % 3 or not seconds:
-                assert job.output.startswith("unreachable -110" if seconds else "rejected -104"), job.text
+                assert heard.output.startswith("unreachable -110" if seconds else "rejected -104"), (heard, heard.errors)
         took = time.monotonic() - begin
         assert took < 22 + 5 * vm.slow, f"it took {took:.1f} s"
         closer.send(b"\n")
@@ -294,12 +318,25 @@ def test_softiwarp_storage(vms, crc):
 
 @pytest.mark.long
 @pytest.mark.stock_kernel
+@pytest.mark.limit(900)
+def test_softiwarp_iser(vms):
+    soft, ours = with_softiwarp(vms)
+    for server, client in ((soft, ours), (ours, soft)):
+        with IserTarget(server) as target, IserHost(client, target) as host:
+            assert client.run(["iscsiadm", "-m", "session"]).output.startswith("iser: ")
+            verify(host, size="4M")
+    for machine in (soft, ours):
+        machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
 @pytest.mark.limit(600)
 def test_softiwarp_is_remembered(vms):
     """The second connection to a server begins in its revision, and eadm says what was agreed with whom, and why."""
     soft, ours = with_softiwarp(vms)
     port = workloads.next_port()
-    server = soft.popen(["rping", "-s", "-P", "-a", soft.address, "-p", str(port)])
+    server = soft.popen(["rping", "-s", "-P", "-a", soft.address, "-p", str(port), "-S", "1000"])
     try:
         workloads.wait_listener(soft, port, server)
         before = counter(ours, "cm_fallback")

@@ -128,9 +128,9 @@ def checked(result):
     rows = parse_perftest(result.output)
     if not rows:
         raise LabError(f"'{result.command}' printed no result\n{text}")
-    # Small messages may well move 0.00 MiB in a second.
-    figure = "message_rate" if "message_rate" in rows[0] else "average"
-    senseless = [row for row in rows if not 0 < row[figure] < math.inf]
+    # Small messages may well move 0.00 MiB in a second, and large ones be 0.000000 million.
+    figures = [name for name in ("message_rate", "average") if name in rows[0]]
+    senseless = [row for row in rows if not any(0 < row[name] < math.inf for name in figures)]
     # For each row it measures how fast the processor's counter runs.  When the processor is taken away meanwhile it
     # says so, and computes the figures with a frequency of zero.
     if len(senseless) > text.count("Correlation coefficient"):
