@@ -6,6 +6,7 @@ import html.parser
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 import types
@@ -109,6 +110,25 @@ class Rows(unittest.TestCase):
         self.assertEqual(self.bench.results.values, {"random": {"rdma_rxe": [3.0]}, "row": {"rdma_rxe": [4.0]}})
         self.attempt([LabError("x")] * 2, measure=names)
         self.assertEqual(set(self.bench.results.failures), set(names))
+
+    def test_only(self):
+        """What was not asked for is not measured."""
+        self.bench.only = re.compile("64 KiB|row")
+        self.assertEqual(self.attempt([5.0], measure="write 64 KiB, 1 QP"), 1)
+        self.assertEqual(self.attempt([5.0], measure="write 4 KiB, 1 QP"), 0)
+        self.assertEqual(self.attempt([{"row": ("MiB/s", 4.0)}], measure={"random": "IOPS", "row": "MiB/s"}), 1)
+        self.assertEqual(set(self.bench.results.values), {"write 64 KiB, 1 QP", "row"})
+
+    def test_targets_of_the_protocol(self):
+        measured = {"write 64 KiB, 1 QP": {"erdma": [30], "rdma_rxe": [1], "tcp": [1]}}
+        for protocol, wanted in ((None, [("rdma_rxe", True), ("tcp", True)]), ("rocev2", [("rdma_rxe", False)])):
+            made = results(**measured)
+            if protocol:
+                made.about["protocol"] = protocol
+            self.assertEqual([(row[1], row[4]) for row in made.targets()], wanted)
+            with open(self.file, "w", encoding="utf-8") as file:
+                json.dump(made.json(), file)
+            self.assertEqual(benchresult.read(self.file).about.get("protocol"), protocol)
 
     def test_without_a_guest(self):
         with self.assertRaises(GuestGone):

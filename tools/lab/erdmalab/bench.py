@@ -10,7 +10,7 @@ import shlex
 import subprocess
 
 from . import benchpage, benchresult, kernel as kernels, kernel_driver, network, runs, workloads
-from .benchresult import PEERS, TARGETS, Results
+from .benchresult import PEERS, Results
 from .channel import GuestGone
 from .common import BUILD, LabError, LabTimeout, say
 from .storage import NvmeHost, NvmeTarget
@@ -45,6 +45,7 @@ class Bench:
         if len(group[0].adapters) > 2:
             self.address["siw"] = group[0].adapters[2].address.split("/")[0]
         self.more = 1 if group[0].slow > 1 else 10
+        self.only = None  # a compiled expression: the measures wanted, if not all
 
     def attempt(self, measure, unit, peer, function, *arguments):
         """
@@ -53,6 +54,8 @@ class Bench:
         goes on.
         """
         names = measure if isinstance(measure, dict) else {measure: unit}
+        if self.only and not any(self.only.search(one) for one in names):
+            return
         if any(peer in self.results.failures.get(one, {}) for one in names):
             return  # it would only take as long once more
         for last in (False, True):
@@ -84,7 +87,7 @@ class Bench:
 
     def wanted(self, measure):
         """How often to measure in a round: what has a target three times."""
-        return 3 if any(measure == target[0] for target in TARGETS) else 1
+        return 3 if any(measure == target[0] for target in self.results.wanted()) else 1
 
     def perftest(self, peer, program, *options, client=None):
         return workloads.perftest(self.group[0], program, self.address[peer], options, timeout=ROW_SECONDS,
@@ -145,7 +148,7 @@ class Bench:
     def connection_rate(self, count=200):
         """
         Queue pairs that the server makes while it accepts, and those that it has by then: only the second compares
-        what connecting costs with TCP.  rdma_rxe has no such servers: its queue pairs need to know the connection.
+        what connecting costs with TCP.  RoCEv2 has no such servers: its queue pairs need to know the connection.
         """
         for _ in range(self.wanted("connections, QPs ready")):
             for peer in (one for one in PEERS if one in self.address):
@@ -153,7 +156,7 @@ class Bench:
                     return count / self.connections(one, count, *words, **ready)["connected"]
 
                 self.attempt("connections", "1/s", peer, rate)
-                if peer in ("erdma", "tcp"):
+                if peer == "tcp" or peer == "erdma" and self.results.about.get("protocol") != "rocev2":
                     ready = {"ready": count} if peer == "erdma" else {}
                     self.attempt("connections, QPs ready", "1/s", peer, lambda: rate(**ready))
 
@@ -238,21 +241,29 @@ def about_machine(kvm):
             "load before": f"{os.getloadavg()[0]:.2f}"}
 
 
-def measure(kernel_name, rounds, cpus):
-    """Everything in two new VMs; returns the results, of which a file in the run's directory has what came before the end."""
+def measure(kernel_name, rounds, cpus, protocol=None, only=None):
+    """
+    Everything, or the measures that match an expression, in two new VMs; returns the results, of which a file in the
+    run's directory has what came before the end.  SoftiWARP has nothing to say where the adapter speaks RoCEv2.
+    """
+    try:
+        only = only and re.compile(only)
+    except re.error as error:
+        raise LabError(f"--only {only}: {error}") from error
     kernel = kernels.find(kernel_name)
     runs.build(kernel, more=[os.path.basename(PROGRAM), os.path.basename(LARGE)])
-    softiwarp = softiwarp_of(kernel)
+    softiwarp = None if protocol == "rocev2" else softiwarp_of(kernel)
     run = runs.new_run("bench")
-    nets = [{}, {"erdma": False}, *([{"erdma": False}] if softiwarp else [])]
+    nets = [{"protocol": protocol} if protocol else {}, {"erdma": False}, *([{"erdma": False}] if softiwarp else [])]
     with network.Group(run, kernel, 2, nets=nets, cpus=cpus) as group:
         group.tell()
         group.load_drivers()
         for machine in group:
             start_others(machine, softiwarp)
         results = Results({"machine": about_machine(group[0].slow == 1), "kernel": kernel.version, "rounds": rounds,
-                           "cpus": cpus})
+                           "cpus": cpus, **({"protocol": protocol} if protocol else {})})
         work = Bench(group, results, os.path.join(run, "bench.json"))
+        work.only = only
         try:
             for _ in range(rounds):
                 work.everything()
@@ -293,5 +304,5 @@ def bench(options):
         with open(options.html, "a", encoding="utf-8"):
             pass
     results = benchresult.read(options.results) if options.results else \
-        measure(options.kernel, options.rounds, options.cpus)
+        measure(options.kernel, options.rounds, options.cpus, options.protocol, options.only)
     return show(results, options.json, options.html, old)

@@ -122,6 +122,8 @@ def parser():
     sub.add_argument("--compare", metavar="OLD.json", help="a verdict for each row beside an older --json")
     sub.add_argument("--from", dest="results", metavar="FILE", help="show what --json printed then; measures nothing")
     sub.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat everything (default 1)")
+    sub.add_argument("--protocol", choices=PROTOCOLS, help="what the adapter speaks (default iwarp)")
+    sub.add_argument("--only", metavar="PATTERN", help="only the measures whose name matches")
     sub.add_argument("--cpus", type=int, default=1, metavar="N")
     sub.add_argument("--kernel", metavar="KERNEL")
     sub = add("fuzz", "look for inputs that break the model, the driver's MPA frames or eadm (docs/fuzzing.md)")
