@@ -12,6 +12,9 @@ constexpr uint64_t kWindow = 128;         // W of 3.2
 constexpr uint64_t kReadAtOnce = 64;      // R of 3.1
 constexpr uint32_t kAckRequestEvery = 32; // 3.3
 constexpr size_t kRestingSlots = 4;       // of an idle connection
+// What is sent first to a peer that has few buffers, or says nothing.  It may be slow: most of a whole window would only
+// be thrown away there, and what answers it be so late behind the last one that the timer asks for a third.
+constexpr uint64_t kFirstRound = 1;
 constexpr uint8_t kTimeoutCode = 14, kTimeoutCodeCap = 19;
 constexpr uint8_t kWithoutLimit = 7;
 
@@ -401,6 +404,10 @@ void RcRequester::progressed() {
     progress_ = true;
     guard_ = false;
     expiries_ = 0;
+    if (resending_ && sent_.begin() >= resendEnd_) {
+        round_ *= 2;
+        resendEnd_ = sent_.begin() + round_;
+    }
     refill();
     restartTimer();
 }
@@ -439,10 +446,9 @@ void RcRequester::restartTimer() {
 RcRequester::Verdict RcRequester::wait(uint8_t timerCode) {
     if (waitUntil_ != 0)
         return Verdict::Done;
-    if (report() == Verdict::Gone)
-        return Verdict::Gone;
     if (rnrLeft_ == 0)
-        return fail(Syndrome::RetryExceeded, "peer is not ready to receive");
+        return report() == Verdict::Gone ? Verdict::Gone
+                                         : fail(Syndrome::RetryExceeded, "peer is not ready to receive");
     if (end_.setup.rnrRetries != kWithoutLimit)
         --rnrLeft_;
     waitUntil_ = end_.host.nowNs() + kRnrTimers[timerCode & 31] * kRnrUnitNs;
@@ -456,29 +462,30 @@ RcRequester::Verdict RcRequester::retry(Cause cause) {
     if (guard_ || waitUntil_ != 0)
         return Verdict::Done;
     ++end_.counters()[cause == Cause::Nak ? Counter::RcRetriesNak : Counter::RcRetriesImplicit];
-    if (report() == Verdict::Gone)
-        return Verdict::Gone;
     if (retriesLeft_ == 0)
-        return fail(Syndrome::RetryExceeded, "retries exhausted");
+        return report() == Verdict::Gone ? Verdict::Gone : fail(Syndrome::RetryExceeded, "retries exhausted");
     --retriesLeft_;
-    resendAll();
-    return resend();
+    resendAll(); // before the queue pair hears of progress: it would send what is new
+    return report() == Verdict::Gone ? Verdict::Gone : resend();
 }
 
-void RcRequester::resendAll() {
+// `round`: no more until that is acknowledged, and then twice as much.
+void RcRequester::resendAll(uint64_t round) {
     guard_ = true;
     resending_ = oldest_ != next_;
     resendAt_ = sent_.begin();
+    round_ = round;
+    resendEnd_ = round == UINT64_MAX ? UINT64_MAX : resendAt_ + round;
 }
 
-// As much as a turn may do.
+// As much as a turn and the round may do.
 RcRequester::Verdict RcRequester::resend() {
     for (uint32_t packets = 0; resending_; ++packets) {
         if (resendAt_ == sent_.end()) {
             resending_ = false;
             break;
         }
-        if (packets == kMostPacketsPerTurn)
+        if (packets == kMostPacketsPerTurn || resendAt_ >= resendEnd_)
             return Verdict::Done;
         Sent& sent = sent_.at(resendAt_++);
         if (sent.kind == Kind::Read) {
@@ -489,7 +496,7 @@ RcRequester::Verdict RcRequester::resend() {
             continue;
         }
         RocePacket packet = sent.kept.whole();
-        packet.ackRequest = packet.ackRequest || resendAt_ == sent_.end();
+        packet.ackRequest = packet.ackRequest || resendAt_ == std::min(resendEnd_, sent_.end());
         end_.transmit(packet);
     }
     return goOn();
@@ -508,7 +515,7 @@ void RcRequester::takeTurn() {
         if (now < waitUntil_)
             return;
         waitUntil_ = 0;
-        resendAll();
+        resendAll(kFirstRound);
         restartTimer();
         if (!resending_) {
             goOn();
@@ -524,7 +531,7 @@ void RcRequester::takeTurn() {
         --retriesLeft_;
         ++expiries_;
         restartTimer();
-        resendAll();
+        resendAll(kFirstRound);
     }
     if (resending_)
         resend();
