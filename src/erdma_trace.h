@@ -91,6 +91,28 @@ TRACE_EVENT(erdma_cm_event,
 		  __entry->device, __entry->cep, __entry->state, __entry->event)
 );
 
+/* Whose a new QP is; the report of check mode takes names from here (tools/lab/erdmalab/check.py). */
+TRACE_EVENT(erdma_qp_made,
+	TP_PROTO(u32 device, const char *pci, u32 qpn, pid_t pid, const char *name),
+	TP_ARGS(device, pci, qpn, pid, name),
+	TP_STRUCT__entry(
+		__field(u32, device)
+		__array(char, pci, 16)
+		__field(u32, qpn)
+		__field(pid_t, pid)
+		__array(char, name, TASK_COMM_LEN)
+	),
+	TP_fast_assign(
+		__entry->device = device;
+		strscpy(__entry->pci, pci, sizeof(__entry->pci));
+		__entry->qpn = qpn;
+		__entry->pid = pid;
+		strscpy(__entry->name, name, sizeof(__entry->name));
+	),
+	TP_printk("device=%u pci=%s qp=%u pid=%d name=%s", __entry->device, __entry->pci,
+		  __entry->qpn, __entry->pid, __entry->name)
+);
+
 TRACE_EVENT(erdma_qp_state,
 	TP_PROTO(u32 device, u32 qpn, u32 from, u32 to),
 	TP_ARGS(device, qpn, from, to),

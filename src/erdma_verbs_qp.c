@@ -7,6 +7,7 @@
 #include "erdma_cm.h"
 #include "erdma_obj_qp.h"
 #include "erdma_roce.h"
+#include "erdma_trace.h"
 #include "erdma_verbs.h"
 
 /* ---- references, for the iw_cm ---- */
@@ -123,9 +124,12 @@ int erdma_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_
 	struct erdma_qp *qp = to_erdma_qp(ibqp);
 	int err = erdma_make_qp(ibqp, init, udata);
 
-	if (!err)
+	if (!err) {
 		erdma_track_add(&ad->tracker, ERDMA_TRACK_QP, &qp->track, ibqp->qp_num, udata,
 				&ibqp->res);
+		trace_erdma_qp_made(ad->dev.number, pci_name(ad->dev.pdev), ibqp->qp_num,
+				    pid_nr(qp->track.owner.pid), qp->track.owner.comm);
+	}
 	return erdma_count_call(&ad->dev, verbs_create_qp, err);
 }
 

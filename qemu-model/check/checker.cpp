@@ -237,8 +237,7 @@ void Checker::watch(Queue& queue, Request& request, const Sge& sge, bool sink, b
         return;
     request.buffers.push_back(id);
     buffers_.overlapping(id, [&](uint64_t, Buffer& other) {
-        const bool both = facts.use == Use::Source && other.use == Use::Source;
-        if (both || other.use == Use::Served || (other.qpn == facts.qpn && other.index == facts.index))
+        if (other.use == Use::Served || (other.qpn == facts.qpn && other.index == facts.index))
             return true;
         reportOverlap(queue, *buffers_.find(id), other, fence);
         return false;
@@ -313,20 +312,23 @@ void Checker::taken(QueuePair& qp, const Sqe& sqe) {
     Request* request = on_ && queue != nullptr ? requestAt(*queue, sqe.first) : nullptr;
     if (request == nullptr)
         return;
-    compareSources(*queue, *request, "before it was sent: the peer gets the new bytes");
     for (const uint64_t id : request->buffers) {
         Buffer* buffer = buffers_.find(id);
-        if (buffer != nullptr && buffer->use == Use::Source)
-            buffers_.remember(*buffer);
+        if (buffer != nullptr && buffer->use == Use::Source && buffers_.changedSince(*buffer))
+            reportChanged(*queue, *buffer, "before it was sent: the peer gets the new bytes");
     }
+}
+
+void Checker::reportChanged(const Queue& queue, const Buffer& buffer, const char* when) {
+    add(Kind::SourceChanged, placeOf(queue, buffer),
+        memoryText(buffer) + " of " + requestText(buffer) + " were changed " + when);
 }
 
 void Checker::compareSources(const Queue& queue, const Request& request, const char* when) {
     for (const uint64_t id : request.buffers) {
         const Buffer* buffer = buffers_.find(id);
         if (buffer != nullptr && buffer->use == Use::Source && buffers_.changed(*buffer))
-            add(Kind::SourceChanged, placeOf(queue, *buffer),
-                memoryText(*buffer) + " of " + requestText(*buffer) + " were changed " + when);
+            reportChanged(queue, *buffer, when);
     }
 }
 
@@ -408,8 +410,6 @@ void Checker::readAsked(QueuePair& qp, uint32_t message, const ReadRequest& read
         return;
     queue.served[message] = id;
     buffers_.overlapping(id, [&](uint64_t, Buffer& other) {
-        if (other.use != Use::ReadSink && other.use != Use::Receive)
-            return true;
         const Buffer& mine = *buffers_.find(id);
         add(Kind::UnorderedReuse, placeOf(queue, mine),
             "the peer reads " + memoryText(mine) + ", which overlap " + memoryText(other) + " of " +

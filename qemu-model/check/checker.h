@@ -87,6 +87,7 @@ private:
         uint64_t told = 0;                   // so many when the program last learned of a completion
         uint64_t unsignalled = 0;            // in a row, posted last
         uint64_t segments = 0;
+        uint64_t flowsUntilNs = 0; // no segment is held before
         uint64_t lastDueNs = 0;
         uint64_t wokenAtNs = 0; // of the request that waits at the front
         bool segmentHeld = false;
@@ -125,6 +126,7 @@ private:
     void reportPostedAfterEnd(const Queue& queue, bool receiveQueue);
     Request* requestAt(Queue& queue, uint16_t index);
     uint64_t sinkOf(Queue& queue, const MrAccess& target);
+    void reportChanged(const Queue& queue, const Buffer& buffer, const char* when);
     void compareSources(const Queue& queue, const Request& request, const char* when);
     void drop(Queue& queue, size_t count);
     void dropAcknowledged(Queue& queue, bool compare);

@@ -17,6 +17,8 @@ constexpr uint64_t kSegmentStream = uint64_t{1} << 32;
 constexpr uint64_t kCompletionStream = uint64_t{2} << 32;
 // One segment in so many is held: others wait behind it, and each wait is as long as the delay.
 constexpr uint64_t kHeldSegments = 8;
+// A stream goes on for so many times as long as it was held.
+constexpr uint64_t kFlowing = 3;
 
 } // namespace
 
@@ -96,10 +98,12 @@ bool Checker::holdsSegment(QueuePair& qp) {
         return false;
     Queue& queue = of(qp);
     const uint64_t stream = kSegmentStream | qp.qpn();
-    if (std::exchange(queue.segmentHeld, false) || ++queue.segments % kHeldSegments != 0)
+    if (std::exchange(queue.segmentHeld, false) || ++queue.segments % kHeldSegments != 0 || now() < queue.flowsUntilNs)
         return false;
     queue.segmentHeld = true;
-    wakeAt(now() + drawDelay(settings_, stream, queue.segments), {false, qp.qpn()});
+    const uint64_t delay = drawDelay(settings_, stream, queue.segments);
+    queue.flowsUntilNs = now() + (1 + kFlowing) * delay;
+    wakeAt(now() + delay, {false, qp.qpn()});
     return true;
 }
 

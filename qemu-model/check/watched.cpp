@@ -10,16 +10,33 @@ namespace erdma::check {
 
 namespace {
 
-constexpr size_t kPiece = 64 * 1024;
+// What is copied out of a guest at once: it stays in the processor's nearest cache.
+constexpr size_t kPiece = 16 * 1024;
 
 // Not for secrets: it has to be fast, and to notice any change of a program.
-uint64_t mix(uint64_t hash, ConstBytes data) {
+uint64_t step(uint64_t hash, uint64_t value) {
     constexpr uint64_t kFactor = 0x9E3779B97F4A7C15u;
+    return std::rotl(hash ^ value, 29) * kFactor;
+}
+
+uint64_t mix(uint64_t hash, ConstBytes data) {
+    constexpr size_t kRow = 32;
     size_t at = 0;
+    if (data.size() >= kRow) {
+        // Four chains, because each step waits for the one before.
+        uint64_t a = hash, b = hash + 1, c = hash + 2, d = hash + 3;
+        for (; at + kRow <= data.size(); at += kRow) {
+            a = step(a, loadLe64(data, at));
+            b = step(b, loadLe64(data, at + 8));
+            c = step(c, loadLe64(data, at + 16));
+            d = step(d, loadLe64(data, at + 24));
+        }
+        hash = step(step(step(a, b), c), d);
+    }
     for (; at + 8 <= data.size(); at += 8)
-        hash = std::rotl(hash ^ loadLe64(data, at), 29) * kFactor;
+        hash = step(hash, loadLe64(data, at));
     for (; at < data.size(); ++at)
-        hash = std::rotl(hash ^ static_cast<uint64_t>(data[at]), 29) * kFactor;
+        hash = step(hash, static_cast<uint64_t>(data[at]));
     return hash;
 }
 
@@ -71,8 +88,9 @@ uint64_t BufferSet::add(const Buffer& facts, const MrAccess& access) {
         return 0;
     }
     const uint64_t id = ++lastId_;
+    Pages& pages = pagesOf(buffer);
     eachPage(buffer.extents, [&](uint64_t page) {
-        std::vector<uint64_t>& ids = pages_[page];
+        std::vector<uint64_t>& ids = pages[page];
         if (ids.size() < kMostOfPage)
             ids.push_back(id);
     });
@@ -87,15 +105,16 @@ void BufferSet::remove(uint64_t id) {
     const auto at = buffers_.find(id);
     if (at == buffers_.end())
         return;
+    Pages& pages = pagesOf(at->second);
     eachPage(at->second.extents, [&](uint64_t page) {
-        const auto here = pages_.find(page);
-        if (here == pages_.end())
+        const auto here = pages.find(page);
+        if (here == pages.end())
             return;
         // The oldest usually goes first.
         if (const auto one = std::ranges::find(here->second, id); one != here->second.end())
             here->second.erase(one);
         if (here->second.empty())
-            pages_.erase(here);
+            pages.erase(here);
     });
     if (--users_[at->second.stag] == 0)
         users_.erase(at->second.stag);
@@ -104,7 +123,8 @@ void BufferSet::remove(uint64_t id) {
 
 void BufferSet::clear() {
     buffers_.clear();
-    pages_.clear();
+    sources_.clear();
+    sinks_.clear();
     users_.clear();
     unchecked_ = 0;
 }
@@ -114,14 +134,21 @@ Buffer* BufferSet::find(uint64_t id) {
     return at == buffers_.end() ? nullptr : &at->second;
 }
 
-void BufferSet::overlapping(const std::vector<Buffer::Extent>& extents,
+void BufferSet::overlapping(const std::vector<Buffer::Extent>& extents, Among among,
                             const std::function<bool(uint64_t, Buffer&)>& each) {
     std::vector<uint64_t> ids;
-    eachPage(extents, [&](uint64_t page) {
-        const auto here = pages_.find(page);
-        if (here != pages_.end() && ids != here->second)
-            ids.insert(ids.end(), here->second.begin(), here->second.end());
-    });
+    const auto collect = [&](const Pages& pages) {
+        if (pages.empty())
+            return;
+        eachPage(extents, [&](uint64_t page) {
+            const auto here = pages.find(page);
+            if (here != pages.end() && ids != here->second)
+                ids.insert(ids.end(), here->second.begin(), here->second.end());
+        });
+    };
+    collect(sinks_);
+    if (among == Among::All)
+        collect(sources_);
     std::ranges::sort(ids);
     // clang 14 does not compile std::ranges::unique() of libstdc++ 12.
     ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
@@ -135,12 +162,13 @@ void BufferSet::overlapping(const std::vector<Buffer::Extent>& extents,
 
 void BufferSet::overlapping(const MrAccess& access, const std::function<bool(uint64_t, Buffer&)>& each) {
     if (!buffers_.empty())
-        overlapping(extentsOf(access), each);
+        overlapping(extentsOf(access), Among::All, each);
 }
 
 void BufferSet::overlapping(uint64_t id, const std::function<bool(uint64_t, Buffer&)>& each) {
     if (const Buffer* buffer = find(id))
-        overlapping(buffer->extents, [&](uint64_t other, Buffer& there) { return other == id || each(other, there); });
+        overlapping(buffer->extents, isWritten(buffer->use) ? Among::All : Among::Sinks,
+                    [&](uint64_t other, Buffer& there) { return other == id || each(other, there); });
 }
 
 void BufferSet::ofRegion(uint32_t stag, const std::function<bool(const Buffer&)>& each) const {
@@ -179,6 +207,18 @@ void BufferSet::remember(Buffer& buffer) {
 bool BufferSet::changed(const Buffer& buffer) {
     uint64_t now = 0;
     return buffer.hashed && !buffer.written && hashOf(buffer, now) && now != buffer.hash;
+}
+
+bool BufferSet::changedSince(Buffer& buffer) {
+    const bool comparable = buffer.hashed && !buffer.written;
+    if (comparable && adapter_.budget.spent()) { // for the look, but not for another
+        const bool was = changed(buffer);
+        remember(buffer);
+        return was;
+    }
+    const uint64_t before = buffer.hash;
+    remember(buffer);
+    return comparable && buffer.hashed && buffer.hash != before;
 }
 
 } // namespace erdma::check

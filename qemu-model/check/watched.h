@@ -14,6 +14,9 @@ namespace erdma::check {
 
 enum class Use : uint8_t { Source, Receive, ReadSink, Served };
 
+// By the adapter; the others are read.
+constexpr bool isWritten(Use use) { return use == Use::Receive || use == Use::ReadSink; }
+
 struct Buffer {
     Use use{};
     uint32_t qpn = 0;
@@ -44,7 +47,8 @@ public:
     void remove(uint64_t id);
     void clear();
     Buffer* find(uint64_t id);
-    // All that share memory with this access, or with that buffer, each once; until `each` returns false.
+    // All that share memory with this access, or with that buffer, each once, but for two buffers that are only read;
+    // until `each` returns false.
     void overlapping(const MrAccess& access, const std::function<bool(uint64_t id, Buffer&)>& each);
     void overlapping(uint64_t id, const std::function<bool(uint64_t id, Buffer&)>& each);
     // All that use a region; until `each` returns false.
@@ -53,6 +57,8 @@ public:
     void remember(Buffer& buffer);
     // The guest has changed it since remember().
     bool changed(const Buffer& buffer);
+    // The same, and takes what is there now.
+    bool changedSince(Buffer& buffer);
     uint64_t unchecked() const { return unchecked_; }
 
 private:
@@ -60,13 +66,18 @@ private:
     static constexpr size_t kMostOfPage = 1024; // so that none costs more than that to look through
     template <typename Each> static void eachPage(const std::vector<Buffer::Extent>& extents, Each each);
     std::vector<Buffer::Extent> extentsOf(const MrAccess& access) const;
-    void overlapping(const std::vector<Buffer::Extent>& extents, const std::function<bool(uint64_t, Buffer&)>& each);
+    enum class Among : uint8_t { Sinks, All };
+    using Pages = std::unordered_map<uint64_t, std::vector<uint64_t>>; // ids by page
+    Pages& pagesOf(const Buffer& buffer) { return isWritten(buffer.use) ? sinks_ : sources_; }
+    void overlapping(const std::vector<Buffer::Extent>& extents, Among among,
+                     const std::function<bool(uint64_t, Buffer&)>& each);
     bool hashOf(const Buffer& buffer, uint64_t& hash);
 
     Adapter& adapter_;
     std::unordered_map<uint64_t, Buffer> buffers_;
-    std::unordered_map<uint64_t, std::vector<uint64_t>> pages_; // ids by page
-    std::unordered_map<uint32_t, uint32_t> users_;              // how many buffers of a region
+    Pages sources_; // apart, because programs have many over the same memory, and they do not matter to each other
+    Pages sinks_;
+    std::unordered_map<uint32_t, uint32_t> users_; // how many buffers of a region
     uint64_t lastId_ = 0;
     uint64_t unchecked_ = 0;
     std::vector<std::byte> scratch_;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Check mode: programs with one mistake each, the same without, and programs of the distribution (docs/check.md)."""
+"""Check mode: programs with one mistake each, and the same without (docs/check.md)."""
 
 import json
 import os
@@ -8,10 +8,8 @@ import subprocess
 import jsonschema
 import pytest
 
-from disks import copy_and_compare, verify
-from erdmalab import check, workloads
+from erdmalab import check
 from erdmalab.common import ROOT
-from erdmalab.storage import NvmeHost, NvmeTarget
 from support import program
 
 MISTAKES = ["source_changed", "read_too_early", "sink_overlap", "unordered_reuse", "stale_key", "out_of_bounds",
@@ -42,7 +40,7 @@ def expect_clean(checked, name):
 def test_mistake_is_found(checked):
     """One of the programs, and all that a finding says."""
     finding = expect_found(checked, "source_changed")[0]
-    assert finding["process"]["name"].startswith("buggy-source"), finding
+    assert finding["process"]["name"].startswith("buggy-source") and finding["process"]["pid"] > 0, finding
     assert finding["queue"] == "send" and finding["length"] == 1024, finding
     with open(os.path.join(ROOT, "docs", "check.schema.json"), encoding="utf-8") as file:
         jsonschema.validate(json.loads(checked.machine.qom_get("findings")), json.load(file))
@@ -62,68 +60,6 @@ def test_mistakes(checked, name):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_twins(checked, name):
     expect_clean(checked, name)
-
-
-@pytest.fixture
-def explained(checked):
-    """What docs/check.md explains about the distribution's programs is left out."""
-    checked.suppress = check.Suppressions(os.path.join(ROOT, "examples", "check", "distribution.suppress"))
-    return checked
-
-
-@pytest.mark.long
-def test_programs_at_work(explained):
-    """No false alarms."""
-    vm = explained.machine
-    workloads.rping(vm, 100, options=["-v"], timeout=60)
-    port = workloads.next_port()
-    workloads.pair(vm, ["ucmatose", "-b", vm.address, "-p", str(port), "-c", "4", "-C", "400", "-S", "3000"],
-                   vm, ["ucmatose", "-s", vm.address, "-p", str(port), "-c", "4", "-C", "400", "-S", "3000"], port)
-    port = workloads.next_port()
-    workloads.pair(vm, ["rstream", "-b", vm.address, "-p", str(port), "-S", "64", "-C", "10"],
-                   vm, ["rstream", "-s", vm.address, "-p", str(port), "-S", "64", "-C", "10"], port, timeout=90)
-    errors = explained.errors()
-    assert not errors, check.text(errors)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["ib_write_bw", "ib_write_lat", "ib_read_bw", "ib_read_lat", "ib_send_bw", "ib_send_lat",
-                                  "ib_atomic_bw", "ib_atomic_lat"])
-def test_perftest(explained, name):
-    workloads.perftest(explained.machine, name, options=["-n", 500])
-    errors = explained.errors()
-    assert not errors, check.text(errors)
-
-
-@pytest.mark.long
-@pytest.mark.stock_kernel
-@pytest.mark.limit(400)
-def test_kernel_consumers(checked):
-    """NVMe over Fabrics and NFS, both ends in one guest."""
-    vm = checked.machine
-    with NvmeTarget(vm) as target, NvmeHost(vm, target) as host:
-        verify(host, size="4M")
-    copy_and_compare(vm, vm)
-    errors = checked.errors()
-    assert not errors, check.text(errors)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("server, client, tests", [
-    (["qperf"], ["qperf", "-cm", "1", "-t", "1"], [["rc_bw"], ["rc_lat"], ["rc_rdma_write_bw"], ["rc_rdma_read_bw"]]),
-    (["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20", "-c"],
-     ["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20", "-c"], [[]])], ids=["qperf", "libfabric"])
-def test_libraries(explained, server, client, tests):
-    vm = explained.machine
-    job = vm.popen(server)
-    vm.wait_listener(19765 if server[0] == "qperf" else 47592, job, tcp=True)
-    # Its server's process for a test crashes by itself when all is done, with other adapters too.
-    with vm.allow(r"qperf\[\d+\]: segfault"):
-        for test in tests:
-            vm.run([*client, vm.address, *test], timeout=60 * vm.slow)
-        job.kill()
-    errors = explained.errors()
-    assert not errors, check.text(errors)
 
 
 @pytest.mark.long

@@ -246,5 +246,6 @@ def test_tracepoints(vm):
     finally:
         vm.run(f"echo 0 > {tracing}/events/erdma/enable")
     for pattern in (r"erdma_cmd_submit: device=\d+ slot=\d+ command=0/1", r"erdma_cmd_done: .* error=0",
-                    r"erdma_cm_state: .*state=\d->5", r"erdma_qp_state: .*state=0->2"):
+                    r"erdma_cm_state: .*state=\d->5", r"erdma_qp_state: .*state=0->2",
+                    r"erdma_qp_made: device=\d+ pci=\S+ qp=\d+ pid=[1-9]\d* name=rping"):
         assert re.search(pattern, text), pattern

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Libraries and tools of the distribution between two guests: libfabric, rsockets, atomics, qperf, Open MPI."""
 
-import contextlib
-import os
 import re
 import time
 
@@ -10,25 +8,8 @@ import pytest
 
 from connecting import rcopy
 from erdmalab import workloads
-from erdmalab.common import BUILD, ROOT
+from libraries import mpi, server
 from support import nothing_left
-
-MPI = os.path.join(BUILD, "tests", "vm", "mpi", "mpi_checks")
-MPI_SETTINGS = os.path.join(ROOT, "packaging", "openmpi-erdma.conf")
-REMOTE_SHELL = 5140
-
-
-@contextlib.contextmanager
-def server(machine, command, port):
-    """A server that needs no RDMA listener yet; ended with the block, if it does not end by itself."""
-    job = machine.popen(command)
-    try:
-        machine.wait_listener(port, job, tcp=True)
-        yield job
-    finally:
-        if job.poll() is None:
-            job.kill()
-            job.wait(20 * machine.slow)
 
 
 @pytest.mark.parametrize("provider, endpoint", [
@@ -85,21 +66,6 @@ def test_qperf(pair, tests):
                     break
             assert result.code == 0 and re.search(rf"{test}:\n\s+(bw|latency)\s+=\s+[\d.]+ ", result.output), \
                 result.output + result.errors
-
-
-def mpi(pair, ranks):
-    """The parameter file that the packages install; no ssh in these guests: a shell behind netcat stands for it."""
-    one, other = pair
-    for machine in pair:
-        machine.run(f"printf '#!/bin/sh\\nhost=$1; shift; echo \"$*\" | busybox nc $host {REMOTE_SHELL}\\n' > /run/rsh; "
-                    "chmod +x /run/rsh")
-    before = other.counters()["tx_bytes"]
-    with nothing_left(pair), server(other, ["busybox", "nc", "-ll", "-p", str(REMOTE_SHELL), "-e", "/bin/sh"], REMOTE_SHELL):
-        result = one.run(["mpirun", "--allow-run-as-root", "--tune", MPI_SETTINGS, "--mca", "plm_rsh_agent", "/run/rsh",
-                          "--host", f"{one.name}:{ranks // 2},{other.name}:{ranks // 2}", "-np", str(ranks),
-                          "--oversubscribe", MPI], timeout=120 * one.slow)
-    assert f"{ranks} ranks, all results are right" in result.output, result.output + result.errors
-    assert other.counters()["tx_bytes"] > before + (1 << 20), "it went another way"
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 
-from . import benchpage, benchresult, kernel as kernels, kernel_driver, network, runs, workloads
+from . import benchpage, benchresult, check, kernel as kernels, kernel_driver, network, runs, workloads
 from .benchresult import PEERS, Results
 from .channel import GuestGone
 from .common import BUILD, LabError, LabTimeout, say
@@ -169,6 +169,20 @@ class Bench:
 
             self.attempt("loopback write 64 KiB", "MiB/s", peer, rate)
 
+    def checked(self):
+        """The same writes in check mode, which docs/check.md promises a quarter of the speed."""
+        for where, client in (("loopback ", self.group[0]), ("", self.group[1])):
+            def rate(client=client):
+                watched = [check.Checked(machine) for machine in dict.fromkeys((self.group[0], client))]
+                try:
+                    return self.perftest("erdma", "ib_write_bw", "-s", 65536, "-n", COUNTS["erdma"][65536] * self.more,
+                                         client=client)["average"]
+                finally:
+                    for guest in watched:
+                        guest.stop()
+
+            self.attempt(f"{where}write 64 KiB, check mode", "MiB/s", "erdma", rate)
+
     def registration(self):
         """How long ibv_reg_mr() takes for memory in separate pages."""
         for peer in ("erdma", "rdma_rxe"):
@@ -202,6 +216,7 @@ class Bench:
             self.latency(operation)
         self.connection_rate()
         self.loopback()
+        self.checked()
         self.registration()
         self.storage()
 

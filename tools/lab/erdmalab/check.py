@@ -4,14 +4,25 @@
 import contextlib
 import fnmatch
 import json
+import re
+import threading
 
 from .common import LabError
-from .vm import eadm_program
 
 ORDER = ("error", "warning", "advice")
 ADVICE = ("piece of advice", "pieces of advice")
-# A program that lives shorter than this may stay without a name.
-SAMPLE_SECONDS = 0.25
+# A trace instance of its own: others may trace as they like.
+TRACE = "/sys/kernel/tracing/instances/erdma-check"
+WATCH = f"""
+[ -d /sys/kernel/tracing/events/erdma/erdma_qp_made ] || exit 0
+mkdir -p {TRACE}
+echo 1 > {TRACE}/events/erdma/erdma_qp_made/enable
+echo watching
+exec cat {TRACE}/trace_pipe
+"""
+MADE = re.compile(r"erdma_qp_made: device=\d+ pci=(\S+) qp=(\d+) pid=(\d+) name=(.*)")
+# The newest are there at once; a guest may be slow.
+NAMES_SECONDS = 2
 
 
 class Suppressions:
@@ -49,48 +60,64 @@ class Checked:
     def __init__(self, machine, delay=None, suppress=None):
         self.machine, self.suppress = machine, suppress or Suppressions()
         self.adapters = [f"eri{number}" for number, one in enumerate(machine.adapters) if machine.model and one.erdma]
-        self._owners, self._rest = {}, b""
+        self._owners, self._rest, self._news = {}, b"", threading.Condition()
+        # Queue pairs are gone when the report is made, and programs may be short: the driver tells whose each one is.
+        self._watch = None
+        if machine.driver_name == "erdma":
+            self._watch = machine.popen(["sh", "-c", WATCH], on_output=self._heard, on_end=self._ended)
+            with contextlib.suppress(LabError):  # a kernel without tracing, or a driver that does not tell
+                self._watch.wait_output("watching", 10 * machine.slow)
         for adapter in self.adapters:
             machine.qom_set("check-delay", delay or "", adapter)
             machine.qom_set("check", "on", adapter)
-        # Queue pairs are gone when the report is made: who had them is asked all the time.
-        self._sampler = None
-        if machine.driver_name == "erdma" and machine.run(["test", "-e", "/dev/erdma"], check=False).code == 0:
-            self._sampler = machine.popen([eadm_program() or "eadm", "-w", str(SAMPLE_SECONDS), "-j", "info", "qp"],
-                                          on_output=self._sampled, keep=False)
 
-    def _sampled(self, kind, payload):
+    def _heard(self, kind, payload):
         if kind != "O":
             return
         *lines, self._rest = (self._rest + payload).split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                self._note(json.loads(line))
+        with self._news:
+            for line in lines:
+                made = MADE.search(line.decode("utf-8", "replace"))
+                if made:
+                    pci, qpn, pid, name = made.groups()
+                    self._owners[pci, int(qpn)] = {"name": name, "pid": int(pid)}
+            self._news.notify_all()
 
-    def _note(self, told):
-        for one in told["devices"] if "devices" in told else [told]:
-            for pair in one["qp"]:
-                self._owners[one["pci"], pair["qp"]] = pair["owner"]
+    def _ended(self, _job):
+        with self._news:
+            self._news.notify_all()
+
+    def _owner(self, pci, qpn, wait):
+        """Whose a queue pair is, or None; its name may be on the way."""
+        with self._news:
+            if wait:
+                self._news.wait_for(lambda: (pci, qpn) in self._owners or self._watch.code is not None,
+                                    NAMES_SECONDS * self.machine.slow)
+            return self._owners.get((pci, qpn))
 
     def stop(self):
         """The adapters check no more."""
-        if self._sampler and self._sampler.code is None:
+        if self._watch and self._watch.code is None:
             with contextlib.suppress(LabError):
-                self._sampler.kill()
+                self._watch.kill()
+                self._watch.wait(10 * self.machine.slow)
+                self.machine.run(["rmdir", TRACE], check=False)
         for adapter in self.adapters:
             with contextlib.suppress(LabError, OSError):
                 self.machine.qom_set("check", "off", adapter)
 
     def findings(self):
         """A list of dictionaries as docs/check.schema.json has them, with "vm", "adapter", and "process" where it is known."""
-        found = []
+        found, patient = [], self._watch is not None and self._watch.code is None
         for number, adapter in enumerate(self.adapters):
             report = json.loads(self.machine.qom_get("findings", adapter))
             pci = self.machine.pci_address(number) if report.get("findings") else None
             for one in report.get("findings", []):
-                owner = self._owners.get((pci, one.get("qpn")))
+                owner = self._owner(pci, one["qpn"], patient) if one.get("qpn") else None
                 if owner:
-                    one["process"] = {"name": owner["name"], "pid": owner["pid"]}
+                    one["process"] = owner
+                elif one.get("qpn"):
+                    patient = False  # one that was there before; it is waited for once
                 found.append({**one, "vm": self.machine.name, "adapter": adapter, "age_ns": report["now_ns"] - one["first_ns"]})
         found = [one for one in found if not self.suppress.match(one)]
         return sorted(found, key=lambda one: (ORDER.index(one["severity"]), one["first_ns"]))
@@ -102,7 +129,8 @@ class Checked:
 def location(one):
     """Who and where, for people."""
     process = one.get("process")
-    words = [f"{process['name']} (pid {process['pid']})" if process else "the kernel" if one.get("kernel") else "a program"]
+    whose = process and (f"pid {process['pid']}" if process["pid"] else "kernel")
+    words = [f"{process['name']} ({whose})" if process else "the kernel" if one.get("kernel") else "a program"]
     words.append(f"on {one['vm']}")
     if one.get("qpn"):
         words.append(f"queue pair {one['qpn']}")

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Check mode raises no false alarm: programs and kernel consumers at work, over loopback and wire (docs/check.md)."""
+
+import contextlib
+import os
+import time
+
+import pytest
+
+from disks import copy_and_compare, verify
+from erdmalab import check, workloads
+from erdmalab.common import ROOT
+from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget
+from libraries import mpi
+from roce import ADAPTER, pingpong, plain_perftest
+from support import SOURCES
+
+pytestmark = pytest.mark.long
+PERFTEST = ["ib_write_bw", "ib_write_lat", "ib_read_bw", "ib_read_lat", "ib_send_bw", "ib_send_lat", "ib_atomic_bw", "ib_atomic_lat"]
+
+
+@contextlib.contextmanager
+def nothing_unexplained(*machines):
+    """Check mode in guests; errors fail but for those of the distribution's programs that docs/check.md explains."""
+    explained = check.Suppressions(os.path.join(ROOT, "examples", "check", "distribution.suppress"))
+    watched = [check.Checked(machine, suppress=explained) for machine in machines]
+    try:
+        yield
+        findings = [one for guest in watched for one in guest.findings()]
+        errors = [one for one in findings if one["severity"] == "error"]
+        print(check.text(findings))
+        assert not errors, check.text(errors)
+    finally:
+        for guest in watched:
+            guest.stop()
+
+
+def connected(server, client):
+    """Programs that connect by rdma_cm."""
+    workloads.rping(server, 100, client=client, options=["-v"], timeout=60)
+    port = workloads.next_port()
+    workloads.pair(server, ["ucmatose", "-b", server.address, "-p", str(port), "-c", "4", "-C", "400", "-S", "3000"],
+                   client, ["ucmatose", "-s", server.address, "-p", str(port), "-c", "4", "-C", "400", "-S", "3000"], port)
+    port = workloads.next_port()
+    workloads.pair(server, ["rstream", "-b", server.address, "-p", str(port), "-S", "64", "-C", "10"],
+                   client, ["rstream", "-s", server.address, "-p", str(port), "-S", "64", "-C", "10"], port, timeout=90)
+
+
+def perftests(server, client):
+    for name in PERFTEST:
+        workloads.perftest(server, name, options=["-n", 300], client=client, timeout=120)
+
+
+def test_connected(vm):
+    with nothing_unexplained(vm):
+        connected(vm, vm)
+
+
+@pytest.mark.limit(400)
+def test_perftest(vm):
+    with nothing_unexplained(vm):
+        perftests(vm, vm)
+
+
+@pytest.mark.limit(600)
+def test_wire(pair):
+    with nothing_unexplained(*pair):
+        connected(*pair)
+        perftests(*pair)
+
+
+@pytest.mark.limit(600)
+@pytest.mark.guests(adapter=ADAPTER)
+def test_roce(pair):
+    """With rdma_cm and with addresses that programs exchange by themselves."""
+    with nothing_unexplained(*pair):
+        connected(*pair)
+        perftests(*pair)
+        pingpong(*pair, ["-n", 200])
+        for name in ("ib_send_bw", "ib_write_bw", "ib_read_bw"):
+            plain_perftest(*pair, name, ["-s", 65536, "-n", 100])
+
+
+@pytest.mark.guests(adapter=ADAPTER)
+def test_roce_loopback(vm):
+    with nothing_unexplained(vm):
+        workloads.rping(vm, 100, options=["-v"], timeout=60)
+        pingpong(vm, vm, ["-n", 200])
+        workloads.perftest(vm, "ib_write_bw", options=["-n", 300])
+
+
+@pytest.mark.stock_kernel
+@pytest.mark.limit(400)
+@pytest.mark.parametrize("where", ["loopback", "wire"])
+def test_kernel_consumers(request, where):
+    """NVMe over Fabrics, iSER (which wants two guests) and NFS."""
+    guests = request.getfixturevalue("vm"), request.getfixturevalue("vm")
+    if where == "wire":
+        guests = request.getfixturevalue("pair")
+    server, client = guests
+    with nothing_unexplained(*dict.fromkeys(guests)):
+        with NvmeTarget(server) as target, NvmeHost(client, target) as host:
+            verify(host, size="4M")
+        copy_and_compare(server, client)
+        if where == "wire":
+            with IserTarget(server) as target, IserHost(client, target) as host:
+                verify(host, size="4M")
+
+
+@pytest.mark.parametrize("server, client, tests", [
+    (["qperf"], ["qperf", "-cm", "1", "-t", "1"], [["rc_bw"], ["rc_lat"], ["rc_rdma_write_bw"], ["rc_rdma_read_bw"]]),
+    (["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20", "-c"],
+     ["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20", "-c"], [[]])], ids=["qperf", "libfabric"])
+def test_libraries(vm, server, client, tests):
+    # Its server's process for a test crashes by itself when all is done, with other adapters too.
+    with nothing_unexplained(vm), vm.allow(r"qperf\[\d+\]: segfault"):
+        job = vm.popen(server)
+        vm.wait_listener(19765 if server[0] == "qperf" else 47592, job, tcp=True)
+        for test in tests:
+            vm.run([*client, vm.address, *test], timeout=60 * vm.slow)
+        job.kill()
+
+
+@pytest.mark.parametrize("verb", ["write", "read", "send"])
+def test_fio_engine(vm, verb):
+    """fio's engine rdma: the server of an I/O job waits for its client."""
+    common = ["fio", "--ioengine=rdma", "--name=job", "--bs=64k", "--size=8m", "--port=18999", "--iodepth=8", "--iodepth_batch_complete=8"]
+    with nothing_unexplained(vm):
+        server = vm.popen([*common, "--rw=read"])
+        try:
+            workloads.wait_listener(vm, 18999, server)
+            result = vm.run([*common, "--rw=write", f"--verb={verb}", f"--hostname={vm.address}"], timeout=60 * vm.slow, check=False)
+            assert result.code == 0 and "io=8192KiB" in result.output, result.output + result.errors + server.text
+            assert server.wait(20 * vm.slow).code == 0, server.text
+        finally:
+            server.kill()
+
+
+@pytest.mark.limit(300)
+def test_open_mpi(pair):
+    with nothing_unexplained(*pair):
+        mpi(pair, 4)
+
+
+@pytest.mark.limit(300)
+@pytest.mark.guests(adapter=ADAPTER)
+@pytest.mark.parametrize("test", ["tag_lat", "tag_bw", "put_bw", "get", "am_lat"])
+def test_ucx(pair, test):
+    """UCX connects queue pairs with addresses that it exchanges by itself, which RoCE has and iWARP has not."""
+    one, other = pair
+    environment = {"UCX_TLS": "rc_verbs,self", "UCX_NET_DEVICES": f"{one.devices()[0]}:1"}
+    words = ["ucx_perftest", "-t", test, "-n", "200", "-w", "10", "-s", "4096"]
+    with nothing_unexplained(*pair):
+        server = one.popen(words, env=environment)
+        try:
+            one.wait_listener(13337, server, tcp=True)
+            time.sleep(0.2)
+            result = other.run([*words, one.address], env=environment, timeout=100 * other.slow, check=False)
+            assert result.code == 0, result.output + result.errors + server.text
+        finally:
+            server.kill()
+
+
+@pytest.mark.limit(600)
+def test_rdma_core_suite(vm, rdma_device):
+    with nothing_unexplained(vm):
+        result = vm.run(["/usr/bin/python3", "-B", os.path.join(SOURCES, "pyverbs_suite.py"), rdma_device],
+                        timeout=400 * vm.slow / 2, check=False, env={"PYVERBS_SECONDS": str(30 * vm.slow)})
+        assert result.code == 0, result.output + result.errors
