@@ -91,7 +91,7 @@ TRACE_EVENT(erdma_cm_event,
 		  __entry->device, __entry->cep, __entry->state, __entry->event)
 );
 
-/* Whose a new QP is; the report of check mode takes names from here (tools/lab/erdmalab/check.py). */
+/* Whose a new QP is: it may be gone before anybody asks (docs/check.md). */
 TRACE_EVENT(erdma_qp_made,
 	TP_PROTO(u32 device, const char *pci, u32 qpn, pid_t pid, const char *name),
 	TP_ARGS(device, pci, qpn, pid, name),
