@@ -105,11 +105,12 @@ bool Driver::createCq(uint32_t cqn, uint32_t depthLog, uint16_t page) {
     return command(0, 4, request) == 0;
 }
 
-bool Driver::createQp(Pair& pair, uint32_t sqLog, uint32_t rqLog, uint16_t sqPage, uint16_t rqPage) {
+bool Driver::createQp(Pair& pair, uint32_t sqLog, uint32_t rqLog, uint16_t sqPage, uint16_t rqPage, uint32_t type) {
     pair.sq = ring(1u << sqLog, 32);
     pair.rq = ring(1u << rqLog, 32);
     Request request =
         Guest::qpRequest(pair.qpn, pair.sendCqn, pair.recvCqn, sqLog, rqLog, pair.pd, pair.sq.address, pair.rq.address);
+    request.u32(116, type);
     if (sqPage != 0)
         request.u32(16, loadLe32(request.bytes(), 16) | 1u << 25).u32(112, uint32_t{sqPage} << 16 | rqPage);
     return command(0, 1, request) == 0;

@@ -55,7 +55,9 @@ public:
     bool createEq(uint8_t eqn);
     // `page`: of doorbells, 0 for none.
     bool createCq(uint32_t cqn, uint32_t depthLog, uint16_t page = 0);
-    bool createQp(Pair& pair, uint32_t sqLog, uint32_t rqLog, uint16_t sqPage = 0, uint16_t rqPage = 0);
+    // `type`: of RoCEv2's, 0 for a connection, 1 for datagrams.
+    bool createQp(Pair& pair, uint32_t sqLog, uint32_t rqLog, uint16_t sqPage = 0, uint16_t rqPage = 0,
+                  uint32_t type = 0);
     // Pages of one piece of memory; `table`: listed in a table of level 1.
     bool registerMr(uint32_t index, uint32_t pd, uint64_t start, uint64_t bus, uint32_t octets, bool table = false,
                     uint32_t access = kWholeAccess);
