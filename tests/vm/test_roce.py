@@ -8,6 +8,7 @@ import pytest
 
 from erdmalab import workloads
 from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_export, nfs_mount
+from eadm_tools import eadm_path
 from roce import ADAPTER, gid_index, gids, mapped, pingpong, plain_perftest, rdma_device
 from support import kernel_case, nothing_left, wait
 
@@ -27,6 +28,9 @@ def test_device(pair):
     assert table[1][0] == mapped(machine.address), table
     shown = machine.eadm("dev")["devices"][0]
     assert shown["protocol"] == "rocev2" and shown["objects"]["qp"] == 1, shown
+    assert {int(index): (one["gid"], one["type"]) for index, one in shown["gids"].items()} == table, shown["gids"]
+    assert shown["gids"]["1"]["netdev"] == "eth0" and mapped(machine.address) in machine.run(
+        [eadm_path(), "dev", "-d", shown["device"]]).output
     managed, = machine.eadm("info", "qp")["qp"]
     assert (managed["qp"], managed["type"], managed["state"]) == (1, "gsi", "RTS"), managed
     # 4096 leaves no room for the headers of 4096.

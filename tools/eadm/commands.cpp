@@ -287,14 +287,37 @@ Exit showVersion(const Options& options) {
     return exit;
 }
 
+// The addresses that a RoCEv2 adapter answers to, by the numbers that queue pairs name them with.  The kernel has them.
+Json gidsOf(const std::string& device) {
+    Json gids = Json::object();
+    const std::string port = "/sys/class/infiniband/" + device + "/ports/1/";
+    constexpr unsigned kMost = 256; // more than any adapter says it has
+    for (unsigned index = 0; index < kMost; ++index) {
+        const std::string gid = firstLine(fmt::format("{}gids/{}", port, index));
+        if (gid.empty())
+            break;
+        if (gid.find_first_not_of("0:") == std::string::npos)
+            continue;
+        gids[std::to_string(index)] = {{"gid", gid},
+                                       {"type", firstLine(fmt::format("{}gid_attrs/types/{}", port, index))},
+                                       {"netdev", firstLine(fmt::format("{}gid_attrs/ndevs/{}", port, index))}};
+    }
+    return gids;
+}
+
 Exit showDevices(const Options& options) {
     const Driver driver(options.from);
     auto devices = devicesOf(driver);
     if (!options.device.empty())
         devices = {chooseDevice(driver, options.device)};
     Json rows = Json::array();
-    for (const auto& device : devices)
-        rows.push_back(toJson(device));
+    for (const auto& device : devices) {
+        Json row = toJson(device);
+        // Of another machine's adapters nobody knows them here.
+        if (row["protocol"] == "rocev2" && options.from.empty())
+            row["gids"] = gidsOf(textOf(device.name));
+        rows.push_back(std::move(row));
+    }
     if (options.json)
         printJson(options, {{"devices", rows}});
     else if (!options.device.empty())
