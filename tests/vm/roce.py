@@ -84,3 +84,9 @@ def make_rxe(vm):
     """rdma_rxe on eth0 of a guest that has no adapter there."""
     vm.load_rdma()
     vm.run("modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0")
+
+
+def grown(vm, before, *names):
+    """How much these counters of a guest's adapter have grown since."""
+    after = vm.counters()
+    return {name: after[name] - before[name] for name in names}

@@ -4,6 +4,7 @@
 import pytest
 
 from erdmalab import kernel as kernels, kernel_driver, runs, workloads
+from roce import ADAPTER, pingpong, plain_perftest
 
 
 def released(name):
@@ -27,6 +28,30 @@ def test_with_ours(vms, name):
         workloads.rping(server, 10, client=client)
         rows = workloads.perftest(server, "ib_write_bw", options=["-s", "65536", "-n", 100], client=client)
         assert rows[0]["iterations"] == 100, rows
+    for machine in pair:
+        machine.unload_driver()
+        machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(900)
+@pytest.mark.parametrize("ends", ["alone", "with ours"])
+def test_rocev2(vms, ends):
+    """Linux knows this protocol since 6.14 (roce.md 116, 125).  At MTU 1500 both ends derive the same path MTU."""
+    other, ours = kernel_driver.of(released("7.2")), kernels.find()
+    runs.build(other)
+    if ends == "with ours":
+        runs.build(ours)
+    pair = vms(2, kernel=[other, other if ends == "alone" else ours], adapter=ADAPTER)
+    assert pair[0].run(["sh", "-c", "cat /sys/module/erdma/version || true"]).output == ""
+    for server, client in ((pair[0], pair[1]), (pair[1], pair[0])):
+        workloads.rping(server, 10, client=client)
+        pingpong(server, client, ["-n", 100])
+        for program in ("ib_write_bw", "ib_read_bw", "ib_send_bw"):
+            plain_perftest(server, client, program, ["-s", 65536, "-n", 50])
+            workloads.perftest(server, program, options=["-s", 65536, "-n", 50], client=client)
+        plain_perftest(server, client, "ib_atomic_bw", ["-n", 50])
     for machine in pair:
         machine.unload_driver()
         machine.check_log()

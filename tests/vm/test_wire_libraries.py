@@ -8,23 +8,14 @@ import pytest
 
 from connecting import rcopy
 from erdmalab import workloads
-from libraries import mpi, server
+from libraries import libfabric, mpi, qperf
 from support import nothing_left
 
 
 @pytest.mark.parametrize("provider, endpoint", [
     ("verbs", "msg"), pytest.param("verbs;ofi_rxm", "rdm", marks=pytest.mark.long)], ids=["msg", "rxm"])
 def test_libfabric(pair, provider, endpoint):
-    one, other = pair
-    common = ["fi_pingpong", "-p", provider, "-e", endpoint, "-I", "20", "-c"]
-    with nothing_left(pair), server(one, common, 47592) as waiting:
-        client = other.run([*common, one.address], timeout=60 * other.slow)
-        waiting.wait(20 * one.slow)
-        # rxm's server ends with an error when the client leaves before its last message is through, but measured all.
-        assert waiting.code == 0 or endpoint == "rdm", waiting.text
-        for output in (client.output, waiting.output):
-            sizes = re.findall(r"(?m)^(\S+)\s+20\s+=20\s", output)
-            assert sizes == ["64", "256", "1k", "4k", "64k", "1m"], output
+    libfabric(pair, provider, endpoint)
 
 
 @pytest.mark.long
@@ -54,18 +45,7 @@ def test_atomics(pair, name, kind):
                                    pytest.param(["rc_bw", "rc_bi_bw", "rc_rdma_write_lat", "rc_rdma_write_bw", "rc_rdma_read_lat",
                                                  "rc_rdma_read_bw"], marks=pytest.mark.long)], ids=["send", "all"])
 def test_qperf(pair, tests):
-    # Its server's process for a test crashes by itself when all is done, with other adapters too.
-    with pair[0].allow(r"qperf\[\d+\]: segfault"), nothing_left(pair), server(pair[0], ["qperf"], 19765):
-        for test in tests:
-            # Its client may be quicker than its server's listener.
-            for attempt in range(10):
-                time.sleep(0.3 * attempt)
-                result = pair[1].run(["qperf", "-cm", "1", "-t", "1", pair[0].address, test], timeout=60 * pair[1].slow,
-                                     check=False)
-                if "Event rejected" not in result.errors:
-                    break
-            assert result.code == 0 and re.search(rf"{test}:\n\s+(bw|latency)\s+=\s+[\d.]+ ", result.output), \
-                result.output + result.errors
+    qperf(pair, tests)
 
 
 @pytest.mark.long
