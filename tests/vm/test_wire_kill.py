@@ -10,6 +10,7 @@ from killing import TOLD, kill_all
 from support import expect_in_use, in_use
 from traffic import load_both_ends
 
+
 @pytest.mark.long
 @pytest.mark.limit(400)
 def test_stages(pair):
