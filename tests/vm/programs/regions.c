@@ -56,12 +56,13 @@ static int ask(struct ibv_context *context, uint16_t object, uint16_t method, st
                unsigned int count) {
     struct {
         struct ib_uverbs_ioctl_hdr header;
-        struct ib_uverbs_attr attrs[8];
+        struct ib_uverbs_attr attrs[12];
     } request = {.header = {.length = (uint16_t)(sizeof(request.header) + count * sizeof(*attrs)),
                             .object_id = object,
                             .method_id = method,
                             .num_attrs = (uint16_t)count,
-                            .driver_id = RDMA_DRIVER_UNKNOWN}};
+                            .driver_id = RDMA_DRIVER_ERDMA}};
+    EXPECT(count <= ARRAY_LEN(request.attrs));
     memcpy(request.attrs, attrs, count * sizeof(*attrs));
     int result = ioctl(context->cmd_fd, RDMA_VERBS_IOCTL, &request) ? errno : 0;
     memcpy(attrs, request.attrs, count * sizeof(*attrs));
@@ -80,7 +81,7 @@ static int register_dmabuf(struct ibv_pd *pd, int fd, uint64_t offset, uint64_t 
         in(UVERBS_ATTR_REG_DMABUF_MR_OFFSET, offset, 8),
         in(UVERBS_ATTR_REG_DMABUF_MR_LENGTH, length, 8),
         in(UVERBS_ATTR_REG_DMABUF_MR_IOVA, iova, 8),
-        {.attr_id = UVERBS_ATTR_REG_DMABUF_MR_FD, .flags = UVERBS_ATTR_F_MANDATORY, .data_s64 = fd},
+        in(UVERBS_ATTR_REG_DMABUF_MR_FD, (uint32_t)fd, 4),
         in(UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, access, 4),
     };
     struct ib_uverbs_attr answers[] = {
