@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from erdmalab import channel  # noqa: E402  (found through the line above)
 from erdmalab.common import LabTimeout  # noqa: E402
+from erdmalab.guest import agent  # noqa: E402
 
 
 class Connect(unittest.TestCase):
@@ -39,6 +40,26 @@ class Connect(unittest.TestCase):
                 thread.join(20)
             self.assertFalse(thread.is_alive(), "it hangs")
         self.assertEqual(errors, ["no answer from the guest's agent within 3 s"])
+
+
+class Agent(unittest.TestCase):
+    def test_program_that_ends_under_way(self):
+        """One that ends after the agent asked who has output: what is in its pipe by then is waited for, and no longer."""
+        job, forced = mock.Mock(), []
+        machine = agent.Agent.__new__(agent.Agent)
+        machine.ports, machine.lingering = [], set()
+        machine.woken = lambda: machine.lingering.add(job)
+        wake, stream = mock.Mock(data=None), mock.Mock(data=mock.create_autospec(agent.Stream, instance=True))
+        rounds = iter([[(wake, 1)], [(stream, 1)], []])
+
+        def select(_timeout):
+            forced.append(job.finish.called)
+            return next(rounds)
+
+        machine.selector = mock.Mock(select=select)
+        with self.assertRaises(StopIteration):
+            machine.run()
+        self.assertEqual(forced, [False, False, False, True])
 
 
 if __name__ == "__main__":

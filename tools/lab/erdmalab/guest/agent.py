@@ -341,7 +341,9 @@ class Agent:
     def run(self):
         while True:
             busy = sum(len(port.out) for port in self.ports) > BACKLOG
-            ready = self.selector.select(0.2 if self.lingering else None)
+            # Of those that end meanwhile the output may not have been asked for yet.
+            lingering = list(self.lingering)
+            ready = self.selector.select(0.2 if lingering else None)
             for key, events in ready:
                 if key.data is None:
                     self.woken()
@@ -349,8 +351,8 @@ class Agent:
                     continue
                 else:
                     key.data.ready(events)
-            if self.lingering and not any(isinstance(key.data, Stream) for key, _ in ready):
-                for job in list(self.lingering):
+            if lingering and not any(isinstance(key.data, Stream) for key, _ in ready):
+                for job in lingering:
                     job.finish(force=True)
 
 
