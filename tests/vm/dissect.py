@@ -7,8 +7,8 @@ import re
 import struct
 import subprocess
 
-# These guess at payload and cry malformed.
-DISABLED = ["rpcordma", "smb_direct", "iser"]
+# These guess at payload and cry malformed; the last takes a port's connections before anybody may look at them.
+DISABLED = ["rpcordma", "smb_direct", "iser", "nvme-tcp"]
 OPCODES = {0: "Write", 1: "Read Request", 2: "Read Response", 3: "Send", 4: "Send Inv", 5: "Send SE", 6: "Send SE Inv",
            7: "Terminate", 8: "Immediate", 9: "Immediate SE", 10: "Atomic Request", 11: "Atomic Response",
            12: "Send Imm", 13: "Send SE Imm"}
