@@ -13,9 +13,12 @@ def ucmatose(one, other, port):
         assert "test complete" in result.output and "return status 0" in result.output, result.output
 
 
-def rstream(one, other, port):
-    for options in (["-S", "64", "-C", "20"], ["-T", "b", "-S", "65536", "-C", "20", "-I", "10"],
-                    ["-T", "n", "-S", "4096", "-C", "20", "-I", "20"]):
+BLOCKING = (["-S", "64", "-C", "20"], ["-T", "b", "-S", "65536", "-C", "20", "-I", "10"])
+NONBLOCKING = (["-T", "n", "-S", "4096", "-C", "20", "-I", "20"],)
+
+
+def rstream(one, other, port, runs=BLOCKING + NONBLOCKING):
+    for options in runs:
         both = workloads.pair(one, ["rstream", "-b", one.address, "-p", port, *options],
                               other, ["rstream", "-s", one.address, "-p", port, *options], port, timeout=90)
         assert re.search(r"[\d.]+s\s+[\d.]+\s+[\d.]+\s*$", both.client.output), both.client.output
