@@ -2,7 +2,9 @@
 #include "watched.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cstring>
 
 #include "byteorder.h"
 
@@ -26,10 +28,12 @@ uint64_t mix(uint64_t hash, ConstBytes data) {
         // Four chains, because each step waits for the one before.
         uint64_t a = hash, b = hash + 1, c = hash + 2, d = hash + 3;
         for (; at + kRow <= data.size(); at += kRow) {
-            a = step(a, loadLe64(data, at));
-            b = step(b, loadLe64(data, at + 8));
-            c = step(c, loadLe64(data, at + 16));
-            d = step(d, loadLe64(data, at + 24));
+            std::array<uint64_t, 4> row;
+            std::memcpy(row.data(), data.data() + at, kRow);
+            a = step(a, row[0]);
+            b = step(b, row[1]);
+            c = step(c, row[2]);
+            d = step(d, row[3]);
         }
         hash = step(step(step(a, b), c), d);
     }

@@ -3,6 +3,7 @@
 // work of both ends.
 #include <benchmark/benchmark.h>
 
+#include "checker.h"
 #include "rig.h"
 
 namespace erdma::test {
@@ -43,6 +44,26 @@ void pingPong(benchmark::State& state) {
     state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(pingPong);
+
+// Writes over loopback with check mode off and on: what looking costs.  Nothing is held back, which costs waiting only.
+void checked(benchmark::State& state) {
+    const auto octets = static_cast<uint32_t>(state.range(0));
+    std::unique_ptr<check::Checker> checker; // outlives the adapter
+    Bench t({.ofProcess = true});
+    if (state.range(1) != 0) {
+        checker = std::make_unique<check::Checker>(t.machine(0).device.adapter());
+        checker->start({.mostDelayNs = 0});
+    }
+    for (auto _ : state) {
+        t.post(t.a, writeSqe(Op::Write, flag::kSignal, {t.a.sge(0, octets)}, t.b.stag, t.b.iova));
+        if (!t.a.sent())
+            state.SkipWithError("no completion");
+    }
+    state.SetBytesProcessed(state.iterations() * int64_t{octets});
+    if (checker && checker->findings().count(check::Severity::Error) != 0)
+        state.SkipWithError("findings");
+}
+BENCHMARK(checked)->ArgNames({"octets", "check"})->ArgsProduct({{64, 4096, 65536}, {0, 1}});
 
 // The same work while that many other connections are open.
 void amongOthers(benchmark::State& state) {
