@@ -423,6 +423,20 @@ TEST(Check, OrderIsKeptAndNothingIsLost) {
     }
 }
 
+TEST(Check, ReadsOneByOne) {
+    for (const uint32_t most : {1u, 4u}) {
+        BenchOptions options = CheckedBench::processes();
+        options.config.ord = most;
+        CheckedBench t(options, 0);
+        for (unsigned i = 0; i < 120; ++i) {
+            t.a.put(readSqe(kSignal, t.a.sge(0, 64), t.b.stag, t.b.iova));
+            t.post(t.a, readSqe(kSignal, t.a.sge(0x1000, 64), t.b.stag, t.b.iova));
+            t.finish();
+        }
+        EXPECT_EQ(t.found(Kind::ReadsOneByOne) != nullptr, most == 1) << t.report();
+    }
+}
+
 TEST(Check, OverTheWire) {
     std::unique_ptr<Checker> first, second; // outlive the adapters
     WireBench t({.bench = {.ofProcess = true}});
