@@ -35,7 +35,7 @@ public:
     // All of these may end the queue pair.
     void receive(const RocePacket& response);
     void offerAgain(); // what the queue pair did not take
-    bool wantsTurn() const { return resending_ && resendAt_ < std::min(resendEnd_, sent_.end()); }
+    bool wantsTurn() const { return resending_ && (resendAt_ < resendEnd_ || resendAt_ == sent_.end()); }
     uint64_t deadline() const { return waitUntil_ != 0 ? waitUntil_ : expiry_; }
     void takeTurn();
 

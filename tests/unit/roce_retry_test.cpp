@@ -89,6 +89,27 @@ TEST(RoceRetry, WaitsForAPeerThatIsNotReady) {
     }
 }
 
+// A peer that was only slow: what it got the first time is acknowledged after all, before the rest is sent again.
+TEST(RoceRetry, GoesOnWhenNothingIsLeftToRepeat) {
+    for (const bool notReady : {true, false}) {
+        ScriptBench t;
+        for (unsigned i = 0; i < 8; ++i)
+            t.post(t.a, send(t, 1));
+        ASSERT_EQ(t.all().size(), 8u);
+        if (notReady)
+            t.answer(RoceOp::Acknowledge, psn(0), aeth::kRnr | 1);
+        ASSERT_TRUE(t.run([&] { return !t.out.empty(); }, 100 * kMs));
+        EXPECT_EQ(t.all().size(), 1u);
+        t.ack(psn(7));
+        for (unsigned i = 0; i < 8; ++i)
+            EXPECT_EQ(status(t), Syndrome::Success);
+        t.post(t.a, send(t, 1));
+        EXPECT_EQ(t.next().psn, psn(8));
+        t.ack(psn(8));
+        EXPECT_EQ(status(t), Syndrome::Success);
+    }
+}
+
 // 50.
 TEST(RoceRetry, NotReadyForEver) {
     for (uint8_t retries = 0; retries <= 7; ++retries) {
