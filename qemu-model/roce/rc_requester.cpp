@@ -12,9 +12,6 @@ constexpr uint64_t kWindow = 128;         // W of 3.2
 constexpr uint64_t kReadAtOnce = 64;      // R of 3.1
 constexpr uint32_t kAckRequestEvery = 32; // 3.3
 constexpr size_t kRestingSlots = 4;       // of an idle connection
-// What is sent first to a peer that has few buffers, or says nothing.  It may be slow: most of a whole window would only
-// be thrown away there, and what answers it be so late behind the last one that the timer asks for a third.
-constexpr uint64_t kFirstRound = 1;
 constexpr uint8_t kTimeoutCode = 14, kTimeoutCodeCap = 19;
 constexpr uint8_t kWithoutLimit = 7;
 
@@ -404,10 +401,6 @@ void RcRequester::progressed() {
     progress_ = true;
     guard_ = false;
     expiries_ = 0;
-    if (resending_ && sent_.begin() >= resendEnd_) {
-        round_ *= 2;
-        resendEnd_ = sent_.begin() + round_;
-    }
     refill();
     restartTimer();
 }
@@ -469,23 +462,20 @@ RcRequester::Verdict RcRequester::retry(Cause cause) {
     return report() == Verdict::Gone ? Verdict::Gone : resend();
 }
 
-// `round`: no more until that is acknowledged, and then twice as much.
-void RcRequester::resendAll(uint64_t round) {
+void RcRequester::resendAll() {
     guard_ = true;
     resending_ = oldest_ != next_;
     resendAt_ = sent_.begin();
-    round_ = round;
-    resendEnd_ = round == UINT64_MAX ? UINT64_MAX : resendAt_ + round;
 }
 
-// As much as a turn and the round may do.
+// As much as a turn may do.
 RcRequester::Verdict RcRequester::resend() {
     for (uint32_t packets = 0; resending_; ++packets) {
         if (resendAt_ == sent_.end()) {
             resending_ = false;
             break;
         }
-        if (packets == kMostPacketsPerTurn || resendAt_ >= resendEnd_)
+        if (packets == kMostPacketsPerTurn)
             return Verdict::Done;
         Sent& sent = sent_.at(resendAt_++);
         if (sent.kind == Kind::Read) {
@@ -496,7 +486,7 @@ RcRequester::Verdict RcRequester::resend() {
             continue;
         }
         RocePacket packet = sent.kept.whole();
-        packet.ackRequest = packet.ackRequest || resendAt_ == std::min(resendEnd_, sent_.end());
+        packet.ackRequest = packet.ackRequest || resendAt_ == sent_.end();
         end_.transmit(packet);
     }
     return goOn();
@@ -515,7 +505,7 @@ void RcRequester::takeTurn() {
         if (now < waitUntil_)
             return;
         waitUntil_ = 0;
-        resendAll(kFirstRound);
+        resendAll();
         restartTimer();
         if (!resending_) {
             goOn();
@@ -531,7 +521,7 @@ void RcRequester::takeTurn() {
         --retriesLeft_;
         ++expiries_;
         restartTimer();
-        resendAll(kFirstRound);
+        resendAll();
     }
     if (resending_)
         resend();

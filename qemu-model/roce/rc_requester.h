@@ -2,7 +2,6 @@
 // The half of a reliable connection that asks: packets of own messages, the peer's answers, retries (roce.md chapter 3).
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -35,7 +34,7 @@ public:
     // All of these may end the queue pair.
     void receive(const RocePacket& response);
     void offerAgain(); // what the queue pair did not take
-    bool wantsTurn() const { return resending_ && (resendAt_ < resendEnd_ || resendAt_ == sent_.end()); }
+    bool wantsTurn() const { return resending_; }
     uint64_t deadline() const { return waitUntil_ != 0 ? waitUntil_ : expiry_; }
     void takeTurn();
 
@@ -82,7 +81,7 @@ private:
     void refill();
     void restartTimer();
     uint64_t period() const;
-    void resendAll(uint64_t round = UINT64_MAX);
+    void resendAll();
     Verdict resend();
     Verdict goOn();
 
@@ -104,9 +103,7 @@ private:
     uint64_t expiry_ = ERDMA_TIMER_OFF;
     uint64_t waitUntil_ = 0; // the peer is not ready; 0: it is
     bool resending_ = false;
-    uint64_t resendAt_ = 0;  // in sent_
-    uint64_t resendEnd_ = 0; // where this round ends
-    uint64_t round_ = 0;     // what of sent_ it had at most
+    uint64_t resendAt_ = 0; // in sent_
 
     Fifo<KeptPacket> held_; // responses that the queue pair did not take, in their order
 };
