@@ -6,11 +6,9 @@ import time
 import pytest
 
 from erdmalab import workloads
-from killing import kill_all
 from roce import ADAPTER, grown, pingpong, plain_perftest
-from support import bdf, expect_in_use, in_use, nothing_left, wait
-from traffic import load_both_ends, start_rping
-from trouble import expect_broken, watch_events
+from support import nothing_left, wait
+from traffic import load_both_ends
 
 pytestmark = [pytest.mark.guests(adapter=ADAPTER), pytest.mark.long]
 
@@ -57,43 +55,6 @@ def test_receiver_not_ready(pair):
     before = client.counters()
     assert plain_perftest(server, client, "ib_send_bw", ["-s", 4096, "-n", 500, "-r", 2])[0]["iterations"] == 500
     assert grown(client, before, "rc_rnr_naks_in")["rc_rnr_naks_in"] > 0
-
-
-@pytest.mark.limit(600)
-def test_stages(pair):
-    """Either program is killed at every stage of a connection: the other one is told, and nothing is left (123)."""
-    kill_all(pair, 1)
-
-
-@pytest.mark.limit(400)
-def test_guest_dies(vms):
-    """A whole guest ends without a word: what was sent ends as retry exceeded, and the programs with it."""
-    group = vms(2, adapter=ADAPTER)
-    before = in_use(group[0])
-    jobs = load_both_ends(group[0], group[1])
-    group[1].may_die = True
-    group[1].process.kill()
-    # rdma_cm of 6.1 gives code 18 and 7 retries: 1.07 s, 2.15 s, and then 4.3 s each.
-    jobs[0].wait_output("told ", 60 * group[0].slow)
-    assert jobs[0].wait(15 * group[0].slow).code == 0, jobs[0].text
-    assert "work 12 " in jobs[0].text, f"expected a retry-exceeded completion:\n{jobs[0].text}"
-    expect_in_use(group[0], before, limit=60)
-
-
-@pytest.mark.limit(300)
-def test_function_reset(vms):
-    """A reset of the function under traffic is told to everybody; binding anew repairs it (130)."""
-    vm, other = vms(2, adapter=ADAPTER)
-    jobs, watch = start_rping(vm), watch_events(vm)
-    address = bdf(vm)
-    vm.run(f"echo 1 > /sys/bus/pci/devices/{address}/reset", timeout=20 * vm.slow)
-    expect_broken(vm, jobs, watch)
-    values = vm.counters()
-    assert not any(values[name] for name in ("qps", "cqs", "mrs")), values
-    vm.run(f"echo {address} > /sys/bus/pci/drivers/erdma/unbind; echo {address} > /sys/bus/pci/drivers/erdma/bind",
-           timeout=60 * vm.slow)
-    vm.wait_devices(1)
-    workloads.rping(vm, 5, client=other)
 
 
 @pytest.mark.limit(300)
