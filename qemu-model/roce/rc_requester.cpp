@@ -12,6 +12,10 @@ constexpr uint64_t kWindow = 128;         // W of 3.2
 constexpr uint64_t kReadAtOnce = 64;      // R of 3.1
 constexpr uint32_t kAckRequestEvery = 32; // 3.3
 constexpr size_t kRestingSlots = 4;       // of an idle connection
+// What is sent first to a peer that had no buffer, or said nothing.  It may be slow: most of a whole window would only be
+// thrown away there, and what answers it be so late behind the last one that the timer asks for a third.  A peer that says
+// nothing may as well lose packets: few of them would not get through often enough.
+constexpr uint64_t kFirstAfterWait = 1, kFirstAfterSilence = 32;
 constexpr uint8_t kTimeoutCode = 14, kTimeoutCodeCap = 19;
 constexpr uint8_t kWithoutLimit = 7;
 
@@ -401,6 +405,10 @@ void RcRequester::progressed() {
     progress_ = true;
     guard_ = false;
     expiries_ = 0;
+    if (resending_ && round_ != 0 && sent_.begin() >= resendEnd_) {
+        round_ *= 2;
+        resendEnd_ = sent_.begin() + round_;
+    }
     refill();
     restartTimer();
 }
@@ -462,31 +470,38 @@ RcRequester::Verdict RcRequester::retry(Cause cause) {
     return report() == Verdict::Gone ? Verdict::Gone : resend();
 }
 
-void RcRequester::resendAll() {
+// `round`: no more until that is acknowledged, and then twice as much; 0: all.
+void RcRequester::resendAll(uint64_t round) {
     guard_ = true;
     resending_ = oldest_ != next_;
     resendAt_ = sent_.begin();
+    round_ = round;
+    resendEnd_ = round == 0 ? UINT64_MAX : resendAt_ + round;
 }
 
-// As much as a turn may do.
+// As much as a turn and the round may do.
 RcRequester::Verdict RcRequester::resend() {
     for (uint32_t packets = 0; resending_; ++packets) {
         if (resendAt_ == sent_.end()) {
             resending_ = false;
             break;
         }
-        if (packets == kMostPacketsPerTurn)
+        if (packets == kMostPacketsPerTurn || resendAt_ >= resendEnd_)
             return Verdict::Done;
         Sent& sent = sent_.at(resendAt_++);
         if (sent.kind == Kind::Read) {
             const uint64_t from = std::max(oldest_, sent.first);
             const uint64_t after = sent.first + sent.packets;
-            if (from != after) // otherwise the next part is due
+            if (from != after)
                 requestRead(sent, from, after - from);
+            else if (round_ != 0)
+                ++resendEnd_; // the next part is due instead, and nobody would answer this round
             continue;
         }
+        // An answer to the first says that something came of it, whatever becomes of the others.
         RocePacket packet = sent.kept.whole();
-        packet.ackRequest = packet.ackRequest || resendAt_ == sent_.end();
+        packet.ackRequest =
+            packet.ackRequest || resendAt_ == sent_.begin() + 1 || resendAt_ == std::min(resendEnd_, sent_.end());
         end_.transmit(packet);
     }
     return goOn();
@@ -505,7 +520,7 @@ void RcRequester::takeTurn() {
         if (now < waitUntil_)
             return;
         waitUntil_ = 0;
-        resendAll();
+        resendAll(kFirstAfterWait);
         restartTimer();
         if (!resending_) {
             goOn();
@@ -521,7 +536,7 @@ void RcRequester::takeTurn() {
         --retriesLeft_;
         ++expiries_;
         restartTimer();
-        resendAll();
+        resendAll(kFirstAfterSilence);
     }
     if (resending_)
         resend();

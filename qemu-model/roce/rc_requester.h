@@ -2,6 +2,7 @@
 // The half of a reliable connection that asks: packets of own messages, the peer's answers, retries (roce.md chapter 3).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -34,7 +35,7 @@ public:
     // All of these may end the queue pair.
     void receive(const RocePacket& response);
     void offerAgain(); // what the queue pair did not take
-    bool wantsTurn() const { return resending_; }
+    bool wantsTurn() const { return resending_ && (resendAt_ < resendEnd_ || resendAt_ == sent_.end()); }
     uint64_t deadline() const { return waitUntil_ != 0 ? waitUntil_ : expiry_; }
     void takeTurn();
 
@@ -81,7 +82,7 @@ private:
     void refill();
     void restartTimer();
     uint64_t period() const;
-    void resendAll();
+    void resendAll(uint64_t round = 0);
     Verdict resend();
     Verdict goOn();
 
@@ -103,7 +104,9 @@ private:
     uint64_t expiry_ = ERDMA_TIMER_OFF;
     uint64_t waitUntil_ = 0; // the peer is not ready; 0: it is
     bool resending_ = false;
-    uint64_t resendAt_ = 0; // in sent_
+    uint64_t resendAt_ = 0;           // in sent_
+    uint64_t round_ = 0;              // what of sent_ is repeated at most before an acknowledgement; 0: all
+    uint64_t resendEnd_ = UINT64_MAX; // where this round ends
 
     Fifo<KeptPacket> held_; // responses that the queue pair did not take, in their order
 };

@@ -73,12 +73,16 @@ TEST(RoceRetry, WaitsForAPeerThatIsNotReady) {
         t.answer(RoceOp::Acknowledge, psn(0), aeth::kRnr | 1);
         EXPECT_TRUE(t.quiet(wait - 1000));
         t.post(t.a, send(t, 1)); // not now
-        ASSERT_TRUE(t.run([&] { return t.out.size() == 4; }, kMs));
+        ASSERT_TRUE(t.run([&] { return !t.out.empty(); }, kMs));
         EXPECT_GE(t.link.now - begin, wait);
-        EXPECT_EQ(t.all().size(), 4u);
+        EXPECT_EQ(seen(t.all()), (std::vector<Seen>{{RoceOp::SendFirst, psn(0), 1024, true}}));
         t.answer(RoceOp::Acknowledge, psn(0), aeth::kSequence); // late
         EXPECT_TRUE(t.quiet());
         EXPECT_EQ(t.a.count(Counter::RcTimeouts), 0u);
+        t.ack(psn(0)); // twice as much, which is all there was
+        EXPECT_EQ(seen(t.all()), (std::vector<Seen>{{RoceOp::SendMiddle, psn(1), 1024, true},
+                                                    {RoceOp::SendLast, psn(2), 952, true},
+                                                    {RoceOp::SendOnly, psn(3), 1, true}}));
         t.ack(psn(3));
         EXPECT_EQ(status(t), Syndrome::Success);
         EXPECT_EQ(status(t), Syndrome::Success);
@@ -94,10 +98,10 @@ TEST(RoceRetry, NotReadyForEver) {
         t.post(t.a, send(t, 1));
         t.post(t.a, send(t, 2));
         for (unsigned i = 0; i < (retries == 7 ? 1000u : retries); ++i) {
-            ASSERT_EQ(t.all(kMs / 10).size(), 2u) << i;
+            ASSERT_EQ(t.all(kMs / 10).size(), i == 0 ? 2u : 1u) << i;
             t.answer(RoceOp::Acknowledge, psn(0), aeth::kRnr | 1);
         }
-        ASSERT_EQ(t.all(kMs / 10).size(), 2u);
+        ASSERT_EQ(t.all(kMs / 10).size(), retries == 0 ? 2u : 1u);
         if (retries == 7) {
             t.ack(psn(1));
             EXPECT_EQ(status(t), Syndrome::Success);
@@ -272,6 +276,27 @@ TEST(RoceRetry, LongReadIsRetried) {
     EXPECT_EQ(status(t), Syndrome::Success);
 }
 
+// A peer that was only slow: what it got the first time is acknowledged after all, before the rest is sent again.
+TEST(RoceRetry, GoesOnWhenNothingIsLeftToRepeat) {
+    for (const bool notReady : {true, false}) {
+        ScriptBench t;
+        for (unsigned i = 0; i < 40; ++i)
+            t.post(t.a, send(t, 1));
+        ASSERT_EQ(t.all().size(), 40u);
+        if (notReady)
+            t.answer(RoceOp::Acknowledge, psn(0), aeth::kRnr | 1);
+        ASSERT_TRUE(t.run([&] { return !t.out.empty(); }, 100 * kMs));
+        EXPECT_EQ(t.all().size(), notReady ? 1u : 32u);
+        t.ack(psn(39));
+        for (unsigned i = 0; i < 40; ++i)
+            EXPECT_EQ(status(t), Syndrome::Success);
+        t.post(t.a, send(t, 1));
+        EXPECT_EQ(t.next().psn, psn(40));
+        t.ack(psn(40));
+        EXPECT_EQ(status(t), Syndrome::Success);
+    }
+}
+
 // Chapter 9 items 16 and 27.
 TEST(RoceRetry, StormsOfAnswers) {
     ScriptBench t;
@@ -283,7 +308,7 @@ TEST(RoceRetry, StormsOfAnswers) {
     }
     EXPECT_EQ(t.all().size(), 20u); // one retry, then one wait
     EXPECT_TRUE(t.quiet(400 * kMs));
-    ASSERT_TRUE(t.run([&] { return t.out.size() == 20; }, 100 * kMs));
+    ASSERT_TRUE(t.run([&] { return t.out.size() == 1; }, 100 * kMs));
     for (uint32_t i = 20; i-- > 0;) {
         t.ack(psn(i));
         t.ack(psn(i));

@@ -76,8 +76,8 @@ def test_receiver_not_ready(ends):
     for server, client, told in ((ours, soft, "rc_rnr_naks_out"), (soft, ours, "rc_rnr_naks_in")):
         before = ours.counters()
         assert plain_perftest(server, client, "ib_send_bw", ["-s", 4096, "-n", 500, "-r", 2])[0]["iterations"] == 500
-        found = grown(ours, before, told)
-        assert found[told] > 0, found
+        found = grown(ours, before, told, "rc_timeouts", "rc_ghosts", "rc_duplicates", "rc_retries_nak")
+        assert found[told] > 0 and found["rc_timeouts"] <= 2, found
     for machine in (ours, soft):
         machine.check_log()
 
