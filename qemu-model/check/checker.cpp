@@ -173,7 +173,7 @@ void Checker::countRequest(Queue& queue, const Sqe& sqe) {
     ++queue.posted;
     const bool oneRead = queue.qp->active() && queue.qp->ord() == 1 &&
                          std::ranges::any_of(queue.sends, [](const Request& r) { return r.op == Op::Read; });
-    advisor_.posted(queue.habits, place, sqe, queue.sends.size(), oneRead, now());
+    advisor_.posted(queue.habits, place, sqe, queue.sends.size(), oneRead, queue.qp->path(), now());
 
     const uint64_t room = std::max(1u, (1u << queue.qp->config().sqDepthLog) / kBlocksPerRequest);
     queue.unsignalled = sqe.header.signalled() ? 0 : queue.unsignalled + 1;
@@ -312,6 +312,7 @@ void Checker::taken(QueuePair& qp, const Sqe& sqe) {
     Request* request = on_ && queue != nullptr ? requestAt(*queue, sqe.first) : nullptr;
     if (request == nullptr)
         return;
+    request->takenNs = now();
     for (const uint64_t id : request->buffers) {
         Buffer* buffer = buffers_.find(id);
         if (buffer != nullptr && buffer->use == Use::Source && buffers_.changedSince(*buffer))

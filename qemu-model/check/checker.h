@@ -71,6 +71,7 @@ private:
         bool placed = false; // the first octets of an answer came
         uint64_t ordinal = 0;
         uint64_t dueNs = 0;            // not taken before
+        uint64_t takenNs = 0;          // 0: was not, yet
         std::vector<uint64_t> buffers; // ids
     };
     struct Receive {
@@ -133,6 +134,7 @@ private:
     void forget(Queue& queue);
     void release(uint32_t cqn, uint64_t untilNs);
     void told(uint32_t cqn, const Completion& completion);
+    void noteAlone(Queue& queue, const Completion& completion);
     void releaseFor(const QueuePair& qp);
     void add(Kind kind, const Place& place, std::string sentence);
 

@@ -112,8 +112,10 @@ bool Checker::holdsCompletion(uint32_t cqn, const Completion& completion) {
         told(cqn, completion);
         return false;
     }
-    const Queue* queue = find(completion.qpn);
+    Queue* queue = find(completion.qpn);
     Channel& channel = channels_[cqn];
+    if (on_ && queue != nullptr && completion.queue == QueueType::Send)
+        noteAlone(*queue, completion);
     if (!on_ || settings_.mostDelayNs == 0 || queue == nullptr || queue->over || held_ >= kMostHeld) {
         release(cqn, UINT64_MAX);
         told(cqn, completion);
@@ -154,6 +156,11 @@ void Checker::releaseFor(const QueuePair& qp) {
 
 // ---- completions ----
 
+void Checker::noteAlone(Queue& queue, const Completion& completion) {
+    if (completion.syndrome == Syndrome::Success && queue.sends.size() == 1 && queue.sends.front().takenNs != 0)
+        advisor_.alone(queue.habits, placeOf(queue), queue.sends.front().takenNs, now());
+}
+
 // The program can learn of it from now on.
 void Checker::told(uint32_t cqn, const Completion& completion) {
     Queue* queue = find(completion.qpn);
@@ -162,6 +169,7 @@ void Checker::told(uint32_t cqn, const Completion& completion) {
     const bool good = completion.syndrome == Syndrome::Success;
     if (!good && completion.syndrome != Syndrome::Flushed)
         queue->failedNs = now();
+    queue->habits.toldNs = now();
     int64_t& expected = channels_[cqn].expected;
     const auto done = [&](bool counted) { expected -= counted && expected > 0 ? 1 : 0; };
     if (completion.queue == QueueType::Receive) {
@@ -201,6 +209,10 @@ void Checker::armed(uint32_t cqn, uint32_t unseen) {
         add(Kind::CqNearlyFull, place,
             std::to_string(unseen) + " of the " + std::to_string(room) + " entries of " + queue +
                 " waited when the program came");
+    uint32_t vectors = 0;
+    for (uint32_t eqn = 1; eqn < Events::kQueues; ++eqn)
+        vectors += adapter_.events.queue(eqn).isOpen() ? 1 : 0;
+    advisor_.armed(cqn, cq->eqn(), vectors, now());
 }
 
 void Checker::starved(QueuePair& qp) {

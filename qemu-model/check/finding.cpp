@@ -51,6 +51,16 @@ constexpr std::array<KindFacts, static_cast<size_t>(Kind::Count)> kKinds = {{
      "Signal one request in several: each completion costs the adapter a write and the program a poll."},
     {"tiny-messages", Severity::Advice,
      "Write what lies side by side with one request, with several segments if need be."},
+    {"one-at-a-time", Severity::Advice,
+     "Post the next request before the one before is complete: the way is long, and most of it was empty."},
+    {"register-between", Severity::Advice,
+     "Register a larger region before the transfers begin: each registration is a command, and pins and maps pages."},
+    {"vectors-uneven", Severity::Advice,
+     "Spread completion queues over the vectors (comp_vector of ibv_create_cq): one processor serves all events."},
+    {"small-mtu", Severity::Advice,
+     "Give the interfaces at both ends, and what is between them, a larger MTU (9000): each frame has its cost."},
+    {"window-limited", Severity::Advice,
+     "Let several connections share a long way, or a slow receiver: each has its own window and its own buffers."},
 }};
 
 std::string quoted(const std::string& text) {

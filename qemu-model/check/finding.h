@@ -33,6 +33,11 @@ enum class Kind : uint8_t {
     RegisterOften,
     SignalAll,
     TinyMessages,
+    OneAtATime,
+    RegisterBetween,
+    VectorsUneven,
+    SmallMtu,
+    WindowLimited,
     Count
 };
 

@@ -135,7 +135,8 @@ RegionFacts MrTable::factsOf(uint32_t index, const Region& region) {
             .access = region.access,
             .start = region.start,
             .length = region.length,
-            .whole = region.type == Type::Dma};
+            .whole = region.type == Type::Dma,
+            .fast = region.type == Type::Fast};
 }
 
 void MrTable::observe(Observer* observer) {

@@ -22,6 +22,7 @@ struct RegionFacts {
     uint64_t start = 0;
     uint64_t length = 0;
     bool whole = false; // of all memory; start and length mean nothing
+    bool fast = false;  // registered by a work request, as kernels do for each transfer
 };
 
 // Called from inside entries, so nothing may be called back but what is said here.

@@ -115,6 +115,7 @@ public:
     Transport& transport() { return *transport_; }
     // Requests that may be outstanding: as agreed with the peer, and not more than the device is set to.
     uint32_t ord() const;
+    PathFacts path() const { return transport_ ? transport_->path() : PathFacts{}; }
     uint32_t ird() const;
     // The send queue met an error of its own; `culprit` may be absent (ring unreadable).  Tells the peer.  `detail` is
     // for the AEQE.

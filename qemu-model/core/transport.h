@@ -61,6 +61,12 @@ struct Ways {
     uint32_t longestMessage = UINT32_MAX;
 };
 
+// What messages meet on their way, for those who advise programs (check/).  Zero and false: nothing worth saying.
+struct PathFacts {
+    uint32_t frameBytes = 0; // payload of a full frame
+    bool windowFull = false; // as much is under way as the peer's window, or the buffer at this end, has room for
+};
+
 // The way to the peer, owned by the queue pair, and all that core knows of a protocol: one transport may hand segments
 // over by call, another turns them into octets of a stream, a third into packets.
 //
@@ -97,6 +103,7 @@ public:
     virtual AsyncEvent eventOf(Refusal, AsyncEvent usual) const { return usual; }
     // Expired retransmission timers, for QUERY_QPC; none where nothing can be lost.
     virtual uint64_t timeouts() const { return 0; }
+    virtual PathFacts path() const { return {}; }
     // The own queue pair takes segments again that it held back: offer them again to inbound().
     virtual void readyToReceive() = 0;
     // Lets the peer work on what it owes this end, if that is possible without waiting; at most `budget` units.

@@ -90,6 +90,12 @@ public:
     bool carries(SegmentOp op) const override { return opcodeAllowed(endpoint_->setup_.format, op); }
     RefusalCode codeOf(Refusal why) const override { return terminateCode(why); }
     uint64_t timeouts() const override { return endpoint_->tcp_.counters().timeouts; }
+    PathFacts path() const override {
+        const TcpConnection& tcp = endpoint_->tcp_;
+        const bool more = tcp.appended() > tcp.acknowledged() + tcp.flight(); // in the buffer, and not sent
+        const bool full = more ? tcp.flight() + tcp.segmentBytes() > tcp.peerWindow() : !tcp.roomy();
+        return {.frameBytes = static_cast<uint32_t>(tcp.segmentBytes()), .windowFull = full};
+    }
     void readyToReceive() override {
         const OnStack here(*endpoint_);
         endpoint_->resumePending_ = true; // not from inside the doorbell

@@ -56,6 +56,7 @@ public:
     RefusalCode codeOf(Refusal why) const override;
     AsyncEvent eventOf(Refusal why, AsyncEvent usual) const override;
     uint64_t timeouts() const override { return requester_.timeouts(); }
+    PathFacts path() const override { return {.frameBytes = static_cast<uint32_t>(end_.pmtu)}; }
     void readyToReceive() override;
     unsigned runPeer(unsigned) override { return 0; }
     void close(bool) override {} // the peer learns nothing (10.1)

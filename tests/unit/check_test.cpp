@@ -399,6 +399,74 @@ TEST(Check, AdviceAboutTinyNeighbours) {
     EXPECT_NE(t.found(Kind::TinyMessages), nullptr) << t.report();
 }
 
+TEST(Check, AdviceAboutRegistrations) {
+    for (const bool between : {true, false}) {
+        CheckedBench t(CheckedBench::processes(), 0);
+        for (uint32_t i = 0; i < 100; ++i) {
+            EXPECT_EQ(t.found(Kind::RegisterBetween), nullptr);
+            if (between)
+                t.post(t.a, writeSqe(Op::Write, kSignal, {t.a.sge(0, 64)}, t.b.stag, t.b.iova));
+            ASSERT_TRUE(t.a.guest->registerMr(30, 0xA00000 + 4096 * i, t.a.bus, 4096).ok());
+            ASSERT_TRUE(t.a.guest->deregister(30).ok());
+        }
+        EXPECT_EQ(t.found(Kind::RegisterBetween) != nullptr, between) << t.report();
+        EXPECT_EQ(t.found(Kind::RegisterOften), nullptr) << t.report();
+        if (between)
+            expectSentence(t.found(Kind::RegisterBetween), "100 regions, together 409600 bytes, were registered");
+    }
+}
+
+TEST(Check, AdviceAboutVectors) {
+    for (const uint32_t used : {1u, 2u}) {
+        CheckedBench t(CheckedBench::processes(), 0);
+        ASSERT_TRUE(t.machine().guest.createEq(2).ok());
+        for (uint32_t i = 0; i < 4; ++i)
+            ASSERT_TRUE(t.machine().guest.createCq(20 + i, 6, 1 + i % used).ok());
+        for (uint32_t i = 0; i < 2000; ++i) {
+            EXPECT_EQ(t.found(Kind::VectorsUneven), nullptr);
+            t.machine().guest.armCq(20 + i % 4);
+        }
+        EXPECT_EQ(t.found(Kind::VectorsUneven) != nullptr, used == 1) << t.report();
+    }
+}
+
+// Of a program whose peer is `delayMs` away: requests of `octets`, `atOnce` of them under way.
+class WayBench {
+public:
+    WayBench(uint64_t delayMs, uint32_t times, uint32_t atOnce, uint32_t octets) {
+        checker = std::make_unique<Checker>(t.a.device->adapter());
+        t.link.paths[0].delay = t.link.paths[1].delay = delayMs * kMs;
+        checker->start({});
+        for (uint32_t i = 0; i < times; ++i) {
+            t.bench.post(t.a, writeSqe(Op::Write, kSignal, {t.a.sge(0, octets)}, t.b.stag, t.b.iova));
+            if (i + 1 >= atOnce) {
+                EXPECT_TRUE(t.sent(t.a));
+            }
+        }
+    }
+    bool found(Kind kind) const { return checker->findings().find(kind) != nullptr; }
+
+    std::unique_ptr<Checker> checker; // outlives the adapter
+    WireBench t{{.bench = {.sqLog = 7, .ofProcess = true}}};
+};
+
+TEST(Check, AdviceAboutOneRequestAtATime) {
+    EXPECT_TRUE(WayBench(3, 101, 1, 64).found(Kind::OneAtATime));
+    EXPECT_FALSE(WayBench(3, 101, 2, 64).found(Kind::OneAtATime));
+    EXPECT_FALSE(WayBench(0, 101, 1, 64).found(Kind::OneAtATime)) << "the way is short";
+}
+
+TEST(Check, AdviceAboutTheMtu) {
+    EXPECT_TRUE(WayBench(1, 200, 4, 24'000).found(Kind::SmallMtu));
+    EXPECT_FALSE(WayBench(1, 200, 4, 8'000).found(Kind::SmallMtu));
+}
+
+TEST(Check, AdviceAboutTheWindow) {
+    // 60 times 64,000 octets are more than a megabyte, which either end has room for.
+    EXPECT_TRUE(WayBench(20, 600, 60, 64'000).found(Kind::WindowLimited));
+    EXPECT_FALSE(WayBench(20, 600, 4, 64'000).found(Kind::WindowLimited));
+}
+
 // ---- delays, on and off ----
 
 TEST(Check, OrderIsKeptAndNothingIsLost) {

@@ -8,15 +8,15 @@ import subprocess
 import jsonschema
 import pytest
 
-from erdmalab import check
+from erdmalab import check, workloads
 from erdmalab.common import ROOT
 from support import program
 
 MISTAKES = ["source_changed", "read_too_early", "sink_overlap", "unordered_reuse", "stale_key", "out_of_bounds",
             "wrong_rights", "wrong_pd", "cq_overflow", "sq_overrun", "unsignalled_full", "destroyed_busy"]
 
-WARNINGS = ["shared_sink", "posted_after_error"]
-ADVICE = ["receiver_late", "no_inline", "register_often", "signal_all", "tiny_messages", "cq_nearly_full"]
+WARNINGS = ["shared_sink", "posted_after_error", "read_source_changed"]
+ADVICE = ["receiver_late", "no_inline", "register_often", "signal_all", "tiny_messages", "cq_nearly_full", "register_between"]
 
 
 def run(checked, variant, name):
@@ -78,6 +78,57 @@ def test_advice(checked, name):
 @pytest.mark.parametrize("name", MISTAKES + WARNINGS + ADVICE)
 def test_twins(checked, name):
     expect_clean(checked, name)
+
+
+# ---- advice about what is not in one process ----
+
+@pytest.mark.long
+@pytest.mark.parametrize("variant, told", [("buggy", True), ("clean", False)])
+def test_vectors(vms, variant, told):
+    """A guest has as many vectors as processors."""
+    machine, = vms(1, cpus=2)
+    one = check.Checked(machine)
+    result = run(one, variant, "vectors_uneven")
+    assert result.code == 0, result.output + result.errors
+    assert ("vectors-uneven" in {finding["id"] for finding in one.findings()}) == told, check.text(one.findings())
+
+
+def advice_about(server, client, *options, tool="ib_write_bw"):
+    """What the client's end is told about one of perftest's programs."""
+    one = check.Checked(client)
+    try:
+        workloads.perftest(server, tool, client=client, options=options, timeout=120)
+        return {finding["id"] for finding in one.findings() if finding["severity"] == "advice"}
+    finally:
+        one.stop()
+
+
+@pytest.mark.long
+def test_way(pair):
+    """A long way, with one request under way, with more than a connection may have, and with neither."""
+    pair[1].link("both:delay=5ms")
+    assert {"one-at-a-time", "window-limited"} & advice_about(*pair, "-s", 4096, "-n", 200, "-t", 1, "-Q", 1) == {"one-at-a-time"}
+    assert {"one-at-a-time", "window-limited"} & advice_about(*pair, "-s", 65536, "-n", 1000, "-t", 64, "-Q", 1) == {"window-limited"}
+    assert not {"one-at-a-time", "window-limited"} & advice_about(*pair, "-s", 4096, "-n", 400, "-t", 16, "-Q", 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("most, told", [(1, True), (8, False)])
+def test_reads_one_by_one(vms, most, told):
+    """An adapter that allows one read at a time, and a program that posts many."""
+    machine, = vms(1, adapter={"ord": most, "ird": most})
+    assert ("reads-one-by-one" in advice_about(machine, machine, "-n", 400, tool="ib_read_bw")) == told
+
+
+@pytest.mark.long
+def test_small_frames(vms):
+    """Without the long segments that adapters of one cable agree on, the MTU counts."""
+    pair = vms(2, adapter={"segment-bytes": "0"})
+    many = ["-s", 65536, "-n", 400]
+    assert "small-mtu" in advice_about(*pair, *many)
+    for machine in pair:
+        machine.run("ip link set eth0 mtu 9000")
+    assert "small-mtu" not in advice_about(*pair, *many)
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@
 
 #include "../common.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const bool right = RIGHT;
