@@ -51,9 +51,24 @@ extern const struct erdma_report erdma_reports[ERDMA_KIND_COUNT];
 
 /* May the caller see objects of other users on this adapter? */
 bool erdma_sees_others(const struct erdma_adapter *ad);
+/* May the caller of the list see what this one owns? */
+bool erdma_owner_visible(const struct erdma_listing *l, const struct erdma_owner *owner);
+void erdma_show_owner(struct erdma_info_owner *out, const struct erdma_owner *owner);
 
 /* What is known of the rings of a QP that the tracker has; under the tracker's lock. */
 void erdma_report_qp_indices(const struct erdma_qp *qp, struct erdma_info_qp *out);
+
+/* ---- erdma_diag_check.c ---- */
+
+/**
+ * erdma_check_list() - Entries of ERDMA_KIND_FINDING.
+ * @l: the list, with the number of the first in its cursor
+ *
+ * One command for each entry.  May sleep.
+ *
+ * Return: how many were filled, -EINTR, or -ENODEV when the adapter goes.
+ */
+int erdma_check_list(struct erdma_listing *l);
 
 /* ---- erdma_diag_ring.c ---- */
 

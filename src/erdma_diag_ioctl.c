@@ -33,6 +33,7 @@ static_assert(sizeof(struct erdma_info_ctx) == 64);
 static_assert(sizeof(struct erdma_info_cep) == 136);
 static_assert(sizeof(struct erdma_info_counter) == 192);
 static_assert(sizeof(struct erdma_info_conf) == 160);
+static_assert(sizeof(struct erdma_info_finding) == 272);
 
 /* The first versions of requests: nobody can send less. */
 #define ERDMA_LEAST_VERSION	sizeof(struct erdma_diag_version)

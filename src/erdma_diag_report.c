@@ -28,12 +28,12 @@ bool erdma_sees_others(const struct erdma_adapter *ad)
 	return ns_capable_noaudit(read_pnet(&ad->ib.coredev.rdma_net)->user_ns, CAP_NET_ADMIN);
 }
 
-static bool erdma_owner_visible(const struct erdma_listing *l, const struct erdma_owner *owner)
+bool erdma_owner_visible(const struct erdma_listing *l, const struct erdma_owner *owner)
 {
 	return l->others || (owner->pid && uid_eq(owner->uid, current_euid()));
 }
 
-static void erdma_show_owner(struct erdma_info_owner *out, const struct erdma_owner *owner)
+void erdma_show_owner(struct erdma_info_owner *out, const struct erdma_owner *owner)
 {
 	out->pid = owner->pid ? pid_vnr(owner->pid) : 0;
 	out->uid = from_kuid_munged(current_user_ns(), owner->uid);
@@ -607,4 +607,5 @@ const struct erdma_report erdma_reports[ERDMA_KIND_COUNT] = {
 	[ERDMA_KIND_CEP] = { sizeof(struct erdma_info_cep), erdma_list_ceps },
 	[ERDMA_KIND_COUNTER] = { sizeof(struct erdma_info_counter), erdma_list_counters },
 	[ERDMA_KIND_CONF] = { sizeof(struct erdma_info_conf), erdma_conf_list },
+	[ERDMA_KIND_FINDING] = { sizeof(struct erdma_info_finding), erdma_check_list },
 };

@@ -80,7 +80,7 @@ static bool erdma_report_async(struct erdma_adapter *ad, unsigned int type, u32 
 	if (!qp)
 		return false;
 	/* Hardware may put there what it likes. */
-	erdma_qp_async_event(qp, type, ad->dev.caps.model ? detail : 0);
+	erdma_qp_async_event(qp, type, ad->dev.caps.model & ERDMA_MODEL_DETAIL ? detail : 0);
 	erdma_qp_put(qp);
 	return true;
 }

@@ -427,6 +427,7 @@ enum {					/* sub-module COMMON */
 	ERDMA_CMD_FREE_DB = 9,
 	ERDMA_CMD_SET_EXT_ATTR = 10,	/* delayed ACK, legacy mode */
 	ERDMA_CMD_GET_EXT_ATTR = 11,
+	ERDMA_CMD_QUERY_CHECK = 192,	/* of the model: one finding of check mode */
 };
 
 /* Entry header, LE64; the command queue fills it */
@@ -457,6 +458,8 @@ enum {					/* sub-module COMMON */
 /* Bits of the MODEL field: what this project's model can beyond (docs/capabilities.md) */
 #define ERDMA_MODEL_MPA_CRC	BIT(0)		/* CRCs of FPDUs, if the MPA frames ask for them */
 #define ERDMA_MODEL_RFC7306	BIT(1)		/* immediate data, atomics with standard peers */
+#define ERDMA_MODEL_CHECK	BIT(2)		/* QUERY_CHECK */
+#define ERDMA_MODEL_DETAIL	(ERDMA_MODEL_MPA_CRC | ERDMA_MODEL_RFC7306) /* ERDMA_DETAIL_* */
 
 /* QUERY_DEVICE, QUERY_FW_INFO: nothing but the header */
 struct erdma_cmd_plain {
@@ -638,7 +641,10 @@ static_assert(offsetof(struct erdma_cmd_reg_mr, count_hi) == 44);
 
 /* DEREG_MR value: these two fields stand where REG_MR has them */
 
-/* GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC: the device writes a block to memory [4.14] */
+/*
+ * GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, QUERY_CHECK: the device writes a block to memory
+ * [4.14]
+ */
 struct erdma_cmd_dump {
 	__le64 header;
 	__le32 rsvd0;
@@ -763,6 +769,30 @@ struct erdma_ext_attrs {
 	u8 rsvd[3];
 } __packed;
 static_assert(sizeof(struct erdma_ext_attrs) == 28);
+
+/* QUERY_CHECK (docs/capabilities.md); index counts findings from 0, the oldest */
+struct erdma_check {
+	struct erdma_dump_head head;
+	u8 on;			/* 1: the device is in check mode */
+	u8 severity;		/* 0 error, 1 warning, 2 advice */
+	u8 flags;		/* ERDMA_CHECK_* */
+	u8 rsvd;
+	__le32 total;		/* findings there are; what follows is zero from there on */
+	__le32 qpn;		/* of which queue; both 0: of none */
+	__le32 cqn;
+	__le64 count;		/* how often it was found */
+	__le64 first_ns;	/* since it was first found */
+	__le64 last_ns;		/* and last */
+	u8 id[32];		/* zero-terminated */
+	u8 advice[160];		/* zero-terminated */
+} __packed;
+static_assert(sizeof(struct erdma_check) == 248);
+static_assert(offsetof(struct erdma_check, total) == 20);
+static_assert(offsetof(struct erdma_check, count) == 32);
+static_assert(offsetof(struct erdma_check, id) == 56);
+
+#define ERDMA_CHECK_KERNEL	BIT(0)		/* the queue pair is not of a process */
+#define ERDMA_CHECK_GONE	BIT(1)		/* the queue was destroyed since */
 
 #define ERDMA_RETRANSMITS_DEFAULT 24		/* what a device starts with */
 #define ERDMA_RETRANSMITS_MOST	255		/* that SET_RETRANS_NUM takes */

@@ -35,6 +35,7 @@ enum erdma_kind {
 	ERDMA_KIND_CEP,		/* connection endpoint; listeners follow at ERDMA_CEP_LISTENERS */
 	ERDMA_KIND_COUNTER,	/* position in the list of counters */
 	ERDMA_KIND_CONF,	/* position in the list of settings */
+	ERDMA_KIND_FINDING,	/* check mode: 0 itself, from 1 on what it found, oldest first */
 	ERDMA_KIND_COUNT,
 };
 
@@ -401,6 +402,36 @@ struct erdma_info_conf {
 	__aligned_u64 value, least, most;
 	__u8 name[32];
 	__u8 help[96];
+};
+
+enum erdma_finding_severity {
+	ERDMA_FINDING_ERROR,	/* a rule of the verbs is broken */
+	ERDMA_FINDING_WARNING,	/* fine only for programs that mean it */
+	ERDMA_FINDING_ADVICE,	/* slow */
+};
+
+#define ERDMA_FINDING_ON	(1U << 0)	/* of number 0: the adapter is in check mode */
+#define ERDMA_FINDING_KERNEL	(1U << 1)	/* the queue pair is not of a process */
+#define ERDMA_FINDING_GONE	(1U << 2)	/* the queue was destroyed since */
+
+/*
+ * What an adapter in check mode (docs/check.md) found.  An adapter that cannot do it has no
+ * entries, one that is not in check mode has number 0 only.  Findings about queues that are gone,
+ * and about none, are of nobody: who does not see the objects of other users does not see them.
+ * What the adapter says that cannot be is left out.
+ */
+struct erdma_info_finding {
+	__u32 number;
+	__u32 flags;		/* ERDMA_FINDING_* */
+	__u32 total;		/* of number 0: findings there are, of all users */
+	__u32 severity;		/* enum erdma_finding_severity */
+	__u32 qp, cq;		/* of which queue; both 0: of none */
+	__aligned_u64 count;	/* how often it was found */
+	__aligned_u64 first_ns;	/* since it was first found, by the adapter's clock */
+	__aligned_u64 last_ns;	/* and last; not more than first_ns */
+	struct erdma_info_owner owner; /* of the queue; zero when that is gone */
+	__u8 id[32];		/* printable, zero-terminated, never empty */
+	__u8 advice[160];	/* printable, zero-terminated */
 };
 
 #endif

@@ -58,6 +58,9 @@ public:
     void queuePairGone(QueuePair& qp) override;
     void completionQueueGone(uint32_t cqn) override;
     void stopped() override;
+    bool watching() const override { return on_; }
+    size_t foundCount() const override { return findings_.size(); }
+    FoundFacts found(size_t index) const override { return findings_.facts(index); }
 
     // ---- Timed ----
     uint64_t deadline() const override;

@@ -248,12 +248,14 @@ void Checker::ended(QueuePair& qp, const char* why) {
 
 void Checker::queuePairGone(QueuePair& qp) {
     ended(qp, "command");
+    findings_.queuePairGone(qp.qpn());
     queues_.erase(qp.qpn());
     if (current_ == qp.qpn())
         current_ = 0;
 }
 
 void Checker::completionQueueGone(uint32_t cqn) {
+    findings_.completionQueueGone(cqn);
     const auto at = channels_.find(cqn);
     if (at == channels_.end())
         return;
@@ -265,6 +267,7 @@ void Checker::stopped() {
     for (auto& [qpn, queue] : queues_)
         forget(queue);
     queues_.clear();
+    findings_.allGone();
     channels_.clear();
     wakes_.clear();
     regions_.clear();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <string_view>
 #include <vector>
 
 namespace erdma::check {
@@ -63,6 +64,11 @@ constexpr std::array<KindFacts, static_cast<size_t>(Kind::Count)> kKinds = {{
      "Let several connections share a long way, or a slow receiver: each has its own window and its own buffers."},
 }};
 
+static_assert(std::ranges::all_of(kKinds, [](const KindFacts& facts) {
+    return std::string_view(facts.id).size() < FoundFacts::kIdBytes &&
+           std::string_view(facts.advice).size() < FoundFacts::kAdviceBytes;
+}));
+
 std::string quoted(const std::string& text) {
     std::string out = "\"";
     for (const char c : text) {
@@ -116,16 +122,49 @@ void Findings::add(Kind kind, const Place& place, uint64_t nowNs, std::string se
     if (at != found_.end()) {
         ++at->second.count;
         at->second.lastNs = nowNs;
+        at->second.gone = false;
         return;
     }
     if (found_.size() >= kMost) {
         ++dropped_;
         return;
     }
-    found_.emplace(std::pair{kind, queue}, Finding{kind, place, std::move(sentence), 1, nowNs, nowNs});
+    Finding finding{kind, place, std::move(sentence), 1, nowNs, nowNs, false};
+    inOrder_.push_back(&found_.emplace(std::pair{kind, queue}, std::move(finding)).first->second);
+}
+
+void Findings::queuePairGone(uint32_t qpn) {
+    for (Finding* finding : inOrder_)
+        finding->gone |= finding->place.qpn == qpn;
+}
+
+void Findings::completionQueueGone(uint32_t cqn) {
+    for (Finding* finding : inOrder_)
+        finding->gone |= finding->place.qpn == 0 && finding->place.cqn == cqn;
+}
+
+void Findings::allGone() {
+    for (Finding* finding : inOrder_)
+        finding->gone = true;
+}
+
+FoundFacts Findings::facts(size_t index) const {
+    const Finding& f = *inOrder_[index];
+    const KindFacts& kind = factsOf(f.kind);
+    return {.id = kind.id,
+            .advice = kind.advice,
+            .severity = static_cast<uint8_t>(kind.severity),
+            .count = f.count,
+            .qpn = f.place.qpn,
+            .cqn = f.place.cqn,
+            .kernel = f.place.kernel,
+            .gone = f.gone,
+            .firstNs = f.firstNs,
+            .lastNs = f.lastNs};
 }
 
 void Findings::clear() {
+    inOrder_.clear();
     found_.clear();
     dropped_ = 0;
 }

@@ -6,6 +6,9 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "observer.h"
 #include <utility>
 
 namespace erdma::check {
@@ -69,6 +72,7 @@ struct Finding {
     uint64_t count = 0;
     uint64_t firstNs = 0; // guest's clock
     uint64_t lastNs = 0;
+    bool gone = false; // its queue is
 };
 
 // One finding for a kind and queue: it counts, and keeps the sentence of the first.  At most kMost; what has no room is
@@ -86,8 +90,17 @@ public:
     std::string json() const;
     uint64_t dropped() const { return dropped_; }
 
+    // The queue is gone: what was found of it stays, and is of nobody who lives.
+    void queuePairGone(uint32_t qpn);
+    void completionQueueGone(uint32_t cqn);
+    void allGone();
+    // In the order in which they were found first.
+    size_t size() const { return inOrder_.size(); }
+    FoundFacts facts(size_t index) const;
+
 private:
     std::map<std::pair<Kind, uint64_t>, Finding> found_; // by kind and queue
+    std::vector<Finding*> inOrder_;                      // the same
     uint64_t dropped_ = 0;
 };
 

@@ -90,6 +90,7 @@ private:
     Reply setRetransmit(ConstBytes request);
     Reply setExtAttr(ConstBytes request);
     Reply getExtAttr(ConstBytes request);
+    Reply queryCheck(ConstBytes request);
     Reply answerInMemory(ConstBytes request, Bytes block);
     uint64_t peekRecord(uint64_t address);
 

@@ -3,7 +3,10 @@
 #include "commands.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <span>
+#include <string_view>
 
 #include "byteorder.h"
 
@@ -231,6 +234,41 @@ CommandProcessor::Reply CommandProcessor::freeDoorbells(ConstBytes request) {
     if ((which & 4) != 0)
         pages.cq = loadLe16(request, 18);
     return doorbells_.release(pages) ? Status::Ok : Status::NotFound;
+}
+
+// ---- check mode (docs/capabilities.md) ----
+
+// One finding for each command.  Behind the last one, and when nobody watches, only the state.
+CommandProcessor::Reply CommandProcessor::queryCheck(ConstBytes request) {
+    constexpr size_t kIdAt = 56;
+    constexpr size_t kAdviceAt = kIdAt + FoundFacts::kIdBytes;
+    std::array<std::byte, kAdviceAt + FoundFacts::kAdviceBytes> block{};
+    const uint32_t index = indexOf(request);
+    storeLe32(block, 4, index);
+    const Observer* observer = adapter_.observer;
+    if (observer && observer->watching()) {
+        const size_t total = observer->foundCount();
+        store8(block, 16, 1);
+        storeLe32(block, 20, static_cast<uint32_t>(total));
+        if (index < total) {
+            const FoundFacts found = observer->found(index);
+            const uint64_t now = adapter_.machine.nowNs();
+            const auto text = [&block](size_t at, size_t room, std::string_view value) {
+                std::ranges::copy(std::as_bytes(std::span(value.substr(0, room - 1))),
+                                  block.begin() + static_cast<ptrdiff_t>(at));
+            };
+            store8(block, 17, found.severity);
+            store8(block, 18, static_cast<uint8_t>((found.kernel ? 1 : 0) | (found.gone ? 2 : 0)));
+            storeLe32(block, 24, found.qpn);
+            storeLe32(block, 28, found.cqn);
+            storeLe64(block, 32, found.count);
+            storeLe64(block, 40, now - std::min(now, found.firstNs));
+            storeLe64(block, 48, now - std::min(now, found.lastNs));
+            text(kIdAt, FoundFacts::kIdBytes, found.id);
+            text(kAdviceAt, FoundFacts::kAdviceBytes, found.advice);
+        }
+    }
+    return answerInMemory(request, block);
 }
 
 } // namespace erdma

@@ -3,6 +3,7 @@
 // each place asks a pointer first.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace erdma {
@@ -23,6 +24,22 @@ struct RegionFacts {
     uint64_t length = 0;
     bool whole = false; // of all memory; start and length mean nothing
     bool fast = false;  // registered by a work request, as kernels do for each transfer
+};
+
+// What an observer found, as QUERY_CHECK tells it (docs/capabilities.md).
+struct FoundFacts {
+    static constexpr size_t kIdBytes = 32; // both with their zero
+    static constexpr size_t kAdviceBytes = 160;
+    const char* id = "";
+    const char* advice = "";
+    uint8_t severity = 0; // 0 error, 1 warning, 2 advice
+    uint64_t count = 0;
+    uint32_t qpn = 0; // of which queue; both 0: of none
+    uint32_t cqn = 0;
+    bool kernel = false; // the queue pair is not of a process
+    bool gone = false;   // the queue was destroyed since
+    uint64_t firstNs = 0;
+    uint64_t lastNs = 0;
 };
 
 // Called from inside entries, so nothing may be called back but what is said here.
@@ -63,6 +80,12 @@ public:
     virtual void completionQueueGone(uint32_t cqn) = 0;
     // All queues and regions are gone.
     virtual void stopped() = 0;
+
+    // False: it only ends what it began.
+    virtual bool watching() const = 0;
+    // In the order in which they were found first; a finding keeps its index.
+    virtual size_t foundCount() const = 0;
+    virtual FoundFacts found(size_t index) const = 0;
 };
 
 } // namespace erdma

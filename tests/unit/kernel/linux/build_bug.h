@@ -1,2 +1,3 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* static_assert() is a word of the language here. */
+/* In C++ static_assert() is a word of the language, in C it is here. */
+#include <assert.h>
