@@ -59,6 +59,12 @@ eadm::Snapshot exampleSnapshot() {
     adapter.qps = {qp};
     adapter.others = {{"rxe0", 5, "eth0"}};
     adapter.unseen.hiddenQps = 1;
+    adapter.unseen.hiddenFound = 2;
+    adapter.found.resize(2);
+    adapter.found[0].flags = ERDMA_FINDING_ON;
+    adapter.found[1].number = 1;
+    adapter.found[1].count = 5;
+    std::memcpy(adapter.found[1].id, "stale-key", 9);
     s.adapters = {adapter};
     return s;
 }
@@ -68,6 +74,17 @@ std::string findingsText(const eadm::Snapshot& s) {
     for (const auto& finding : eadm::diagnose(s))
         text += eadm::toJson(finding).dump() + "\n";
     return text;
+}
+
+// One that an eadm took which did not know check mode.
+TEST(EadmSnapshot, OlderFilesHaveNoCheckMode) {
+    Json json = eadm::snapshotJson(exampleSnapshot());
+    json["adapters"][0].erase("found");
+    json["adapters"][0]["unseen"].erase("hidden_found");
+    const eadm::Snapshot s = eadm::snapshotFrom(json);
+    EXPECT_TRUE(s.adapters[0].found.empty());
+    EXPECT_EQ(s.adapters[0].unseen.hiddenFound, 0u);
+    EXPECT_EQ(findingsText(s).find("check"), std::string::npos) << findingsText(s);
 }
 
 TEST(EadmSnapshot, SameFindingsLater) {

@@ -271,6 +271,11 @@ void Machine::framesEnd() {
     erdma_dev_frames_end(device_);
 }
 
+void Machine::startChecking() {
+    const Entry entry(*this);
+    FUZZ_CHECK(erdma_dev_set_check(device_, "on") == nullptr, "check mode is refused");
+}
+
 bool Machine::setFaults(const char* text) {
     const Entry entry(*this);
     const std::unique_ptr<char, decltype(&std::free)> complaint(erdma_dev_set_faults(device_, text), std::free);

@@ -73,6 +73,7 @@ public:
     // Complaints are thrown away; true: it was taken.
     bool setFaults(const char* text);
     bool setLink(const char* text);
+    void startChecking(); // check mode
     void destroy();
     // As long as the adapter asks for it, `most` times.
     void settle(unsigned most = 64);

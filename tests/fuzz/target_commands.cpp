@@ -86,6 +86,7 @@ Request plausible(Input& in, Driver& driver, uint8_t sub, uint8_t opcode) {
     case 0x104:
     case 0x106:
     case 0x10B:
+    case 0x1C0:
         request.u32(12, number).u64(16, address());
         request.u32(24, in.below(4) == 0 ? in.edge32() : 256);
         break;
@@ -124,6 +125,8 @@ void play(Input& in) {
     Machine machine(0, config, clock);
     Driver driver(machine, (flags & 4) != 0 ? 64 : 128);
     driver.bringUp();
+    if ((flags & 32) != 0)
+        machine.startChecking();
     const bool atWork = (flags & 16) == 0;
     if (atWork) {
         FUZZ_CHECK(driver.createEq(1), "an event queue is refused");
@@ -147,7 +150,10 @@ void play(Input& in) {
                                                            9,     11,    12,    0x100, 0x101, 0x102, 0x103, 0x104,
                                                            0x105, 0x106, 0x107, 0x108, 0x109, 0x10A, 0x10B};
         const uint8_t chosen = in.u8();
-        const uint16_t code = chosen < 0xF8 ? known[chosen % known.size()] : in.u16() & 0x3FF;
+        constexpr uint16_t queryCheck = 0x1C0;
+        const uint16_t code = chosen < 0xF7    ? known[chosen % known.size()]
+                              : chosen == 0xF7 ? queryCheck
+                                               : in.u16() & 0x3FF;
         const auto sub = static_cast<uint8_t>(code >> 8), opcode = static_cast<uint8_t>(code);
         const uint32_t index = driver.commandSq.pi;
         driver.stage(sub, opcode, plausible(in, driver, sub, opcode));

@@ -1,14 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the driver tells eadm: every ring content decodes to facts that fit a terminal and JSON.
 #include <algorithm>
+#include <cstring>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "decode.h"
+#include "doctor.h"
 #include "fuzz.h"
 
 namespace erdma::fuzz {
 namespace {
+
+bool printable(std::string_view text) {
+    return std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+// The same bytes as what check mode found, of a driver or a file that lies.
+void tellFindings(std::span<const uint8_t> bytes) {
+    eadm::Snapshot snapshot;
+    snapshot.driver = true;
+    snapshot.adapters.resize(1);
+    auto& found = snapshot.adapters[0].found;
+    found.resize(1);
+    found[0].flags = ERDMA_FINDING_ON;
+    for (size_t at = 0; at < bytes.size(); at += sizeof(erdma_info_finding)) {
+        const size_t rest = std::min(bytes.size() - at, sizeof(erdma_info_finding));
+        std::memcpy(&found.emplace_back(), bytes.data() + at, rest);
+    }
+    for (const eadm::Finding& finding : eadm::diagnose(snapshot)) {
+        FUZZ_CHECK(printable(finding.text) && printable(finding.advice), "a finding that cannot be printed");
+        const eadm::Json json = eadm::toJson(finding);
+        FUZZ_CHECK(eadm::Json::parse(json.dump()) == json, "JSON that says something else");
+    }
+}
 
 void play(Input& in) {
     static constexpr std::array<const char*, 6> words = {"sq", "rq", "cq", "eq", "cmdq", "cmdcq"};
@@ -26,6 +53,7 @@ void play(Input& in) {
         part.entryBytes == 0 ? in.u8() : static_cast<uint32_t>((in.size() + part.entryBytes - 1) / part.entryBytes);
     const auto bytes = in.bytes(in.size());
     part.bytes.assign(bytes.begin(), bytes.end());
+    tellFindings(part.bytes);
     part.bytes.resize(size_t{part.count} * part.entryBytes);
     part.bytes.shrink_to_fit();
 
@@ -41,7 +69,7 @@ void play(Input& in) {
         FUZZ_CHECK(eadm::Json::parse(entry.dump()) == entry, "JSON that says something else");
     }
     const std::string text = eadm::textOf(part.bytes);
-    FUZZ_CHECK(std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; }), "a text that cannot be printed");
+    FUZZ_CHECK(printable(text), "a text that cannot be printed");
 }
 
 } // namespace

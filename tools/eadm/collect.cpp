@@ -173,6 +173,11 @@ void lookOnce(const Driver& driver, Adapter& adapter) {
     adapter.unseen.hiddenCeps = ceps.hidden;
     adapter.unseen.allCeps = ceps.hidden + ceps.entries.size();
     adapter.ceps = std::move(ceps.entries);
+    if (driver.knows(ERDMA_KIND_FINDING)) {
+        auto found = driver.list<erdma_info_finding>(ERDMA_KIND_FINDING, adapter.device.device);
+        adapter.unseen.hiddenFound = found.hidden;
+        adapter.found = std::move(found.entries);
+    }
     for (CompletionVector& vector : adapter.vectors) {
         const std::string folder = fmt::format("/proc/irq/{}/", vector.second.irq);
         vector.cpus = firstLine(folder + "effective_affinity_list");

@@ -92,7 +92,8 @@ Json compareDevice(const Side& before, const Side& now, const std::string& name)
 std::map<std::string, Json> findingsOf(const Side& side) {
     std::map<std::string, Json> found;
     for (const Finding& one : diagnose(snapshotFrom(side.recording->json().at("doctor"))))
-        found[fmt::format("{} {} {}", one.device, one.id, severityName(one.severity))] = toJson(one);
+        found[fmt::format("{} {} {} {}", one.device, one.id, severityName(one.severity),
+                          one.figures.value("finding", ""))] = toJson(one);
     return found;
 }
 

@@ -146,7 +146,7 @@ std::string_view commandName(uint32_t sub, uint32_t opcode) {
         {0, 15, "CREATE_AH"},   {0, 16, "DESTROY_AH"},   {0, 17, "QUERY_QP"},       {1, 0, "CREATE_EQ"},
         {1, 1, "DESTROY_EQ"},   {1, 2, "QUERY_FW_INFO"}, {1, 3, "CONF_MTU"},        {1, 4, "GET_STATS"},
         {1, 5, "CONF_DEVICE"},  {1, 6, "QUERY_EQC"},     {1, 7, "SET_RETRANS_NUM"}, {1, 8, "ALLOC_DB"},
-        {1, 9, "FREE_DB"},      {1, 10, "SET_EXT_ATTR"}, {1, 11, "GET_EXT_ATTR"}};
+        {1, 9, "FREE_DB"},      {1, 10, "SET_EXT_ATTR"}, {1, 11, "GET_EXT_ATTR"},   {1, 192, "QUERY_CHECK"}};
     for (const Name& one : names)
         if (one.sub == sub && one.opcode == opcode)
             return one.name;

@@ -43,8 +43,9 @@ struct OtherRdma {
 struct Unseen {
     uint64_t hiddenQps = 0, allQps = 0; // of other users; together with one's own
     uint64_t hiddenCeps = 0, allCeps = 0;
-    uint64_t silentQps = 0; // connected ones of which the adapter told nothing
-    bool tcp = false;       // the kernel tells no TCP connections
+    uint64_t hiddenFound = 0; // of check mode, about others or about nobody who is there
+    uint64_t silentQps = 0;   // connected ones of which the adapter told nothing
+    bool tcp = false;         // the kernel tells no TCP connections
     bool translations = false;
 };
 
@@ -59,6 +60,7 @@ struct Adapter {
     std::vector<erdma_info_qp> failed; // queue pairs that the adapter stopped
     std::vector<erdma_info_cep> ceps;
     std::vector<OtherRdma> others;
+    std::vector<erdma_info_finding> found; // by check mode; empty: the adapter or the driver has none
     Unseen unseen;
 };
 

@@ -71,6 +71,8 @@ public:
 
     // As the driver said when the node was opened.  Its text is safe for terminals only after textOf().
     const erdma_diag_version& version() const { return version_; }
+    // Is it new enough for lists of this kind?
+    bool knows(erdma_kind kind) const { return (version_.kinds & 1u << kind) != 0; }
 
     // All entries of a kind from `cursor` on, at most `most`.
     template <typename Entry>

@@ -68,6 +68,10 @@ const std::vector<std::string>& findingIds() {
                                                  "translated",
                                                  "other-rdma-device",
                                                  "tcp-instead",
+                                                 "check-mode",
+                                                 "check-error",
+                                                 "check-warning",
+                                                 "check-advice",
                                                  "not-examined"};
     return ids;
 }
@@ -90,6 +94,7 @@ std::vector<Finding> Examination::run() {
             queuePair(qp);
         countedOnly();
         otherWays();
+        checkMode();
         unseen();
     }
     std::stable_sort(findings_.begin(), findings_.end(),
@@ -145,6 +150,11 @@ void Examination::unseen() {
         add(Severity::Unknown, "not-examined", fmt::format("{} belong to others and were not examined.", what),
             "Run it as root.", {{"hidden_qps", unseen.hiddenQps}, {"hidden_ceps", unseen.hiddenCeps}});
     }
+    if (unseen.hiddenFound != 0)
+        add(Severity::Unknown, "not-examined",
+            fmt::format("{} findings of check mode are about others, or about queues that are gone, and are not shown.",
+                        unseen.hiddenFound),
+            "Run it as root.", {{"hidden_check_findings", unseen.hiddenFound}});
     if (unreadable_ != 0)
         add(Severity::Unknown, "not-examined",
             fmt::format("What waits in the send queues of {} queue pairs was not examined.", unreadable_),

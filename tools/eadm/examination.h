@@ -38,6 +38,9 @@ private:
     void drops();
     void events();
 
+    // rules_check.cpp
+    void checkMode();
+
     // rules_connections.cpp
     void connections();
     void setUp();

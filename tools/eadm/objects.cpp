@@ -190,7 +190,8 @@ Json toJson(const erdma_info_device& e) {
                                                               {1u << 4, "ipv6"},
                                                               {1u << 3, "extend_db"},
                                                               {1u << 8, "mpa_crc"},
-                                                              {1u << 9, "rfc7306"}});
+                                                              {1u << 9, "rfc7306"},
+                                                              {1u << 10, "check"}});
     json["doorbells"] = {
         {"direct_groups", e.direct_groups}, {"exclusive_pages", e.exclusive_pages}, {"divided_slots", e.divided_slots}};
     json["vectors"] = e.vectors;

@@ -17,8 +17,8 @@ namespace eadm {
 namespace {
 
 // The kinds by the names that the file has for them.
-constexpr const char* kKindNames[ERDMA_KIND_COUNT] = {"device", "qp",  "cq",  "eq",      "mr",
-                                                      "pd",     "ctx", "cep", "counter", "conf"};
+constexpr const char* kKindNames[ERDMA_KIND_COUNT] = {"device", "qp",  "cq",      "eq",   "mr",     "pd",
+                                                      "ctx",    "cep", "counter", "conf", "finding"};
 
 // What entries are sorted by; all begin with it.
 uint64_t numberOf(uint32_t kind, const std::vector<uint8_t>& entry) {
@@ -138,6 +138,8 @@ Json recordLook(const Driver& driver, Mask& mask) {
         recordKind<erdma_info_cep>(lists, driver, mask, ERDMA_KIND_CEP, device);
         recordKind<erdma_info_counter>(lists, driver, mask, ERDMA_KIND_COUNTER, device);
         recordKind<erdma_info_conf>(lists, driver, mask, ERDMA_KIND_CONF, device);
+        if (driver.knows(ERDMA_KIND_FINDING))
+            recordKind<erdma_info_finding>(lists, driver, mask, ERDMA_KIND_FINDING, device);
     }
     return look;
 }

@@ -79,8 +79,13 @@ WatchedQp qpFrom(const Json& json) {
 }
 
 Json unseenJson(const Unseen& unseen) {
-    return {{"hidden_qps", unseen.hiddenQps},     {"all_qps", unseen.allQps},       {"hidden_ceps", unseen.hiddenCeps},
-            {"all_ceps", unseen.allCeps},         {"silent_qps", unseen.silentQps}, {"tcp", unseen.tcp},
+    return {{"hidden_found", unseen.hiddenFound},
+            {"hidden_qps", unseen.hiddenQps},
+            {"all_qps", unseen.allQps},
+            {"hidden_ceps", unseen.hiddenCeps},
+            {"all_ceps", unseen.allCeps},
+            {"silent_qps", unseen.silentQps},
+            {"tcp", unseen.tcp},
             {"translations", unseen.translations}};
 }
 
@@ -90,6 +95,7 @@ Unseen unseenFrom(const Json& json) {
     json.at("all_qps").get_to(unseen.allQps);
     json.at("hidden_ceps").get_to(unseen.hiddenCeps);
     json.at("all_ceps").get_to(unseen.allCeps);
+    unseen.hiddenFound = json.value("hidden_found", uint64_t{0}); // new
     json.at("silent_qps").get_to(unseen.silentQps);
     json.at("tcp").get_to(unseen.tcp);
     json.at("translations").get_to(unseen.translations);
@@ -104,6 +110,7 @@ Json adapterJson(const Adapter& adapter) {
                  {"interface", interfaceJson(adapter.interface)},
                  {"failed", hexList(adapter.failed)},
                  {"ceps", hexList(adapter.ceps)},
+                 {"found", hexList(adapter.found)},
                  {"unseen", unseenJson(adapter.unseen)}};
     for (const char* list : {"tcp", "vectors", "qps", "others"})
         json[list] = Json::array();
@@ -131,6 +138,7 @@ Adapter adapterFrom(const Json& json) {
     adapter.interface = interfaceFrom(json.at("interface"));
     adapter.failed = structList<erdma_info_qp>(json.at("failed"));
     adapter.ceps = structList<erdma_info_cep>(json.at("ceps"));
+    adapter.found = structList<erdma_info_finding>(json.value("found", Json::array())); // new
     adapter.unseen = unseenFrom(json.at("unseen"));
     for (const Json& flow : json.at("tcp"))
         adapter.tcp.push_back({flow.at("local").get<std::string>(), flow.at("remote").get<std::string>(),
