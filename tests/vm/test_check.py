@@ -17,11 +17,15 @@ MISTAKES = ["source_changed", "read_too_early", "sink_overlap", "unordered_reuse
 
 WARNINGS = ["shared_sink", "posted_after_error", "read_source_changed"]
 ADVICE = ["receiver_late", "no_inline", "register_often", "signal_all", "tiny_messages", "cq_nearly_full", "register_between"]
+# What the witness in the process sees, not the adapter.
+WITNESSED = {"error_unpolled": "error", "event_unread": "warning", "polled_in_vain": "advice", "armed_unslept": "advice",
+             "slept_with_work": "advice"}
 
 
 def run(checked, variant, name):
     vm = checked.machine
-    return vm.run([program(f"{variant}-{name}"), vm.address], timeout=30 * vm.slow, check=False)
+    environment = {"ERDMA_WITNESS_VAIN": "100000"} if name == "polled_in_vain" else None
+    return vm.run([program(f"{variant}-{name}"), vm.address], timeout=30 * vm.slow, check=False, env=environment)
 
 
 def expect_found(checked, name, severity="error"):
@@ -54,6 +58,35 @@ def test_right_program_is_silent(checked):
     expect_clean(checked, "source_changed")
 
 
+def test_witness(checked):
+    """What only the process knows; and the program that polls has no such finding."""
+    expect_clean(checked, "error_unpolled")
+    finding = expect_found(checked, "error_unpolled")[0]
+    assert finding["process"]["name"].startswith("buggy-error_unp") and finding["process"]["pid"] > 0, finding
+    assert finding["qpn"] and finding["adapter"] == "eri0", finding
+    assert "local length error, wr_id 0x1)" in finding["sentence"], finding
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in WITNESSED if name != "error_unpolled"])
+def test_witnessed(checked, name):
+    result = run(checked, "buggy", name)
+    assert result.code == 0, result.output + result.errors
+    findings = [one for one in checked.findings() if one["id"] == name.replace("_", "-")]
+    assert [one["severity"] for one in findings] == [WITNESSED[name]], check.text(checked.findings())
+    assert not checked.errors()
+
+
+@pytest.mark.long
+def test_witness_of_every_user(checked):
+    """A user who may not write to the file system's tracing is heard; a library that he brings himself stays."""
+    vm, checked.expected = checked.machine, True
+    words = ["setpriv", "--reuid=65534", "--clear-groups", program("buggy-error_unpolled"), vm.address]
+    result = vm.run(words, timeout=30 * vm.slow, check=False, env={"LD_PRELOAD": "libm.so.6", "LD_DEBUG": "files"})
+    assert result.code == 0 and "calling init: " in result.errors and "libm.so.6" in result.errors, result.output + result.errors[-2000:]
+    assert [one["id"] for one in checked.errors()] == ["error-unpolled"], check.text(checked.findings())
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistakes(checked, name):
@@ -75,7 +108,7 @@ def test_advice(checked, name):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", MISTAKES + WARNINGS + ADVICE)
+@pytest.mark.parametrize("name", [*MISTAKES, *WARNINGS, *ADVICE, *WITNESSED])
 def test_twins(checked, name):
     expect_clean(checked, name)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Check mode: what the adapters of guests find wrong with the programs that use them (docs/check.md)."""
+"""Check mode: what the adapters of guests, and a witness in each process, find wrong with programs (docs/check.md)."""
 
 import contextlib
 import fnmatch
@@ -7,6 +7,7 @@ import json
 import re
 import threading
 
+from . import witness
 from .common import LabError
 
 ORDER = ("error", "warning", "advice")
@@ -70,6 +71,7 @@ class Checked:
         for adapter in self.adapters:
             machine.qom_set("check-delay", delay or "", adapter)
             machine.qom_set("check", "on", adapter)
+        self._witness = witness.Witness(machine)
 
     def _heard(self, kind, payload):
         if kind != "O":
@@ -96,7 +98,8 @@ class Checked:
             return self._owners.get((pci, qpn))
 
     def stop(self):
-        """The adapters check no more."""
+        """The adapters check no more, and programs have no witness."""
+        self._witness.stop()
         if self._watch and self._watch.code is None:
             with contextlib.suppress(LabError):
                 self._watch.kill()
@@ -109,9 +112,11 @@ class Checked:
     def findings(self):
         """A list of dictionaries as docs/check.schema.json has them, with "vm", "adapter", and "process" where it is known."""
         found, patient = [], self._watch is not None and self._watch.code is None
+        clocks = {}
         for number, adapter in enumerate(self.adapters):
             report = json.loads(self.machine.qom_get("findings", adapter))
-            pci = self.machine.pci_address(number) if report.get("findings") else None
+            pci = self.machine.pci_address(number)
+            clocks[pci] = adapter, report["now_ns"]
             for one in report.get("findings", []):
                 owner = self._owner(pci, one["qpn"], patient) if one.get("qpn") else None
                 if owner:
@@ -119,6 +124,7 @@ class Checked:
                 elif one.get("qpn"):
                     patient = False  # one that was there before; it is waited for once
                 found.append({**one, "vm": self.machine.name, "adapter": adapter, "age_ns": report["now_ns"] - one["first_ns"]})
+        found += [{**one, "vm": self.machine.name} for one in self._witness.findings(clocks)]
         found = [one for one in found if not self.suppress.match(one)]
         return sorted(found, key=lambda one: (ORDER.index(one["severity"]), one["first_ns"]))
 

@@ -78,7 +78,7 @@ def build(kernel, everything=False, more=()):
                        f"install linux-headers-{kernel.version}, or unpack that package and the "
                        "-common and kbuild ones beside the kernel's")
     own = not kernel.supported and os.path.realpath(kernel.headers) == os.path.realpath(default.headers)
-    targets = ["erdma-model", *(["erdma-module"] if own and not kernel.driver else []), *more]
+    targets = ["erdma-model", "erdma-witness", *(["erdma-module"] if own and not kernel.driver else []), *more]
     cmake_build(BUILD, {"KERNEL_DIR": default.headers, "ERDMA_MODULE": "ON", "ERDMA_MODEL": "ON"}, log,
                 [] if everything else targets)
     if kernel.driver:

@@ -91,6 +91,12 @@ def properties(settings):
     return "".join(words)
 
 
+def joined(own, more):
+    """Environment of a program: its own and more; of variables that are lists, as of libraries, its own comes first."""
+    lists = {name: ":".join([own[name], more[name]]) for name in ("LD_PRELOAD", "ASAN_OPTIONS") if own.get(name) and name in more}
+    return {**more, **own, **lists}
+
+
 def adapter_property_names():
     """Names of the properties of QEMU's erdma device, as the model that is built or installed has them."""
     result = subprocess.run([WRAPPER, "-machine", "none", "-device", "erdma,help"], text=True, timeout=60, check=False,
@@ -117,6 +123,8 @@ class Vm:
 
     # Module parameters where load_driver() gets none.
     driver_params = ""
+    # What every command gets; replaced, never changed.
+    environment = {}
 
     def __init__(self, directory, kernel=None, driver=None, adapters=None, model=True, cpus=1,
                  memory=None, name="vm1", index=1, append="", qemu_args=(), qemu_env=None):
@@ -350,8 +358,10 @@ class Vm:
         """Start a command in the background; returns a channel.Job.
 
         command: a list (executed as it is) or a string (for /bin/sh).  Keywords: cwd, env,
-        pty, stdin (True keeps standard input open), on_output(kind, bytes).
+        pty, stdin (True keeps standard input open), on_output(kind, bytes).  What environment has is added to env.
         """
+        if self.environment:
+            keywords["env"] = joined(keywords.get("env") or {}, self.environment)
         return self.channel.start(command, **keywords)
 
     def run(self, command, timeout=60, check=True, **keywords):
