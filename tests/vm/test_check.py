@@ -24,6 +24,8 @@ WITNESSED = {"error_unpolled": "error", "event_unread": "warning", "polled_in_va
 
 def run(checked, variant, name):
     vm = checked.machine
+    if name == "event_unread":  # the failure that it is not told of, in both variants
+        checked.suppress.rules.append(["wrong-rights", "*", "*"])
     environment = {"ERDMA_WITNESS_VAIN": "100000"} if name == "polled_in_vain" else None
     return vm.run([program(f"{variant}-{name}"), vm.address], timeout=30 * vm.slow, check=False, env=environment)
 
@@ -61,10 +63,11 @@ def test_right_program_is_silent(checked):
 def test_witness(checked):
     """What only the process knows; and the program that polls has no such finding."""
     expect_clean(checked, "error_unpolled")
-    finding = expect_found(checked, "error_unpolled")[0]
-    assert finding["process"]["name"].startswith("buggy-error_unp") and finding["process"]["pid"] > 0, finding
-    assert finding["qpn"] and finding["adapter"] == "eri0", finding
-    assert "local length error, wr_id 0x1)" in finding["sentence"], finding
+    sender, receiver = sorted((one for one in expect_found(checked, "error_unpolled") if one["severity"] == "error"),
+                              key=lambda one: one["qpn"])
+    assert sender["process"]["name"].startswith("buggy-error_unp") and sender["process"]["pid"] > 0, sender
+    assert sender["adapter"] == "eri0" and "general error, wr_id 0x2)" in sender["sentence"], sender
+    assert "remote access error, wr_id 0x1)" in receiver["sentence"], receiver
 
 
 @pytest.mark.long
@@ -84,7 +87,7 @@ def test_witness_of_every_user(checked):
     words = ["setpriv", "--reuid=65534", "--clear-groups", program("buggy-error_unpolled"), vm.address]
     result = vm.run(words, timeout=30 * vm.slow, check=False, env={"LD_PRELOAD": "libm.so.6", "LD_DEBUG": "files"})
     assert result.code == 0 and "calling init: " in result.errors and "libm.so.6" in result.errors, result.output + result.errors[-2000:]
-    assert [one["id"] for one in checked.errors()] == ["error-unpolled"], check.text(checked.findings())
+    assert {one["id"] for one in checked.errors()} == {"error-unpolled"}, check.text(checked.findings())
 
 
 @pytest.mark.long

@@ -16,8 +16,9 @@ MOST_FINDINGS = 256  # of a guest, as of an adapter
 # enum ibv_wc_status and ibv_event_type, which never change: they are the interface of programs.
 STATUS = {1: "local length error", 2: "local QP operation error", 3: "local EE context operation error", 4: "local protection error",
           6: "memory bind error", 7: "bad response", 8: "local access error", 9: "remote invalid request", 10: "remote access error",
-          11: "remote operation error", 12: "no acknowledgement came", 13: "the receiver was never ready",
-          18: "invalid EE context number", 19: "invalid EE context state", 20: "fatal error", 21: "no response came", 22: "general error"}
+          11: "remote operation error", 12: "no acknowledgement came", 13: "the receiver was never ready", 14: "RDD violation",
+          15: "remote invalid read request", 16: "remote abort", 17: "invalid EE context number", 18: "invalid EE context state",
+          19: "fatal error", 20: "no response came", 21: "general error"}
 EVENT = {0: "completion queue error", 1: "queue pair failed", 2: "invalid request on a queue pair", 3: "access violation on a queue pair",
          7: "path migration failed", 8: "device failed", 14: "shared receive queue error"}
 
