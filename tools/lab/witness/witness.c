@@ -394,8 +394,21 @@ static void name_device(struct watched_context *of, const struct ibv_device *dev
     snprintf(of->pci, sizeof(of->pci), "%.*s", (int)sizeof(of->pci) - 1, name);
 }
 
+/* Before a program is in a hurry: what it does too early is to be seen, and must not be late for a look into a library. */
+static void look_up_all(void) {
+    real_ibv_close_device();
+    real_ibv_create_cq();
+    real_ibv_destroy_cq();
+    real_ibv_create_qp();
+    real_ibv_destroy_qp();
+    real_ibv_get_cq_event();
+    real_ibv_get_async_event();
+    real_ibv_ack_async_event();
+}
+
 static void watch_context(struct ibv_context *context) {
     static bool prepared;
+    look_up_all();
     pthread_mutex_lock(&records);
     if (!prepared) {
         const char *limit = getenv("ERDMA_WITNESS_VAIN");
@@ -460,6 +473,7 @@ static void watch_queue(struct watched_context *of, struct ibv_cq *cq) {
     if (queue) {
         queue->of = of;
         queue->first = queue->count = 0;
+        make_room(queue, BATCH);
         queue->kept_at_arm = queue->told = false;
         queue->qpn = 0;
         queue->vain = queue->arms = queue->slept_busy = 0;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A connection is given up while a write is under way. */
+/* A connection is given up while messages are under way, for which the peer has no room yet. */
 #include "buggy.h"
 
 static void work(void) {
     struct pair p;
     pair_open(&p, NULL);
-    for (uint64_t i = 0; i < 16; i++) {
-        struct work write = write_to_server(&p, i, 0, 16384);
-        VERB(post(&p.client, &write));
+    for (uint64_t i = 0; i < 4; i++) {
+        if (right)
+            receive_message(&p, i, 4096 * (i + 1), 4096);
+        send_message(&p, i, 4096 * (i + 1), 4096);
     }
-    for (uint64_t i = 0; right && i < 16; i++)
+    for (uint64_t i = 0; right && i < 4; i++)
         wc_good(p.client.scq, i);
     rdma_destroy_qp(p.client.id);
     p.client.qp = NULL;
