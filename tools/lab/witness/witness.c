@@ -6,12 +6,11 @@
  * To look whether completions lie in a queue it has to take them.  What it took is kept and given to the program first,
  * in the same order, so that the program sees no difference.
  */
+#include "real.h"
 #include "words.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <infiniband/verbs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -63,40 +62,6 @@ static pthread_mutex_t records = PTHREAD_MUTEX_INITIALIZER;
 /* Queue pairs of whose failure a completion told the program, by number; newer ones take the place of others. */
 static _Atomic uint32_t known_failed[BUCKETS];
 static uint64_t vain_limit;
-
-/* ---- libibverbs itself ---- */
-
-/* Behind this library, or where a program loaded it for itself alone. */
-static void *real_symbol(const char *name) {
-    void *found = dlsym(RTLD_NEXT, name);
-    void *library = found ? NULL : dlopen("libibverbs.so.1", RTLD_LAZY | RTLD_NOLOAD);
-    if (library) {
-        found = dlsym(library, name);
-        dlclose(library);
-    }
-    return found;
-}
-
-#define REAL(name)                                                                                                     \
-    static __typeof__(&name) real_##name(void) {                                                                       \
-        static _Atomic(void *) known;                                                                                  \
-        void *found = atomic_load_explicit(&known, memory_order_acquire);                                              \
-        if (!found) {                                                                                                  \
-            found = real_symbol(#name);                                                                                \
-            atomic_store_explicit(&known, found, memory_order_release);                                                \
-        }                                                                                                              \
-        return (__typeof__(&name))found;                                                                               \
-    }
-
-REAL(ibv_open_device)
-REAL(ibv_close_device)
-REAL(ibv_create_cq)
-REAL(ibv_destroy_cq)
-REAL(ibv_create_qp)
-REAL(ibv_destroy_qp)
-REAL(ibv_get_cq_event)
-REAL(ibv_get_async_event)
-REAL(ibv_ack_async_event)
 
 /* ---- records ---- */
 
@@ -394,21 +359,9 @@ static void name_device(struct watched_context *of, const struct ibv_device *dev
     snprintf(of->pci, sizeof(of->pci), "%.*s", (int)sizeof(of->pci) - 1, name);
 }
 
-/* Before a program is in a hurry: what it does too early is to be seen, and must not be late for a look into a library. */
-static void look_up_all(void) {
-    real_ibv_close_device();
-    real_ibv_create_cq();
-    real_ibv_destroy_cq();
-    real_ibv_create_qp();
-    real_ibv_destroy_qp();
-    real_ibv_get_cq_event();
-    real_ibv_get_async_event();
-    real_ibv_ack_async_event();
-}
-
 static void watch_context(struct ibv_context *context) {
     static bool prepared;
-    look_up_all();
+    real_look_up();
     pthread_mutex_lock(&records);
     if (!prepared) {
         const char *limit = getenv("ERDMA_WITNESS_VAIN");
