@@ -8,9 +8,9 @@ import subprocess
 import jsonschema
 import pytest
 
-from erdmalab import check, workloads
+from erdmalab import check, witness, workloads
 from erdmalab.common import ROOT
-from support import program
+from support import program, run_cases
 
 MISTAKES = ["source_changed", "read_too_early", "sink_overlap", "unordered_reuse", "stale_key", "out_of_bounds",
             "wrong_rights", "wrong_pd", "cq_overflow", "sq_overrun", "unsignalled_full", "destroyed_busy"]
@@ -88,6 +88,18 @@ def test_witness_of_every_user(checked):
     result = vm.run(words, timeout=30 * vm.slow, check=False, env={"LD_PRELOAD": "libm.so.6", "LD_DEBUG": "files"})
     assert result.code == 0 and "calling init: " in result.errors and "libm.so.6" in result.errors, result.output + result.errors[-2000:]
     assert {one["id"] for one in checked.errors()} == {"error-unpolled"}, check.text(checked.findings())
+
+
+@pytest.mark.long
+@pytest.mark.limit(600)
+@pytest.mark.parametrize("name", ["rc_ops", "rc_errors"])
+def test_witness_changes_nothing(vm, name):
+    """Programs that compare each completion, event and status get what they get without."""
+    one = witness.Witness(vm)
+    try:
+        run_cases(vm, name)
+    finally:
+        one.stop()
 
 
 @pytest.mark.long

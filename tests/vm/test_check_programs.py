@@ -16,6 +16,16 @@ from support import SOURCES
 
 pytestmark = pytest.mark.long
 PERFTEST = ["ib_write_bw", "ib_write_lat", "ib_read_bw", "ib_read_lat", "ib_send_bw", "ib_send_lat", "ib_atomic_bw", "ib_atomic_lat"]
+# pyverbs' own extension modules load libibverbs for themselves alone.
+POLL = """
+from pyverbs.cq import CQ
+from pyverbs.device import Context, get_device_list
+context = Context(name=get_device_list()[0].name.decode())
+queue = CQ(context, 8)
+assert queue.poll()[0] == 0
+queue.close()
+context.close()
+"""
 
 
 @contextlib.contextmanager
@@ -53,6 +63,25 @@ def perftests(server, client):
 def test_connected(vm):
     with nothing_unexplained(vm):
         connected(vm, vm)
+
+
+def test_programs_have_witnesses(vm):
+    """However they come by libibverbs: linked, by way of librdmacm, or loaded by a library of theirs for itself."""
+    watched = check.Checked(vm)
+    try:
+        vm.environment = {**vm.environment, "ERDMA_WITNESS_VAIN": "1"}
+        workloads.rping(vm, 10, options=["-v"], timeout=60)
+        workloads.perftest(vm, "ib_send_lat", options=["-n", 100])
+        server = vm.popen(["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20"])
+        vm.wait_listener(47592, server, tcp=True)
+        vm.run(["fi_pingpong", "-p", "verbs", "-e", "msg", "-I", "20", vm.address], timeout=60 * vm.slow)
+        server.wait(20 * vm.slow)
+        vm.run(["/usr/bin/python3", "-B", "-c", POLL])
+        vain = {one["process"]["name"] for one in watched.findings() if one["id"] == "polled-in-vain"}
+        assert {"rping", "ib_send_lat", "fi_pingpong", "python3"} <= vain, vain
+    finally:
+        vm.environment = {name: value for name, value in vm.environment.items() if name != "ERDMA_WITNESS_VAIN"}
+        watched.stop()
 
 
 @pytest.mark.limit(400)
