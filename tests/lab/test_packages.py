@@ -8,10 +8,12 @@ hand: its names are from the distribution's own package lists as we know them.
 import os
 import sys
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "lab"))
 
-from erdmalab import packages, testing  # noqa: E402  (found through the line above)
+from erdmalab import packages, roots, testing  # noqa: E402  (found through the line above)
+from erdmalab.common import LabError  # noqa: E402
 
 # In all of the releases below.
 EVERYWHERE = set("""
@@ -70,6 +72,15 @@ class Uses(unittest.TestCase):
             for unwanted in ("clang", "clang-tidy", "gcovr", "sparse", "openmpi-bin", "tshark", "linux-source", "libgtest-dev",
                              "libcli11-dev", "nvme-cli", "python3-pytest", "mmdebstrap", "vde-switch"):
                 self.assertNotIn(unwanted, names, use)
+
+    def test_roots_install_what_makes_them(self):
+        with mock.patch.object(packages, "ensure", side_effect=KeyboardInterrupt) as ensure, self.assertRaises(KeyboardInterrupt):
+            roots.bootstrap("sid", "/nowhere", ())
+        self.assertIn("mmdebstrap", self.names(*ensure.call_args.args))
+
+    def test_a_use_that_no_section_has(self):
+        with self.assertRaises(LabError):
+            packages.wanted("demo", "roots")
 
     def test_every_kind_of_test_has_its_packages(self):
         for kind in testing.KINDS:

@@ -41,6 +41,9 @@ def uses():
 
 def wanted(*names):
     """Packages, each a tuple of alternatives, for these uses; without any, for all that ./lab setup prepares for."""
+    unknown = set(names) - set(uses())
+    if unknown:
+        raise LabError(f"{LIST} has no section for {' '.join(sorted(unknown))}")
     return list(dict.fromkeys(
         package for section in read_list().values()
         if any(name in section.uses for name in names) or (not names and not all(section.uses.values()))

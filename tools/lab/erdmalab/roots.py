@@ -86,7 +86,7 @@ def make(release, name=None, extra=()):
 
 
 def bootstrap(release, path, extra):
-    packages.ensure("roots")
+    packages.ensure("kernels")
     if os.path.exists(path):
         remove(path)
     log = path + ".log"
