@@ -4,7 +4,7 @@
 import pytest
 
 from erdmalab import kernel as kernels, kernel_driver, runs, workloads
-from roce import ADAPTER, pingpong, plain_perftest
+from roce import ADAPTER, make_rxe, pingpong, plain_perftest
 
 
 def released(name):
@@ -36,14 +36,19 @@ def test_with_ours(vms, name):
 @pytest.mark.long
 @pytest.mark.stock_kernel
 @pytest.mark.limit(900)
-@pytest.mark.parametrize("ends", ["alone", "with ours"])
-def test_rocev2(vms, ends):
+@pytest.mark.parametrize("peer", ["itself", "ours", "rxe"])
+def test_rocev2(vms, peer):
     """Linux knows this protocol since 6.14 (roce.md 116, 125).  At MTU 1500 both ends derive the same path MTU."""
     other, ours = kernel_driver.of(released("7.2")), kernels.find()
     runs.build(other)
-    if ends == "with ours":
+    if peer == "ours":
         runs.build(ours)
-    pair = vms(2, kernel=[other, other if ends == "alone" else ours], adapter=ADAPTER)
+    pair = vms(2, kernel=[other, other if peer == "itself" else ours], adapter=ADAPTER, load=False)
+    pair[0].load_driver()
+    if peer == "rxe":
+        make_rxe(pair[1])
+    else:
+        pair[1].load_driver()
     assert pair[0].run(["sh", "-c", "cat /sys/module/erdma/version || true"]).output == ""
     for server, client in ((pair[0], pair[1]), (pair[1], pair[0])):
         workloads.rping(server, 10, client=client)
@@ -53,5 +58,6 @@ def test_rocev2(vms, ends):
             workloads.perftest(server, program, options=["-s", 65536, "-n", 50], client=client)
         plain_perftest(server, client, "ib_atomic_bw", ["-n", 50])
     for machine in pair:
-        machine.unload_driver()
+        if peer != "rxe" or machine is pair[0]:
+            machine.unload_driver()
         machine.check_log()
