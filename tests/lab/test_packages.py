@@ -20,8 +20,8 @@ EVERYWHERE = set("""
     bc bison build-essential busybox-static clang clang-format clang-tidy cmake cpio debhelper dpkg-dev fio flex gcovr
     git ibverbs-providers ibverbs-utils iperf3 iproute2 iputils-ping kmod libbenchmark-dev libcli11-dev
     libcpp-httplib-dev libelf-dev libfabric-bin libfmt-dev libglib2.0-dev libgmock-dev libgtest-dev libibverbs-dev
-    libncurses-dev libnl-3-dev libopenmpi-dev librdmacm-dev libssl-dev libtracefs-dev libvirt-clients libvirt-daemon
-    libvirt-daemon-driver-qemu lintian linux-source meson mmdebstrap
+    libncurses-dev libnl-3-dev libopenmpi-dev librdmacm-dev libssl-dev libtraceevent-dev libtracefs-dev libvirt-clients
+    libvirt-daemon libvirt-daemon-driver-qemu lintian linux-source meson mmdebstrap
     nfs-common nfs-kernel-server nftables ninja-build nlohmann-json3-dev nvme-cli open-iscsi openmpi-bin perftest perl
     pkg-config procps prometheus prometheus-node-exporter psmisc python3 python3-jsonschema python3-pytest
     python3-pytest-xdist python3-pyverbs python3-setuptools python3-venv python3-wheel python3-yaml qemu-system-x86 qperf rdma-core

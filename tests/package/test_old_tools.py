@@ -12,8 +12,8 @@ from erdmalab import roots
 from erdmalab.roots import copy_of_tree
 from scratch import VERSION, Machine
 
-LIBRARIES = ["libcli11-dev", "libfmt-dev", "nlohmann-json3-dev", "libnl-3-dev", "libncurses-dev", "libtracefs-dev",
-             "libcpp-httplib-dev", "libgtest-dev", "pkg-config"]
+LIBRARIES = ["libcli11-dev", "libfmt-dev", "nlohmann-json3-dev", "libnl-3-dev", "libncurses-dev", "libtraceevent-dev",
+             "libtracefs-dev", "libcpp-httplib-dev", "libgtest-dev", "pkg-config"]
 
 
 @pytest.fixture(scope="module")
