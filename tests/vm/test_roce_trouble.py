@@ -6,9 +6,11 @@ import time
 import pytest
 
 from erdmalab import workloads
+from killing import kill_all
 from roce import ADAPTER, grown, pingpong, plain_perftest
-from support import nothing_left, wait
+from support import bdf, expect_in_use, in_use, nothing_left, program, run_cases, wait
 from traffic import load_both_ends
+from trouble import watch_events
 
 pytestmark = [pytest.mark.guests(adapter=ADAPTER), pytest.mark.long]
 
@@ -56,6 +58,61 @@ def test_receiver_not_ready(pair):
     assert plain_perftest(server, client, "ib_send_bw", ["-s", 4096, "-n", 500, "-r", 2])[0]["iterations"] == 500
     found = grown(client, before, "rc_rnr_naks_in", "rc_timeouts", "rc_ghosts", "rc_retries_nak")
     assert found["rc_rnr_naks_in"] > 0 and found["rc_timeouts"] <= 2, found
+
+
+@pytest.mark.limit(600)
+def test_stages_in_one_guest(pair):
+    """SIGKILL at every stage of a connection of a guest with itself."""
+    with nothing_left(pair[:1]):
+        print(run_cases(pair[0], "kill_cases"), "cases")
+
+
+@pytest.mark.limit(600)
+def test_stages(pair):
+    """Either program is killed at every stage of a connection: the other one hears of it, and nothing is left (123)."""
+    kill_all(pair, 1)
+
+
+@pytest.mark.limit(400)
+def test_guest_dies(vms):
+    """A whole guest ends without a word: what was sent ends as retry exceeded, and the programs with it."""
+    group = vms(2, adapter=ADAPTER)
+    before = in_use(group[0])
+    jobs = load_both_ends(group[0], group[1])
+    group[1].may_die = True
+    group[1].process.kill()
+    # rdma_cm of 6.1 gives code 19 and 7 retries: 2.15 s, 4.3 s, and then 8.6 s each.
+    jobs[0].wait_output("told ", 90 * group[0].slow)
+    assert jobs[0].wait(15 * group[0].slow).code == 0, jobs[0].text
+    assert "work 12 " in jobs[0].text, f"expected a retry-exceeded completion:\n{jobs[0].text}"
+    expect_in_use(group[0], before, limit=60)
+
+
+@pytest.mark.limit(400)
+def test_function_reset(vms):
+    """A reset of the function under traffic: everybody here is told, the peer's requests end, binding anew repairs it (130)."""
+    group = vms(2, adapter=ADAPTER)
+    one, other = group
+    left = in_use(other)
+    jobs, watch = load_both_ends(one, other), watch_events(one)
+    address = bdf(one)
+    one.run(f"echo 1 > /sys/bus/pci/devices/{address}/reset", timeout=20 * one.slow)
+    watch.wait_output("IBV_EVENT_DEVICE_FATAL", 10 * one.slow)
+    result = one.run([program("rc_ops"), "--only", "immediates", one.address], timeout=60 * one.slow, check=False)
+    assert result.code != 0, "the broken device works"
+    for job in (jobs[0], watch):
+        job.kill()
+        job.wait(10 * one.slow)
+    values = one.counters()
+    assert not any(values[name] for name in ("qps", "cqs", "mrs")), values
+    jobs[1].wait_output("told ", 90 * one.slow)
+    assert jobs[1].wait(15 * one.slow).code == 0 and "work 12 " in jobs[1].text, jobs[1].text
+    expect_in_use(other, left, limit=60)
+    one.run(f"echo {address} > /sys/bus/pci/drivers/erdma/unbind; echo {address} > /sys/bus/pci/drivers/erdma/bind",
+            timeout=60 * one.slow)
+    one.wait_devices(1)
+    workloads.rping(one, 5, client=other)
+    workloads.rping(other, 5, client=one)
 
 
 @pytest.mark.limit(300)

@@ -209,7 +209,8 @@ struct ibv_mr *region(struct ibv_pd *pd, void *at, size_t bytes, int access) {
 }
 
 struct rdma_conn_param connection_defaults(void) {
-    return (struct rdma_conn_param){.responder_resources = 16, .initiator_depth = 16, .retry_count = 7};
+    return (struct rdma_conn_param){
+        .responder_resources = 16, .initiator_depth = 16, .retry_count = 7, .rnr_retry_count = 7};
 }
 
 void end_open(struct end *end, struct rdma_cm_id *id, const struct options *o) {
@@ -241,8 +242,11 @@ void end_open(struct end *end, struct rdma_cm_id *id, const struct options *o) {
         fail("ibv_create_cq of %d entries: %m", cqe);
     init.send_cq = end->scq;
     init.recv_cq = end->rcq;
-    if (rdma_create_qp(id, end->pd, &init) != 0)
+    if (rdma_create_qp(id, end->pd, &init) != 0) {
+        if (o->may_be_gone)
+            return;
         fail("rdma_create_qp: %m");
+    }
     end->qp = id->qp;
     end->buf = get_memory(end->bytes);
     end->mr = region(end->pd, end->buf, end->bytes, o->access ? o->access : ACCESS_ALL | atomic_access(id->verbs));

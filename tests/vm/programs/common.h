@@ -90,6 +90,7 @@ struct options {
     size_t bytes;              /* of the buffer of each end; 0: 64 KiB */
     int access;                /* of the server's region; 0: everything */
     bool one_cq;               /* send and receive completions share a queue */
+    bool may_be_gone;          /* the connection of the queue pair: then there is none in the end */
     struct rdma_conn_param *connect, *accept;
 };
 

@@ -10,6 +10,10 @@
  * It prints "at STAGE" when it is there (before TRAFFIC it stays there), "told EVENT" when it hears of the end of the
  * connection, and "work FIRST FLUSHED EVENTS": status of the first failed work request, how many were flushed, how
  * many QP events came.
+ *
+ * With RoCE nothing ends a queue pair but its own errors and its owner: an end whose requests fail has heard enough, and
+ * each end disconnects by itself, which flushes what it has posted.  And there a client's death reaches the request that
+ * the server has not answered: no queue pair can be made for it then.
  */
 #include "common.h"
 
@@ -74,6 +78,7 @@ static void traffic(struct end *e, struct memory_of_peer peer) {
     struct ibv_wc wc[8];
     struct cm_event event;
     bool over = false, broken = false, disconnect = stop_at == DISCONNECT;
+    bool roce = e->id->verbs->device->transport_type == IBV_TRANSPORT_IB;
     uint64_t begin = now_ms();
     while (!over) {
         if (now_ms() - begin > patience)
@@ -107,6 +112,11 @@ static void traffic(struct end *e, struct memory_of_peer peer) {
         for (int i = 0; i < got; i++)
             broken |= wc[i].status != IBV_WC_SUCCESS;
         received += got > 0 ? (uint64_t)got : 0;
+        if (broken && roce && stop_at != DISCONNECT) {
+            over = true;
+            if (printing)
+                printf("told by its work\n");
+        }
         if (done > 64) {
             reached(TRAFFIC);
             if (disconnect) {
@@ -119,6 +129,8 @@ static void traffic(struct end *e, struct memory_of_peer peer) {
         while (cm_event_wait(e->cm, &event, broken ? 5 : 0))
             over |= end_of_connection(event.type);
     }
+    if (roce)
+        rdma_disconnect(e->id);
     begin = now_ms();
     while (done < posted || received < receives) {
         if (now_ms() - begin > 5000)
@@ -139,7 +151,7 @@ static void traffic(struct end *e, struct memory_of_peer peer) {
         printf("work %u %llu %llu\n", first, flushed, events);
 }
 
-static const struct options room = {.bytes = BYTES, .send_wr = 32, .recv_wr = 32};
+static const struct options room = {.bytes = BYTES, .send_wr = 32, .recv_wr = 32, .may_be_gone = true};
 
 static void connection_of(struct end *e, struct rdma_conn_param *param, struct memory_of_peer *own) {
     *own = (struct memory_of_peer){(uintptr_t)e->buf, e->mr->rkey};
@@ -164,6 +176,12 @@ static void server(int port_pipe, uint16_t fixed_port) {
     memcpy(&peer, e.data, sizeof(peer));
     reached(REQUEST);
     end_open(&p.server, e.id, &room);
+    if (!p.server.qp) {
+        if (printing)
+            printf("told by rdma_create_qp: %m\n");
+        pair_close(&p);
+        return;
+    }
     connection_of(&p.server, &param, &own);
     if (rdma_accept(e.id, &param) == 0) {
         e = cm_event_next(p.server.cm, 10000);
