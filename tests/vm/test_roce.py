@@ -7,9 +7,10 @@ import re
 import pytest
 
 from erdmalab import workloads
-from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget, nfs_export, nfs_mount
+from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget
 from eadm_tools import eadm_path
-from roce import ADAPTER, gid_index, gids, mapped, pingpong, plain_perftest, rdma_device
+from roce import (ADAPTER, copy_over_nfs, gid6_indices, gid_index, gids, mapped, over_ipv6, pingpong, plain_perftest,
+                  rdma_device, verify_disk)
 from support import kernel_case, nothing_left, wait
 
 pytestmark = pytest.mark.guests(adapter=ADAPTER)
@@ -96,16 +97,32 @@ def test_pingpong(vms, mtu, family):
     group = vms(2, adapter=ADAPTER, mtu=mtu)
     indices = None
     if family == "ipv6":
-        for number, machine in enumerate(group, 1):
-            machine.run(["ip", "address", "add", f"fd77::{number}/64", "dev", "eth0", "nodad"])
-        names = [f"fd77:0000:0000:0000:0000:0000:0000:000{number}" for number in (1, 2)]
-        for machine, name in zip(group, names):
-            wait("its GID", lambda m=machine, n=name: n in [one for one, _ in gids(m).values()], 5 * machine.slow)
-        indices = [gid_index(machine, name) for machine, name in zip(group, names)]
-        workloads.rping(group[0], 20, address="fd77::1", client=group[1])
+        over_ipv6(*group)
+        indices = gid6_indices(*group)
     for options in (["-n", 500], ["-n", 200, "-s", 65536], ["-n", 100, "-m", 256], ["-n", 100, "-e"],
                     *([["-n", 200, "-m", 4096, "-s", 100000]] if mtu == 9000 else [])):
         pingpong(group[0], group[1], options, indices)
+
+
+@pytest.mark.long
+@pytest.mark.limit(400)
+def test_vlan(vms):
+    """Over interfaces of a VLAN on the adapters' own: its GIDs, and frames with its tag (110)."""
+    group = vms(2, adapter=ADAPTER)
+    found = []
+    for number, machine in enumerate(group, 1):
+        machine.run("modprobe 8021q; ip link add link eth0 name eth0.5 type vlan id 5")
+        machine.run(["ip", "address", "add", f"10.78.0.{number}/24", "dev", "eth0.5"])
+        machine.run("ip link set eth0.5 up")
+        name = mapped(f"10.78.0.{number}")
+        wait("the GID", lambda m=machine, n=name: n in [one for one, _ in gids(m).values()], 10 * machine.slow)
+        found.append(gid_index(machine, name))
+    workloads.rping(group[0], 20, address="10.78.0.1", client=group[1])
+    pingpong(*group, ["-n", 200, "-s", 20000], found)
+    for machine in group:
+        machine.run("ip link del eth0.5")
+        wait("no GID", lambda m=machine: not [one for one, _ in gids(m).values() if ":ffff:0a4e:" in one], 10 * machine.slow)
+        machine.check_log()
 
 
 @pytest.mark.long
@@ -140,12 +157,6 @@ def test_connections(pair):
                            pair[1], [*command, "-s", pair[0].address, "-p", port], port, timeout=180)
 
 
-def verify(disk):
-    job = disk.fio("--rw=randrw", "--bsrange=4k-128k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
-                   "--size=8M")
-    assert job["error"] == 0 and job["write"]["io_bytes"] > 0, job
-
-
 @pytest.mark.long
 @pytest.mark.stock_kernel
 @pytest.mark.limit(600)
@@ -153,19 +164,14 @@ def verify(disk):
 def test_block_storage(pair, kind):
     target_of, host_of = (NvmeTarget, NvmeHost) if kind == "nvme" else (IserTarget, IserHost)
     with target_of(pair[0]) as target, host_of(pair[1], target) as host:
-        verify(host)
+        verify_disk(host)
 
 
 @pytest.mark.long
 @pytest.mark.stock_kernel
 @pytest.mark.limit(600)
 def test_nfs(pair):
-    server, client = pair
-    with nfs_export(server) as folder, nfs_mount(client, server) as at:
-        assert "proto=rdma" in client.run(f"grep {at} /proc/mounts").output
-        client.run(f"cp /usr/bin/bash {at}/ && sync && echo 3 > /proc/sys/vm/drop_caches && cmp /usr/bin/bash {at}/bash",
-                   timeout=120 * client.slow)
-        server.run(f"cmp /usr/bin/bash {folder}/bash", timeout=60 * server.slow)
+    copy_over_nfs(*pair)
 
 
 @pytest.mark.long
