@@ -6,7 +6,7 @@ import pytest
 
 from erdmalab import kernel as kernels, workloads
 from erdmalab.storage import NvmeHost, NvmeTarget
-from roce import ADAPTER, grown, make_rxe, pingpong, plain_perftest
+from roce import ADAPTER, grown, make_rxe, over_ipv6, pingpong, plain_perftest
 
 pytestmark = [pytest.mark.long, pytest.mark.stock_kernel]
 
@@ -38,6 +38,16 @@ def test_programs(ends, name, mtu):
             workloads.perftest(server, program, options=["-s", 1 << 20, "-n", 10], client=client)
         for program in ("ib_write_lat", "ib_send_lat", "ib_atomic_lat"):
             plain_perftest(server, client, program, ["-n", 50])
+    for machine in (ours, soft):
+        machine.check_log()
+
+
+@pytest.mark.limit(600)
+@pytest.mark.parametrize("mtu", [1500, 9000])
+def test_ipv6(ends, mtu):
+    ours, soft = ends(mtu)
+    over_ipv6(ours, soft)
+    over_ipv6(soft, ours)
     for machine in (ours, soft):
         machine.check_log()
 
