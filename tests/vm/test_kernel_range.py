@@ -4,6 +4,7 @@
 import pytest
 
 from erdmalab import kernel as kernels, roots, runs, workloads
+from roce import ADAPTER, over_ipv6, pingpong, plain_perftest
 from support import expect_in_use, in_use, run_cases
 
 PAIRS = [("5.10", "7.2"), ("6.1", "6.12")]
@@ -34,6 +35,30 @@ def test_smoke(vms, names):
         carries_traffic(machine, machine)
     carries_traffic(pair[0], pair[1])
     carries_traffic(pair[1], pair[0])
+    for machine in pair:
+        machine.unload_driver()
+        machine.load_driver()
+        machine.unload_driver()
+        machine.check_log()
+
+
+@pytest.mark.long
+@pytest.mark.stock_kernel
+@pytest.mark.limit(1800)
+@pytest.mark.parametrize("names", PAIRS, ids="-with-".join)
+def test_rocev2(vms, names):
+    """The same with the other protocol: with rdma_cm and without, both roles, IPv4 and IPv6."""
+    both = [kernels.find(name) for name in names]
+    for kernel in both:
+        runs.build(kernel)
+    pair = vms(2, kernel=both, adapter=ADAPTER)
+    for server, client in (pair, pair[::-1], (pair[0], pair[0]), (pair[1], pair[1])):
+        carries_traffic(server, client)
+        pingpong(server, client, ["-n", 200, "-s", 20000])
+    for server, client in (pair, pair[::-1]):
+        for program in ("ib_send_bw", "ib_read_bw", "ib_atomic_bw"):
+            plain_perftest(server, client, program, ["-n", 50])
+        over_ipv6(server, client)
     for machine in pair:
         machine.unload_driver()
         machine.load_driver()
