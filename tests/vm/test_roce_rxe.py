@@ -5,8 +5,8 @@ import dissect
 import pytest
 
 from erdmalab import kernel as kernels, workloads
-from erdmalab.storage import NvmeHost, NvmeTarget
-from roce import ADAPTER, grown, make_rxe, over_ipv6, pingpong, plain_perftest
+from erdmalab.storage import IserHost, IserTarget, NvmeHost, NvmeTarget
+from roce import ADAPTER, copy_over_nfs, grown, make_rxe, over_ipv6, pingpong, plain_perftest, verify_disk
 
 pytestmark = [pytest.mark.long, pytest.mark.stock_kernel]
 
@@ -54,13 +54,18 @@ def test_ipv6(ends, mtu):
 
 @pytest.mark.limit(600)
 @pytest.mark.parametrize("target", ["ours", "soft"])
-def test_nvme(ends, target):
+@pytest.mark.parametrize("kind", ["nvme", "iser", "nfs"])
+def test_storage(ends, kind, target):
     ours, soft = ends()
     near, far = (ours, soft) if target == "ours" else (soft, ours)
-    with NvmeTarget(near) as disk, NvmeHost(far, disk) as host:
-        job = host.fio("--rw=randrw", "--bsrange=4k-128k", "--iodepth=8", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1",
-                       "--size=8M")
-        assert job["error"] == 0 and job["write"]["io_bytes"] > 0, job
+    if kind == "nfs":
+        copy_over_nfs(near, far)
+    else:
+        target_of, host_of = (NvmeTarget, NvmeHost) if kind == "nvme" else (IserTarget, IserHost)
+        with target_of(near) as disk, host_of(far, disk) as host:
+            verify_disk(host)
+    for machine in (ours, soft):
+        machine.check_log()
 
 
 @pytest.mark.limit(900)
