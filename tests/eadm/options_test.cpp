@@ -2,23 +2,16 @@
 // What users write: thresholds, filters, numbers.
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <fstream>
 #include <sstream>
 
 #include "filter.h"
+#include "temporary_file.h"
 #include "thresholds.h"
 
 namespace {
 
 using eadm::Json;
-
-// A file with this content for as long as it lives.
-struct TextFile {
-    explicit TextFile(const std::string& text) { std::ofstream(path) << text; }
-    ~TextFile() { std::remove(path.c_str()); }
-    std::string path = testing::TempDir() + "eadm-options-test.conf";
-};
 
 TEST(EadmThresholds, FileOfTheInstallation) {
     std::ifstream file(EADM_SOURCE "/eadm.conf");
@@ -30,7 +23,7 @@ TEST(EadmThresholds, FileOfTheInstallation) {
         if (line.starts_with('#') && equals != std::string::npos && line.find(' ', 0) == equals)
             set += line.substr(1) + "\n";
     }
-    const TextFile defaults(set);
+    const TemporaryFile defaults(set);
     const eadm::Thresholds read = eadm::readThresholds(defaults.path);
     const eadm::Thresholds wanted;
 #define EXPECT_THRESHOLD(name, value)                                                                                  \
@@ -43,13 +36,13 @@ TEST(EadmThresholds, FileOfTheInstallation) {
 }
 
 TEST(EadmThresholds, Values) {
-    const TextFile good("# comment\nseconds = 7\n\nretransmissions_fault=0.25\n");
+    const TemporaryFile good("# comment\nseconds = 7\n\nretransmissions_fault=0.25\n");
     EXPECT_EQ(eadm::readThresholds(good.path).seconds, 7);
     EXPECT_EQ(eadm::readThresholds(good.path).retransmissions_fault, 0.25);
     EXPECT_EQ(eadm::readThresholds(good.path).slow_setup, eadm::Thresholds{}.slow_setup);
     for (const char* text : {"secs = 1\n", "seconds = x\n", "seconds = 1 2\n", "seconds = -1\n", "seconds = nan\n",
                              "seconds =\n", "[part]\nseconds = 1\n", "seconds\n"}) {
-        const TextFile bad(text);
+        const TemporaryFile bad(text);
         EXPECT_THROW(eadm::readThresholds(bad.path), eadm::Error) << text;
     }
     EXPECT_THROW(eadm::readThresholds("/nowhere/eadm.conf"), eadm::Error);

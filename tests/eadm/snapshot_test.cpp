@@ -2,9 +2,7 @@
 // Snapshots: files that are read as they were written, files that are not, and addresses that leave the house.
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <cstring>
-#include <fstream>
 
 #include <arpa/inet.h>
 
@@ -13,17 +11,11 @@
 #include "objects.h"
 #include "recording.h"
 #include "snapshotjson.h"
+#include "temporary_file.h"
 
 namespace {
 
 using eadm::Json;
-
-// A file with this content for as long as it lives.
-struct SnapshotFile {
-    explicit SnapshotFile(const std::string& text) { std::ofstream(path) << text; }
-    ~SnapshotFile() { std::remove(path.c_str()); }
-    std::string path = testing::TempDir() + "eadm-snapshot-test.json";
-};
 
 void setAddress(uint8_t (&address)[16], const char* text) {
     address[10] = address[11] = 0xFF;
@@ -130,7 +122,7 @@ Json exampleFile() {
 }
 
 TEST(EadmSnapshot, AnswersAsTheDriver) {
-    const SnapshotFile file(exampleFile().dump());
+    const TemporaryFile file(exampleFile().dump());
     const eadm::Driver driver(file.path);
     const auto page = driver.list<erdma_info_pd>(ERDMA_KIND_PD, 0);
     ASSERT_EQ(page.entries.size(), 3u);
@@ -149,7 +141,7 @@ TEST(EadmSnapshot, ShorterAndLongerEntries) {
     auto& entries = file["looks"][1]["lists"][0]["entries"];
     entries[0] = entries[0].get<std::string>() + "ffffffff";
     entries[1] = entries[1].get<std::string>().substr(0, 16);
-    const SnapshotFile written(file.dump());
+    const TemporaryFile written(file.dump());
     const eadm::Driver driver(written.path);
     const auto page = driver.list<erdma_info_pd>(ERDMA_KIND_PD, 0);
     ASSERT_EQ(page.entries.size(), 3u);
@@ -174,7 +166,7 @@ TEST(EadmSnapshot, OtherFilesAreRefused) {
     part["looks"][0]["lists"][0]["entries"][0] = "123";
     texts.push_back(part.dump());
     for (const std::string& text : texts) {
-        const SnapshotFile file(text);
+        const TemporaryFile file(text);
         EXPECT_THROW(eadm::Recording recording(file.path), eadm::Error) << text;
     }
     EXPECT_THROW(eadm::Recording recording("/nowhere"), eadm::Error);

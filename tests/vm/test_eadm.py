@@ -199,10 +199,10 @@ def test_rings(vm, open_node):
         busy = busiest(running(vm))
         ring = eadm_json(vm, "dump", "sq", busy["qp"], command="dump")
         assert ring["depth"] == busy["sq_depth"] and ring["entries"]
-        # The program goes on meanwhile: one entry may be seen while it is written.
-        whole = [entry for entry in ring["entries"] if "length" in entry]
-        assert whole and len(ring["entries"]) - len(whole) <= 1, ring["entries"]
-        assert {(entry["op"], entry["qp"], entry["length"]) for entry in whole} == {("WRITE", busy["qp"], 4096)}
+        # The program goes on meanwhile: one entry may be seen while it is written, whatever it says then.
+        said = [(entry["op"], entry.get("qp"), entry.get("length")) for entry in ring["entries"]]
+        whole = said.count(("WRITE", busy["qp"], 4096))
+        assert whole and len(said) - whole <= 1, ring["entries"]
         done = eadm_json(vm, "dump", "cq", busy["send_cq"], "0-3", command="dump")
         assert [entry["slot"] for entry in done["entries"]] == [0, 1, 2, 3]
         assert {(entry["op"], entry["queue"], entry["syndrome"]) for entry in done["entries"]} == {("WRITE", "sq", "ok")}

@@ -253,21 +253,22 @@ static int make_pair(enum ib_qp_type type)
 
 /* ---- cases: address handles ---- */
 
-/* Sleeps in one command after the other, until it is stopped. */
-static int busy(void *unused)
+/*
+ * Sleeps in one command after the other, until it is enough.  Nice: as many of them as below would starve everybody
+ * else of a single processor, up to RCU's callbacks, and then the memory that those free is short.
+ */
+static int busy(void *enough)
 {
 	int ret = 0;
 
-	while (!kthread_should_stop()) {
-		struct ib_mr *mr = ret ? ERR_PTR(ret) : ib_alloc_mr(pd, IB_MR_TYPE_MEM_REG, 1);
+	set_user_nice(current, MAX_NICE);
+	while (!ret && !READ_ONCE(*(bool *)enough)) {
+		struct ib_mr *mr = ib_alloc_mr(pd, IB_MR_TYPE_MEM_REG, 1);
 
-		if (IS_ERR(mr)) {
-			ret = PTR_ERR(mr);
-			msleep(20);
-			continue;
-		}
-		ret = ib_dereg_mr(mr);
+		ret = IS_ERR(mr) ? PTR_ERR(mr) : ib_dereg_mr(mr);
 	}
+	while (!kthread_should_stop())
+		msleep(20);
 	return ret;
 }
 
@@ -277,11 +278,12 @@ static int handles(void)
 	static struct task_struct *tasks[140];
 	static struct ib_ah *many[500];
 	struct rdma_ah_attr attr = own_address(), asked;
+	bool enough = false;
 	unsigned long flags;
 	int ret = 0, i, ended;
 
 	for (i = 0; i < ARRAY_SIZE(tasks); i++)
-		tasks[i] = kthread_run(busy, NULL, "erdma-busy-%d", i);
+		tasks[i] = kthread_run(busy, &enough, "erdma-busy-%d", i);
 	for (i = 0; i < rounds && !ret; i++) {
 		struct ib_ah *one;
 
@@ -295,6 +297,8 @@ static int handles(void)
 		if (!(i % 64))
 			cond_resched();
 	}
+	/* All at once: one after the other would wait for its turn among those that are left. */
+	WRITE_ONCE(enough, true);
 	for (i = 0; i < ARRAY_SIZE(tasks); i++) {
 		ended = IS_ERR(tasks[i]) ? PTR_ERR(tasks[i]) : kthread_stop(tasks[i]);
 		if (ended)
