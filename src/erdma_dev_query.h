@@ -29,7 +29,7 @@ void erdma_block_teardown(struct erdma_dev *dev);
  * erdma_query_block() - Read a block that the device writes to memory.
  * @dev: the device
  * @sub: sub-module
- * @opcode: GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, GET_EXT_ATTR or QUERY_CHECK
+ * @opcode: GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, GET_EXT_ATTR, QUERY_CHECK or QUERY_FLOW
  * @index: of the object asked for
  * @out: gets the block, header included; what the device did not write is zero
  * @bytes: of @out, at most ERDMA_STATS_BYTES

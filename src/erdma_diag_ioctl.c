@@ -24,7 +24,7 @@ static_assert(sizeof(struct erdma_diag_list) == 48);
 static_assert(sizeof(struct erdma_diag_dump) == 64);
 static_assert(sizeof(struct erdma_diag_set) == 56);
 static_assert(sizeof(struct erdma_info_device) == 256);
-static_assert(sizeof(struct erdma_info_qp) == 256);
+static_assert(sizeof(struct erdma_info_qp) == 440);
 static_assert(sizeof(struct erdma_info_cq) == 104);
 static_assert(sizeof(struct erdma_info_eq) == 112);
 static_assert(sizeof(struct erdma_info_mr) == 96);

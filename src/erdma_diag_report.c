@@ -251,6 +251,46 @@ static int erdma_ask_qp_psns(struct erdma_listing *l, struct erdma_info_qp *out,
 	return 0;
 }
 
+/* What holds it, of an adapter that tells. */
+static int erdma_ask_qp_flow(struct erdma_listing *l, struct erdma_info_qp *out, ktime_t born)
+{
+	struct erdma_flow_qp *flow = &out->flow;
+	struct erdma_flow f;
+	unsigned int i;
+	int err;
+
+	if (!(l->ad->dev.caps.model & ERDMA_MODEL_FLOW))
+		return 0;
+	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_FLOW, out->number,
+				&f, sizeof(f));
+	if (err || f.head.len != sizeof(f) || f.limit >= ERDMA_LIMIT_COUNT ||
+	    !(f.flags & ERDMA_FLOW_ACTIVE) ||
+	    !erdma_still_tracked(l, ERDMA_TRACK_QP, out->number, born))
+		return erdma_only_interrupts(err);
+
+	BUILD_BUG_ON(ERDMA_FLOW_LIMITS != ERDMA_LIMIT_COUNT);
+	out->known |= ERDMA_KNOWN_FLOW;
+	flow->limit = f.limit;
+	flow->flags = f.flags & ERDMA_FLOW_STARVING ? ERDMA_FLOW_FLAG_STARVING : 0;
+	flow->frame_bytes = le32_to_cpu(f.frame_bytes);
+	flow->window = le64_to_cpu(f.window);
+	flow->threshold = le64_to_cpu(f.threshold);
+	flow->flight = le64_to_cpu(f.flight);
+	flow->peer_window = le64_to_cpu(f.peer_window);
+	flow->rtt_ns = le64_to_cpu(f.rtt_ns);
+	flow->rtt_variation_ns = le64_to_cpu(f.rtt_variation_ns);
+	flow->timeout_ns = le64_to_cpu(f.timeout_ns);
+	flow->repeats = le64_to_cpu(f.repeats);
+	flow->recoveries = le64_to_cpu(f.recoveries);
+	flow->timeouts = le64_to_cpu(f.timeouts);
+	flow->not_ready = le64_to_cpu(f.not_ready);
+	flow->out_of_order = le64_to_cpu(f.out_of_order);
+	for (i = 0; i < ERDMA_LIMIT_COUNT; i++)
+		flow->spent_ns[i] = le64_to_cpu(f.spent_ns[i]);
+	flow->starved_ns = le64_to_cpu(f.starved_ns);
+	return 0;
+}
+
 static int erdma_ask_qp(struct erdma_listing *l, u32 which)
 {
 	struct erdma_info_qp *out = (struct erdma_info_qp *)l->entries + which;
@@ -259,6 +299,8 @@ static int erdma_ask_qp(struct erdma_listing *l, u32 which)
 	int err;
 
 	err = erdma_ask_qp_psns(l, out, l->born[which]);
+	if (!err)
+		err = erdma_ask_qp_flow(l, out, l->born[which]);
 	if (err)
 		return err;
 	err = erdma_query_block(&l->ad->dev, ERDMA_SUB_RDMA, ERDMA_CMD_QUERY_QPC, out->number, &c,

@@ -428,6 +428,7 @@ enum {					/* sub-module COMMON */
 	ERDMA_CMD_SET_EXT_ATTR = 10,	/* delayed ACK, legacy mode */
 	ERDMA_CMD_GET_EXT_ATTR = 11,
 	ERDMA_CMD_QUERY_CHECK = 192,	/* of the model: one finding of check mode */
+	ERDMA_CMD_QUERY_FLOW = 193,	/* of the model: what holds the sends of a QP */
 };
 
 /* Entry header, LE64; the command queue fills it */
@@ -459,6 +460,7 @@ enum {					/* sub-module COMMON */
 #define ERDMA_MODEL_MPA_CRC	BIT(0)		/* CRCs of FPDUs, if the MPA frames ask for them */
 #define ERDMA_MODEL_RFC7306	BIT(1)		/* immediate data, atomics with standard peers */
 #define ERDMA_MODEL_CHECK	BIT(2)		/* QUERY_CHECK */
+#define ERDMA_MODEL_FLOW	BIT(3)		/* QUERY_FLOW */
 #define ERDMA_MODEL_DETAIL	(ERDMA_MODEL_MPA_CRC | ERDMA_MODEL_RFC7306) /* ERDMA_DETAIL_* */
 
 /* QUERY_DEVICE, QUERY_FW_INFO: nothing but the header */
@@ -642,8 +644,8 @@ static_assert(offsetof(struct erdma_cmd_reg_mr, count_hi) == 44);
 /* DEREG_MR value: these two fields stand where REG_MR has them */
 
 /*
- * GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, QUERY_CHECK: the device writes a block to memory
- * [4.14]
+ * GET_STATS, QUERY_QPC, QUERY_CQC, QUERY_EQC, QUERY_CHECK, QUERY_FLOW: the device writes a block
+ * to memory [4.14]
  */
 struct erdma_cmd_dump {
 	__le64 header;
@@ -793,6 +795,37 @@ static_assert(offsetof(struct erdma_check, id) == 56);
 
 #define ERDMA_CHECK_KERNEL	BIT(0)		/* the queue pair is not of a process */
 #define ERDMA_CHECK_GONE	BIT(1)		/* the queue was destroyed since */
+
+#define ERDMA_FLOW_LIMITS	8		/* causes; numbered as enum erdma_limit */
+
+/* QUERY_FLOW (docs/capabilities.md); octets, nanoseconds, counts since the connection */
+struct erdma_flow {
+	struct erdma_dump_head head;
+	u8 limit;		/* what holds it now */
+	u8 flags;		/* ERDMA_FLOW_* */
+	__le16 rsvd;
+	__le32 frame_bytes;	/* payload of a full frame */
+	__le64 window;		/* what may be under way */
+	__le64 threshold;	/* of slow start; all ones: none yet */
+	__le64 flight;		/* not acknowledged */
+	__le64 peer_window;
+	__le64 rtt_ns;
+	__le64 rtt_variation_ns;
+	__le64 timeout_ns;	/* of the retransmission timer */
+	__le64 repeats;		/* segments or packets sent again */
+	__le64 recoveries;	/* losses noticed without the timer */
+	__le64 timeouts;	/* of the timer */
+	__le64 not_ready;	/* the peer had no receive buffer, and said so */
+	__le64 out_of_order;	/* segments of the peer */
+	__le64 spent_ns[ERDMA_FLOW_LIMITS];
+	__le64 starved_ns;	/* messages of the peer waited here for a receive buffer */
+} __packed;
+static_assert(sizeof(struct erdma_flow) == 192);
+static_assert(offsetof(struct erdma_flow, window) == 24);
+static_assert(offsetof(struct erdma_flow, spent_ns) == 120);
+
+#define ERDMA_FLOW_ACTIVE	BIT(0)		/* connected */
+#define ERDMA_FLOW_STARVING	BIT(1)		/* a message of the peer waits for a buffer */
 
 #define ERDMA_RETRANSMITS_DEFAULT 24		/* what a device starts with */
 #define ERDMA_RETRANSMITS_MOST	255		/* that SET_RETRANS_NUM takes */

@@ -70,7 +70,7 @@ struct erdma_diag_list {
 	__u32 hidden;		/* out: objects of other users that were left out */
 };
 
-#define ERDMA_LIST_HARDWARE	(1U << 0)	/* ask the adapter too: one command per entry */
+#define ERDMA_LIST_HARDWARE	(1U << 0)	/* ask the adapter too: a few commands per entry */
 #define ERDMA_LIST_MOST		65536		/* entries in one request */
 #define ERDMA_ENTRY_MOST	4096		/* bytes of an entry that a request may ask for */
 
@@ -139,6 +139,7 @@ struct erdma_diag_head {
 #define ERDMA_KNOWN_IRQ		(1U << 7)
 #define ERDMA_KNOWN_ROCE	(1U << 8)	/* the `roce` part, without its PSNs */
 #define ERDMA_KNOWN_PSN		(1U << 9)	/* its PSNs */
+#define ERDMA_KNOWN_FLOW	(1U << 10)	/* the `flow` part */
 
 struct erdma_info_owner {
 	__u32 pid;		/* as the caller sees it; 0: the kernel, or not visible */
@@ -241,6 +242,46 @@ enum erdma_fallback {
 	ERDMA_FALLBACK_KNOWN = 0x80,	/* and that was an earlier connection to the same place */
 };
 
+/* What holds the sends of a queue pair. */
+enum erdma_limit {
+	ERDMA_LIMIT_IDLE,	/* nothing: all that was posted is complete */
+	ERDMA_LIMIT_ANSWERS,	/* all is sent; what the peer says to it is under way */
+	ERDMA_LIMIT_TURN,	/* the adapter has not come to it */
+	ERDMA_LIMIT_WINDOW,	/* as much is under way as the path is given */
+	ERDMA_LIMIT_PEER_WINDOW,	/* the peer takes no more */
+	ERDMA_LIMIT_LOSS,	/* what was lost is sent again first */
+	ERDMA_LIMIT_PEER_BUFFERS,	/* the peer has no receive buffer */
+	ERDMA_LIMIT_REQUESTS,	/* reads and atomics: as many are outstanding as may be, or a fence */
+	ERDMA_LIMIT_COUNT,
+};
+
+#define ERDMA_FLOW_FLAG_STARVING (1U << 0)	/* a message of the peer waits for a receive buffer */
+
+/*
+ * Where the time of a connection goes, if the adapter tells (docs/capabilities.md).  Octets and
+ * nanoseconds; counts and times since the connection was made.
+ */
+struct erdma_flow_qp {
+	__u32 limit;		/* enum erdma_limit: now */
+	__u32 flags;		/* ERDMA_FLOW_FLAG_* */
+	__u32 frame_bytes;	/* payload of a full frame */
+	__u32 reserved;
+	__aligned_u64 window;	/* what may be under way: congestion window, or packets */
+	__aligned_u64 threshold;	/* of slow start; all ones: none yet */
+	__aligned_u64 flight;	/* not acknowledged */
+	__aligned_u64 peer_window;
+	__aligned_u64 rtt_ns;	/* smoothed; 0: not measured */
+	__aligned_u64 rtt_variation_ns;
+	__aligned_u64 timeout_ns;	/* of the retransmission timer */
+	__aligned_u64 repeats;	/* segments or packets sent again */
+	__aligned_u64 recoveries;	/* losses noticed without the timer */
+	__aligned_u64 timeouts;	/* of the timer */
+	__aligned_u64 not_ready;	/* the peer had no receive buffer, and said so */
+	__aligned_u64 out_of_order;	/* segments of the peer */
+	__aligned_u64 spent_ns[ERDMA_LIMIT_COUNT];
+	__aligned_u64 starved_ns;	/* messages of the peer waited for a receive buffer */
+};
+
 struct erdma_info_qp {
 	__u32 number;
 	__u32 known;
@@ -270,6 +311,7 @@ struct erdma_info_qp {
 	 */
 	__u32 detail;
 	__u32 reserved2;
+	struct erdma_flow_qp flow;	/* with ERDMA_LIST_HARDWARE */
 };
 
 /* What the adapter says of a CQ (adapter.md 4.17). */

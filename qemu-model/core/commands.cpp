@@ -22,6 +22,7 @@ constexpr uint32_t kFlagQuery = 1u << 30;
 constexpr uint32_t kFlagTrees = 1u << 29;
 constexpr uint32_t kFlagExtendedDoorbells = 1u << 27;
 constexpr uint64_t kModelCheck = uint64_t{1} << 58;
+constexpr uint64_t kModelFlow = uint64_t{1} << 59;
 constexpr uint32_t kDefaultMtu = 1500;
 constexpr uint32_t kKernelRingShift = 20; // 1 MiB
 constexpr uint32_t kNumberMask = 0xFFFFF; // QPN, CQN, MR index, PD
@@ -67,7 +68,9 @@ std::span<const CommandProcessor::Row> CommandProcessor::table() {
         {1, 9, "FREE_DB", &D::freeDoorbells, true},
         {1, 10, "SET_EXT_ATTR", &D::setExtAttr, false},
         {1, 11, "GET_EXT_ATTR", &D::getExtAttr, false},
-        {1, 192, "QUERY_CHECK", &D::queryCheck, false}, // not the hardware's: docs/capabilities.md
+        // Not the hardware's: docs/capabilities.md.
+        {1, 192, "QUERY_CHECK", &D::queryCheck, false},
+        {1, 193, "QUERY_FLOW", &D::queryFlow, false},
     };
     return rows;
 }
@@ -247,7 +250,7 @@ void CommandProcessor::complete(uint16_t sqIndex, uint8_t opcode, const Reply& r
 CommandProcessor::Reply CommandProcessor::queryDevice(ConstBytes) {
     uint64_t resp0 = uint64_t{adapter_.config.max_cqe_log} << 40 | uint64_t{adapter_.config.max_recv_wr_log} << 16 |
                      adapter_.config.max_mr_size_log;
-    resp0 |= kFlagQuery | kModelCheck | adapter_.personality->capabilities();
+    resp0 |= kFlagQuery | kModelCheck | kModelFlow | adapter_.personality->capabilities();
     if (adapter_.config.atomic)
         resp0 |= kFlagAtomic;
     if (adapter_.config.multilevel_mtt)

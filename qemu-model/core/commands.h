@@ -91,6 +91,7 @@ private:
     Reply setExtAttr(ConstBytes request);
     Reply getExtAttr(ConstBytes request);
     Reply queryCheck(ConstBytes request);
+    Reply queryFlow(ConstBytes request);
     Reply answerInMemory(ConstBytes request, Bytes block);
     uint64_t peekRecord(uint64_t address);
 

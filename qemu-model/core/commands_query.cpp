@@ -166,6 +166,36 @@ CommandProcessor::Reply CommandProcessor::queryEqc(ConstBytes request) {
     return answerInMemory(request, block);
 }
 
+// What of our own the model tells about a queue pair's sends (docs/capabilities.md).
+CommandProcessor::Reply CommandProcessor::queryFlow(ConstBytes request) {
+    constexpr size_t kTimesAt = 120;
+    std::array<std::byte, kTimesAt + (kLimits + 1) * 8> block{};
+    const uint32_t qpn = indexOf(request);
+    const QueuePairs::Slot* found = qps_.slot(qpn);
+    if (!found)
+        return Status::NotFound;
+    QueuePair& pair = *found->pair;
+    pair.noteLimit();
+    const uint64_t now = adapter_.machine.nowNs();
+    const FlowFacts flow = pair.flow();
+    const LimitClock& limits = pair.limits();
+    storeLe32(block, 4, qpn);
+    store8(block, 16, static_cast<uint8_t>(limits.current()));
+    store8(block, 17, static_cast<uint8_t>((pair.active() ? 1 : 0) | (pair.starving() ? 2 : 0)));
+    storeLe32(block, 20, pair.path().frameBytes);
+    size_t at = 24;
+    for (const uint64_t value :
+         {flow.window, flow.threshold, flow.flight, flow.peerWindow, flow.rttNs, flow.rttVariationNs, flow.timeoutNs,
+          flow.repeats, flow.recoveries, flow.timeouts, flow.notReady, flow.outOfOrder}) {
+        storeLe64(block, at, value);
+        at += 8;
+    }
+    for (size_t limit = 0; limit < kLimits; ++limit)
+        storeLe64(block, kTimesAt + limit * 8, limits.spent(static_cast<Limit>(limit), now));
+    storeLe64(block, kTimesAt + kLimits * 8, pair.starvedNs(now));
+    return answerInMemory(request, block);
+}
+
 // ---- settings ----
 
 CommandProcessor::Reply CommandProcessor::confMtu(ConstBytes request) {

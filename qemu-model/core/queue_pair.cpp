@@ -123,6 +123,7 @@ Status QueuePair::reachPeer() {
 
 void QueuePair::attach(std::unique_ptr<Transport> transport) {
     transport_ = std::move(transport);
+    limits_.begin(adapter_.machine.nowNs());
     adapter_.host.trace(ERDMA_TRACE_QP_STATE, qpn(), static_cast<uint64_t>(QpState::Rts),
                         static_cast<uint64_t>(QpState::Rts), "paired");
     adapter_.scheduler.activate(*this);
@@ -246,8 +247,10 @@ void QueuePair::sqDoorbell(uint16_t pi, const DirectWqe* direct) {
         flush();
     else if (sendsFailed_)
         flushSends();
-    else if (active())
+    else if (active()) {
         adapter_.scheduler.activate(*this);
+        noteLimit();
+    }
 }
 
 void QueuePair::rqDoorbell(uint16_t pi) {
@@ -276,6 +279,7 @@ bool QueuePair::run(unsigned budget) {
     finishWindUp();
     if (!active())
         return false;
+    noteLimit();
     if (transport_->ways().interleaves)
         return responder_.ready() || requester_.ready();
     if (requester_.midMessage())
@@ -430,6 +434,20 @@ void QueuePair::acknowledged() {
         return;
     requester_.retire();
     finishWindUp();
+    noteLimit();
+}
+
+Limit QueuePair::limit() const {
+    if (!active())
+        return Limit::Idle;
+    const Limit ofWay = transport_->limit();
+    return ofWay != Limit::Idle ? ofWay : requester_.limit();
+}
+
+void QueuePair::noteLimit() {
+    const Limit now = limit();
+    if (now != limits_.current())
+        limits_.become(now, adapter_.machine.nowNs());
 }
 
 // Neither answers of the peer nor answers to it are of use any more.
@@ -538,6 +556,7 @@ void QueuePair::end(const Ending& ending) {
         return;
     const bool silent = windingUp(); // the user is done with it
     const std::unique_ptr<Transport> transport = std::move(transport_);
+    noteLimit();
     drain_.reset();
     heldForBudget_ = sendsFailed_ = false;
     resumeBehind_.reset();
@@ -603,6 +622,7 @@ void QueuePair::open(std::unique_ptr<Transport> transport) {
     state_ = QpState::Rts;
     requester_.finishOnly();
     transport_ = std::move(transport);
+    limits_.begin(adapter_.machine.nowNs());
 }
 
 void QueuePair::pauseSending(bool paused) {

@@ -116,6 +116,13 @@ public:
     // Requests that may be outstanding: as agreed with the peer, and not more than the device is set to.
     uint32_t ord() const;
     PathFacts path() const { return transport_ ? transport_->path() : PathFacts{}; }
+    // To be called when it may have changed what holds the sends: by the transport when a call from outside is over.
+    void noteLimit();
+    const LimitClock& limits() const { return limits_; }
+    FlowFacts flow() const { return transport_ ? transport_->flow() : FlowFacts{}; }
+    // A message of the peer waits for a receive buffer.
+    bool starving() const { return responder_.starving(); }
+    uint64_t starvedNs(uint64_t nowNs) const { return responder_.starvedNs(nowNs); }
     uint32_t ird() const;
     // The send queue met an error of its own; `culprit` may be absent (ring unreadable).  Tells the peer.  `detail` is
     // for the AEQE.
@@ -151,6 +158,7 @@ private:
     Status connect(const QpModify& request);
     Status reachPeer();
     Status stop(QpState target);
+    Limit limit() const;
     bool drain();
     void goOnDraining();
     void windUp();
@@ -175,6 +183,7 @@ private:
     std::unique_ptr<Transport> transport_;
     Requester requester_;
     Responder responder_;
+    LimitClock limits_;                        // of the present transport, or the last one
     bool responderTurn_ = false;               // who starts the next message when both could
     uint64_t pairDeadline_ = 0;                // waiting() only
     uint64_t abandonAt_ = 0, lingerUntil_ = 0; // windingUp() only

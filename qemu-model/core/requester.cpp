@@ -176,6 +176,16 @@ bool Requester::ready() const {
     return next_ != pi_ && !heldBack();
 }
 
+Limit Requester::limit() const {
+    if (held_)
+        return Limit::Window;
+    if (busy_ && !started_ && mustWait())
+        return Limit::Requests;
+    if (ready())
+        return Limit::Turn;
+    return inFlight_.empty() ? Limit::Idle : Limit::Answers;
+}
+
 bool Requester::heldBack() const {
     Observer* observer = qp_.adapter().observer;
     return observer != nullptr && observer->holdsRequest(qp_, next_);

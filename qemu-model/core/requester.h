@@ -10,6 +10,7 @@
 
 #include "doorbell.h"
 #include "fifo.h"
+#include "flow.h"
 #include "hw.h"
 #include "memory_region.h"
 #include "segment.h"
@@ -65,6 +66,8 @@ public:
     std::optional<uint16_t> culprit(const TerminateInfo& info) const;
     std::optional<uint16_t> oldest() const;
     bool incomplete() const { return retired_ != pi_; }
+    // What holds it, when the transport does not say.
+    Limit limit() const;
     // The queue pair has ended.  This work request is reported with a syndrome of its own.
     void blame(const std::optional<Blame>& culprit) { culprit_ = culprit; }
     // Completes everything up to `end`, a producer index, with Flushed, except the culprit.  False: call again, the budget

@@ -170,9 +170,11 @@ std::optional<Reception> Responder::takeRqe(uint32_t message) {
     Adapter& adapter = qp_.adapter();
     if (message != expectedSend_)
         return qp_.refuse(Refusal::Sequence, "message out of sequence");
-    if (ci_ == pi_ && !qp_.transport().ways().waitsForBuffer)
-        return Reception{Reception::Kind::NotReady, {}};
     if (ci_ == pi_) {
+        if (!starvedSince_)
+            starvedSince_ = adapter.machine.nowNs();
+        if (!qp_.transport().ways().waitsForBuffer)
+            return Reception{Reception::Kind::NotReady, {}};
         if (holdDeadline_ == 0) {
             const uint64_t limit = uint64_t{adapter.config.rnr_hold_ms} * 1000000;
             holdDeadline_ = limit == 0 ? kForever : adapter.host.nowNs() + limit;
@@ -184,6 +186,7 @@ std::optional<Reception> Responder::takeRqe(uint32_t message) {
         }
         return Reception{Reception::Kind::Hold, {}};
     }
+    fed();
     const std::optional<Rqe> rqe = readRqe(ci_);
     rqeIndex_ = ci_++;
     rqeInUse_ = true;
@@ -494,6 +497,13 @@ void Responder::discard() {
     owed_.clear();
     refusal_.reset();
     holdDeadline_ = 0;
+    fed();
+}
+
+// No message waits for a receive buffer any more.
+void Responder::fed() {
+    if (starvedSince_)
+        starvedNs_ += qp_.adapter().machine.nowNs() - *std::exchange(starvedSince_, std::nullopt);
 }
 
 bool Responder::flush(uint16_t end) {

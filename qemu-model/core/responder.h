@@ -76,6 +76,9 @@ public:
     // Waiting for a receive buffer until this time; 0: not waiting, ~0: for ever.
     uint64_t holdDeadline() const { return holdDeadline_; }
     void holdExpired();
+    bool starving() const { return starvedSince_.has_value(); }
+    // For how long messages of the peer waited here for a receive buffer, until now.
+    uint64_t starvedNs(uint64_t nowNs) const { return starvedNs_ + (starvedSince_ ? nowNs - *starvedSince_ : 0); }
 
     // The queue pair has ended: nothing is owed any more.  The RQE in use is reported with this syndrome.
     void end(Syndrome halfReceived) {
@@ -123,6 +126,7 @@ private:
     };
     std::optional<Rqe> readRqe(uint16_t index) const;
     std::optional<Reception> takeRqe(uint32_t message);
+    void fed();
     Reception finishSend(const Segment& segment);
     void report(Op op, uint32_t word12, uint32_t bytes, bool solicited, const std::array<uint32_t, 3>& tail = {});
     bool sendAtomicResponse(const Owed& owed);
@@ -152,8 +156,10 @@ private:
     uint64_t writeNext_ = 0;
 
     uint64_t holdDeadline_ = 0;
-    Fifo<Owed> owed_;   // at most Transport::ird()
-    uint64_t sent_ = 0; // payload of the front response
+    uint64_t starvedNs_ = 0;
+    std::optional<uint64_t> starvedSince_; // a message waits, or is to be sent again
+    Fifo<Owed> owed_;                      // at most Transport::ird()
+    uint64_t sent_ = 0;                    // payload of the front response
     bool held_ = false;
     uint32_t nextAtomicResponse_ = 1;
     std::optional<Refused> refusal_;

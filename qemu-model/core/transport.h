@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "flow.h"
 #include "hw.h"
 #include "ip_address.h"
 #include "segment.h"
@@ -104,6 +105,9 @@ public:
     // Expired retransmission timers, for QUERY_QPC; none where nothing can be lost.
     virtual uint64_t timeouts() const { return 0; }
     virtual PathFacts path() const { return {}; }
+    // Why what it took is not under way, and what it waits for; Idle: nothing holds it.
+    virtual Limit limit() const { return Limit::Idle; }
+    virtual FlowFacts flow() const { return {}; }
     // The own queue pair takes segments again that it held back: offer them again to inbound().
     virtual void readyToReceive() = 0;
     // Lets the peer work on what it owes this end, if that is possible without waiting; at most `budget` units.

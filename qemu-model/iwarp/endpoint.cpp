@@ -55,8 +55,11 @@ public:
         }
     }
     ~OnStack() {
-        if (--endpoint_->depth_ == 0)
-            endpoint_->host_.rearm(*endpoint_);
+        if (--endpoint_->depth_ != 0)
+            return;
+        endpoint_->host_.rearm(*endpoint_);
+        if (endpoint_->qp_ != nullptr)
+            endpoint_->qp_->noteLimit();
     }
     OnStack(const OnStack&) = delete;
     OnStack& operator=(const OnStack&) = delete;
@@ -96,6 +99,12 @@ public:
         const bool full = more ? tcp.flight() + tcp.segmentBytes() > tcp.peerWindow() : !tcp.roomy();
         return {.frameBytes = static_cast<uint32_t>(tcp.segmentBytes()), .windowFull = full};
     }
+    Limit limit() const override {
+        if (endpoint_->sendingHeld_ && !endpoint_->gateOpen())
+            return Limit::Answers; // of the set-up
+        return endpoint_->tcp_.limit();
+    }
+    FlowFacts flow() const override { return endpoint_->tcp_.flow(); }
     void readyToReceive() override {
         const OnStack here(*endpoint_);
         endpoint_->resumePending_ = true; // not from inside the doorbell

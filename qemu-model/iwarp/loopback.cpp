@@ -45,6 +45,11 @@ public:
     uint64_t sent() const override { return sent_; }
     uint64_t acknowledged() const override { return sent_; } // placed when deliver() returns
 
+    Limit limit() const override {
+        const QueuePair* peer = link_->ends[1 - self_].qp;
+        return peer != nullptr && peer->starving() ? Limit::PeerBuffers : Limit::Idle;
+    }
+
     void readyToReceive() override {
         if (QueuePair* peer = link_->ends[1 - self_].qp)
             peer->resume();

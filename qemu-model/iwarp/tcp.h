@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "congestion.h"
+#include "flow.h"
 #include "memory_budget.h"
 #include "octet_queue.h"
 #include "packet.h"
@@ -165,6 +166,9 @@ public:
     uint32_t receiveWindow() const { return static_cast<uint32_t>(rcvAdv_ - rcvNxt_); }
     const Congestion& congestion() const { return *congestion_; }
     const TcpCounters& counters() const { return counters_; }
+    // Why what was appended is not under way.
+    Limit limit() const;
+    FlowFacts flow() const;
     size_t reorderBytes() const { return reorderBytes_; }
     uint32_t peerTimestamp() const { return tsRecent_; } // newest TSval
     // In TIME_WAIT: the SYN is not one out of the past (RFC 6191).

@@ -272,6 +272,34 @@ void TcpConnection::transmit() {
         rtoAt_ = now() + rto_;
 }
 
+Limit TcpConnection::limit() const {
+    if (recovery_ != Recovery::None || backoff_ != 0)
+        return Limit::Loss;
+    if (flushLater_)
+        return Limit::Turn;
+    if (nxt_ >= end_)
+        return Limit::Idle;
+    const uint64_t piece = std::min<uint64_t>((units_.empty() ? end_ : units_.front().end) - nxt_, emss_);
+    if (una_ + sndWnd_ < nxt_ + piece)
+        return Limit::PeerWindow;
+    return pipe() != 0 && pipe() + piece > congestion_->window() ? Limit::Window : Limit::Idle;
+}
+
+FlowFacts TcpConnection::flow() const {
+    return {.window = congestion_->window(),
+            .threshold = congestion_->threshold(),
+            .flight = flight(),
+            .peerWindow = sndWnd_,
+            .rttNs = srtt_,
+            .rttVariationNs = rttvar_,
+            .timeoutNs = backedOffRto(),
+            .repeats = counters_.retransmissions,
+            .recoveries = counters_.fastRecoveries,
+            .timeouts = counters_.timeouts,
+            .notReady = 0,
+            .outOfOrder = counters_.outOfOrder};
+}
+
 bool TcpConnection::retransmitNext(bool force) {
     if (lost_.empty())
         return false;

@@ -31,10 +31,13 @@ const Ways& RcTransport::ways() const {
 }
 
 void RcTransport::receive(const RocePacket& packet) {
+    RcEnd::OnStack call(end_);
     if (isResponse(packet.op))
         requester_.receive(packet);
     else
         responder_.receive(packet);
+    if (!call.gone)
+        end_.qp.noteLimit();
 }
 
 Placement RcTransport::deliver(const Segment& segment) {
@@ -48,6 +51,12 @@ Placement RcTransport::deliver(const Segment& segment) {
     default:
         return requester_.deliver(segment);
     }
+}
+
+FlowFacts RcTransport::flow() const {
+    FlowFacts facts = requester_.flow();
+    facts.outOfOrder = responder_.outOfOrder();
+    return facts;
 }
 
 void RcTransport::readyToReceive() {
@@ -68,8 +77,10 @@ void RcTransport::takeTurn() {
     if (call.gone)
         return;
     responder_.takeTurn();
-    if (!call.gone)
-        end_.host.rearm(*this);
+    if (call.gone)
+        return;
+    end_.host.rearm(*this);
+    end_.qp.noteLimit();
 }
 
 // 4.4, 4.6.

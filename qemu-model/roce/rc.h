@@ -57,6 +57,8 @@ public:
     AsyncEvent eventOf(Refusal why, AsyncEvent usual) const override;
     uint64_t timeouts() const override { return requester_.timeouts(); }
     PathFacts path() const override { return {.frameBytes = static_cast<uint32_t>(end_.pmtu)}; }
+    Limit limit() const override { return requester_.limit(); }
+    FlowFacts flow() const override;
     void readyToReceive() override;
     unsigned runPeer(unsigned) override { return 0; }
     void close(bool) override {} // the peer learns nothing (10.1)

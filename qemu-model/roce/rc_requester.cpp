@@ -73,6 +73,30 @@ std::string RcRequester::describe() const {
            ",\"timeouts\":" + std::to_string(timeouts_) + ",\"waits\":" + (waitUntil_ != 0 ? "true" : "false");
 }
 
+Limit RcRequester::limit() const {
+    if (waitUntil_ != 0)
+        return Limit::PeerBuffers;
+    if (resending_ || expiries_ != 0)
+        return Limit::Loss;
+    return next_ - oldest_ >= kWindow ? Limit::Window : Limit::Idle;
+}
+
+// No round trips are measured.
+FlowFacts RcRequester::flow() const {
+    return {.window = kWindow * end_.pmtu,
+            .threshold = ~uint64_t{0},
+            .flight = (next_ - oldest_) * end_.pmtu,
+            .peerWindow = 0,
+            .rttNs = 0,
+            .rttVariationNs = 0,
+            .timeoutNs = end_.setup.timeoutCode == 0 ? 0 : period(),
+            .repeats = repeats_,
+            .recoveries = recoveries_,
+            .timeouts = timeouts_,
+            .notReady = notReady_,
+            .outOfOrder = 0};
+}
+
 // ---- out ----
 
 bool RcRequester::mayStart(size_t octets) const {
@@ -333,6 +357,7 @@ RcRequester::Verdict RcRequester::acknowledge(const RocePacket& response) {
         return Verdict::Done;
     case aeth::Kind::Rnr:
         ++end_.counters()[Counter::RcRnrNaksIn];
+        ++notReady_;
         return wait(syndrome & 0x1F);
     case aeth::Kind::Nak:
         ++end_.counters()[Counter::RcNaksIn];
@@ -466,6 +491,7 @@ RcRequester::Verdict RcRequester::retry(Cause cause) {
     if (retriesLeft_ == 0)
         return report() == Verdict::Gone ? Verdict::Gone : fail(Syndrome::RetryExceeded, "retries exhausted");
     --retriesLeft_;
+    ++recoveries_;
     resendAll(); // before the queue pair hears of progress: it would send what is new
     return report() == Verdict::Gone ? Verdict::Gone : resend();
 }
@@ -489,6 +515,7 @@ RcRequester::Verdict RcRequester::resend() {
         if (packets == kMostPacketsPerTurn || resendAt_ >= resendEnd_)
             return Verdict::Done;
         Sent& sent = sent_.at(resendAt_++);
+        ++repeats_;
         if (sent.kind == Kind::Read) {
             const uint64_t from = std::max(oldest_, sent.first);
             const uint64_t after = sent.first + sent.packets;

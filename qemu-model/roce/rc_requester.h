@@ -27,6 +27,9 @@ public:
     uint64_t sent() const { return next_; }
     uint64_t acknowledged() const { return oldest_; }
     uint64_t timeouts() const { return timeouts_; }
+    // Why what the queue pair has is not under way.
+    Limit limit() const;
+    FlowFacts flow() const;
     std::string describe() const;
 
     // A segment of a Send or Write, or a request.
@@ -100,7 +103,7 @@ private:
     bool guard_ = false;    // one retry since the last progress
     uint8_t retriesLeft_ = 0, rnrLeft_ = 0;
     uint32_t expiries_ = 0; // since the last progress
-    uint64_t timeouts_ = 0;
+    uint64_t timeouts_ = 0, repeats_ = 0, recoveries_ = 0, notReady_ = 0;
     uint64_t expiry_ = ERDMA_TIMER_OFF;
     uint64_t waitUntil_ = 0; // the peer is not ready; 0: it is
     bool resending_ = false;

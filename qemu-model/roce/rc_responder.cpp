@@ -456,6 +456,7 @@ void RcResponder::settle() {
         gapOwed_ = false;
         ackOwed_.reset(); // implied
         ++end_.counters()[Counter::RcNaksOut];
+        ++outOfOrder_;
         acknowledge(expected_, aeth::kSequence);
     }
     if (ackOwed_)

@@ -23,6 +23,7 @@ public:
     RcResponder& operator=(const RcResponder&) = delete;
 
     uint32_t expectedPsn() const { return expected_; }
+    uint64_t outOfOrder() const { return outOfOrder_; } // gaps that the peer was told of
     std::string describe() const;
 
     // May end the queue pair.
@@ -91,6 +92,7 @@ private:
     void acknowledge(uint32_t psn, uint8_t syndrome);
 
     RcEnd& end_;
+    uint64_t outOfOrder_ = 0;
     uint32_t expected_; // PSN of the next request to arrive
     uint32_t executed_; // of the next one to be executed; before expected_ while requests wait
     uint32_t current_;  // of the request that is at work, for refusals

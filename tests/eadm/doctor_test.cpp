@@ -70,6 +70,14 @@ Snapshot healthy() {
 // Work that waits at both looks.
 void waiting(eadm::WatchedQp& qp) { qp.first.hw.sq_pi = qp.second.hw.sq_pi = 15; }
 
+// So many of the two seconds between the looks went to that, and the others to nothing.
+void spend(eadm::WatchedQp& qp, erdma_limit limit, double seconds) {
+    qp.first.known |= ERDMA_KNOWN_FLOW;
+    qp.second.known |= ERDMA_KNOWN_FLOW;
+    qp.second.flow.spent_ns[limit] += static_cast<uint64_t>(seconds * 1e9);
+    qp.second.flow.spent_ns[ERDMA_LIMIT_IDLE] += static_cast<uint64_t>((2 - seconds) * 1e9);
+}
+
 // Time-outs in ten seconds, which are few for that time, among so many packets.
 void timeouts(Snapshot& s, uint32_t count, uint16_t packets) {
     auto& qp = s.adapters[0].qps[0];
@@ -241,6 +249,13 @@ std::vector<Case> connectionCases() {
          [](Snapshot& s) {
              waiting(s.adapters[0].qps[0]);
              s.adapters[0].qps.pop_back();
+         }},
+        {"held-up", Severity::Warning, [](Snapshot& s) { spend(s.adapters[0].qps[0], ERDMA_LIMIT_LOSS, 0.7); }},
+        {"held-up", Severity::Warning, [](Snapshot& s) { spend(s.adapters[0].qps[0], ERDMA_LIMIT_REQUESTS, 0.7); }},
+        {"receives-late", Severity::Warning,
+         [](Snapshot& s) {
+             spend(s.adapters[0].qps[0], ERDMA_LIMIT_ANSWERS, 1);
+             s.adapters[0].qps[0].second.flow.starved_ns += 700'000'000;
          }},
         {"read-depth", Severity::Warning,
          [](Snapshot& s) {
@@ -439,6 +454,44 @@ TEST(EadmDoctor, EachFindingHasItsFault) {
         staged.insert(one.id);
     const auto& ids = eadm::findingIds();
     EXPECT_EQ(staged, std::set<std::string>(ids.begin(), ids.end()));
+}
+
+TEST(EadmDoctor, WhatCostsMostComesFirst) {
+    Snapshot s = healthy();
+    auto& qp = s.adapters[0].qps[0];
+    spend(qp, ERDMA_LIMIT_PEER_WINDOW, 0.5);
+    qp.second.flow.spent_ns[ERDMA_LIMIT_LOSS] += 800'000'000;
+    qp.second.flow.spent_ns[ERDMA_LIMIT_REQUESTS] += 10'000'000; // less than one in a hundred is not worth a word
+    qp.second.flow.rtt_ns = 1'500'000;
+    const auto findings = eadm::diagnose(s);
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].text, "queue pair 1 of  (0) waited 65 % of the time: 40 % for what was lost to be sent again, "
+                                "25 % for its peer to take more.");
+    EXPECT_EQ(findings[0].figures["percent"]["loss"], 40.0);
+    EXPECT_EQ(findings[0].figures["percent"]["idle"], 75.0);
+    EXPECT_EQ(findings[0].figures["rtt_us"], 1500.0);
+    EXPECT_NE(findings[0].advice.find("loss on the path"), std::string::npos);
+
+    // Of one that stands still another rule tells; a driver that does not know says nothing.
+    waiting(qp);
+    EXPECT_EQ(eadm::diagnose(s)[0].id, "stalled");
+    qp.first.hw = qp.second.hw = s.adapters[0].qps[1].second.hw;
+    qp.first.known &= ~uint32_t{ERDMA_KNOWN_FLOW};
+    EXPECT_TRUE(eadm::diagnose(s).empty());
+}
+
+// Who waits for answers, for the adapter, or for the window of the path, is only busy.
+TEST(EadmDoctor, AsFastAsCanBe) {
+    for (const auto limit : {ERDMA_LIMIT_ANSWERS, ERDMA_LIMIT_TURN, ERDMA_LIMIT_WINDOW}) {
+        Snapshot s = healthy();
+        spend(s.adapters[0].qps[0], limit, 2);
+        EXPECT_TRUE(eadm::diagnose(s).empty()) << limit;
+    }
+    for (const double seconds : {0.5, 0.7}) {
+        Snapshot s = healthy();
+        spend(s.adapters[0].qps[0], ERDMA_LIMIT_PEER_BUFFERS, seconds);
+        EXPECT_EQ(eadm::diagnose(s).size(), seconds < 0.6 ? 0u : 1u);
+    }
 }
 
 TEST(EadmDoctor, BusyIsNotIll) {

@@ -150,8 +150,9 @@ void play(Input& in) {
                                                            9,     11,    12,    0x100, 0x101, 0x102, 0x103, 0x104,
                                                            0x105, 0x106, 0x107, 0x108, 0x109, 0x10A, 0x10B};
         const uint8_t chosen = in.u8();
-        constexpr uint16_t queryCheck = 0x1C0;
-        const uint16_t code = chosen < 0xF7    ? known[chosen % known.size()]
+        constexpr uint16_t queryCheck = 0x1C0, queryFlow = 0x1C1;
+        const uint16_t code = chosen < 0xF6    ? known[chosen % known.size()]
+                              : chosen == 0xF6 ? queryFlow
                               : chosen == 0xF7 ? queryCheck
                                                : in.u16() & 0x3FF;
         const auto sub = static_cast<uint8_t>(code >> 8), opcode = static_cast<uint8_t>(code);

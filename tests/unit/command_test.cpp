@@ -246,7 +246,7 @@ TEST(Command, QueryDevice) {
     Ready m;
     const Reply reply = m.guest.command(0, 0);
     ASSERT_TRUE(reply.ok());
-    EXPECT_EQ(reply.resp0, uint64_t{5} << 56 | uint64_t{20} << 40 | 0xF8000000 | 15 << 16 | 36);
+    EXPECT_EQ(reply.resp0, uint64_t{13} << 56 | uint64_t{20} << 40 | 0xF8000000 | 15 << 16 | 36);
     EXPECT_EQ(reply.resp1, uint64_t{0x0FFFFF00} << 32 | 1u << 28 | 4u << 16);
     erdma_config config = testConfig();
     config.atomic = config.multilevel_mtt = config.extended_doorbells = config.ipv6 = config.mpa_crc = false;
@@ -257,7 +257,7 @@ TEST(Command, QueryDevice) {
     config.default_cc = 4;
     Ready other(128, config);
     const Reply o = other.guest.command(0, 0);
-    EXPECT_EQ(o.resp0, uint64_t{4} << 56 | uint64_t{10} << 40 | 0x40000000 | 9 << 16 | 30);
+    EXPECT_EQ(o.resp0, uint64_t{12} << 56 | uint64_t{10} << 40 | 0x40000000 | 9 << 16 | 30);
     EXPECT_EQ(o.resp1, uint64_t{0x0FFFFF00} << 32 | 4u << 28 | 64u << 16);
 }
 

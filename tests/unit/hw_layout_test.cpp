@@ -329,6 +329,7 @@ TEST(HwLayout, QueryDevice) {
         EXPECT_EQ((model & ERDMA_MODEL_MPA_CRC) != 0, config.mpa_crc);
         EXPECT_EQ((model & ERDMA_MODEL_RFC7306) != 0, config.rfc7306);
         EXPECT_NE(model & ERDMA_MODEL_CHECK, 0u);
+        EXPECT_NE(model & ERDMA_MODEL_FLOW, 0u);
         EXPECT_EQ((flags & ERDMA_CAP_IPV6) != 0, config.ipv6);
         EXPECT_EQ(d.m.device.adapter().maxQps(), of(ERDMA_QD1_QBLOCKS, d.resp[1]) * ERDMA_QPS_PER_BLOCK);
         ASSERT_EQ(d.command(ERDMA_SUB_COMMON, ERDMA_CMD_QUERY_FW_INFO, erdma_cmd_plain{}), 0u);

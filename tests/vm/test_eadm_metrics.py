@@ -86,6 +86,8 @@ def test_queue_pairs_and_findings(vm, well):
         qps = [dict(labels) for name, labels in found if name == "erdma_qp_retransmits_total"]
         assert states["RTS"] == len(qps) >= 2 and {qp["comm"] for qp in qps} == {"ib_write_bw"}
         assert all(re.fullmatch(r"[0-9.]+:\d+", qp["local"]) and int(qp["pid"]) > 1 for qp in qps)
+        spent = [dict(labels)["what"] for name, labels in found if name == "erdma_qp_spent_nanoseconds_total"]
+        assert len(spent) == 8 * len(qps) and {"idle", "turn", "loss", "peer_buffers"} <= set(spent)
         assert 'comm="' not in eadm(vm, "metrics", "--qps")
         assert not [name for name, _ in samples(eadm(vm, "metrics")) if name == "erdma_qp_retransmits_total"]
         hidden = samples(eadm(vm, "metrics", user=NOBODY))

@@ -64,6 +64,8 @@ const std::vector<std::string>& findingIds() {
                                                  "read-depth",
                                                  "no-receive-buffers",
                                                  "stalled",
+                                                 "held-up",
+                                                 "receives-late",
                                                  "one-way",
                                                  "translated",
                                                  "other-rdma-device",

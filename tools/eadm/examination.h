@@ -54,6 +54,9 @@ private:
     void otherWays();
     const WatchedQp* peerOf(const WatchedQp& qp) const;
 
+    // rules_flow.cpp
+    void heldUp(const WatchedQp& qp, const std::string& name);
+
     const Snapshot& snapshot_;
     const Thresholds& limits_;
     const Adapter* adapter_ = nullptr;

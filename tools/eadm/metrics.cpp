@@ -102,6 +102,18 @@ void addQueuePair(Metrics& metrics, const erdma_info_device& device, const erdma
                   static_cast<uint16_t>(qp.hw.rq_pi - qp.hw.rq_ci));
     metrics.gauge("erdma_qp_age_seconds", "time since a queue pair was made", labels,
                   static_cast<double>(qp.age_ms) / 1000);
+    if ((qp.known & ERDMA_KNOWN_FLOW) == 0)
+        return;
+    metrics.counter("erdma_qp_repeats", "segments or packets of a queue pair that were sent again", labels,
+                    qp.flow.repeats);
+    metrics.counter("erdma_qp_starved_nanoseconds", "time that messages waited for a receive buffer of a queue pair",
+                    labels, qp.flow.starved_ns);
+    for (uint32_t limit = 0; limit < ERDMA_LIMIT_COUNT; ++limit) {
+        Labels what = labels;
+        what.emplace_back("what", limitName(limit));
+        metrics.counter("erdma_qp_spent_nanoseconds", "time of a queue pair's sends, by what held them", what,
+                        qp.flow.spent_ns[limit]);
+    }
 }
 
 void addObjects(Metrics& metrics, const Driver& driver, const erdma_info_device& device, const MetricsOptions& what) {

@@ -94,6 +94,29 @@ Json roceJson(const erdma_info_qp& e) {
     return json;
 }
 
+Json flowJson(const erdma_flow_qp& flow) {
+    Json json;
+    json["limit"] = limitName(flow.limit);
+    json["starving"] = (flow.flags & ERDMA_FLOW_FLAG_STARVING) != 0;
+    json["frame_bytes"] = flow.frame_bytes;
+    json["window"] = flow.window;
+    json["threshold"] = flow.threshold == UINT64_MAX ? Json() : Json(flow.threshold);
+    json["flight"] = flow.flight;
+    json["peer_window"] = flow.peer_window;
+    json["rtt_us"] = flow.rtt_ns == 0 ? Json() : Json(static_cast<double>(flow.rtt_ns) / 1000);
+    json["rtt_variation_us"] = flow.rtt_ns == 0 ? Json() : Json(static_cast<double>(flow.rtt_variation_ns) / 1000);
+    json["timeout_us"] = static_cast<double>(flow.timeout_ns) / 1000;
+    json["repeats"] = flow.repeats;
+    json["recoveries"] = flow.recoveries;
+    json["timeouts"] = flow.timeouts;
+    json["not_ready"] = flow.not_ready;
+    json["out_of_order"] = flow.out_of_order;
+    for (uint32_t limit = 0; limit < ERDMA_LIMIT_COUNT; ++limit)
+        json["ms"][limitName(limit)] = static_cast<double>(flow.spent_ns[limit]) / 1e6;
+    json["ms_starved"] = static_cast<double>(flow.starved_ns) / 1e6;
+    return json;
+}
+
 } // namespace
 
 std::string addressText(std::span<const uint8_t, 16> address) {
@@ -113,6 +136,11 @@ std::string qpState(uint32_t state) {
     if (state >= ERDMA_QP_STATE_ROCE && state - ERDMA_QP_STATE_ROCE < roce.size())
         return roce[state - ERDMA_QP_STATE_ROCE];
     return nameAt(std::array{"IDLE", "RTR", "RTS", "CLOSING", "TERMINATE", "ERROR"}, state);
+}
+
+std::string limitName(uint32_t limit) {
+    return nameAt(std::array{"idle", "answers", "turn", "window", "peer_window", "loss", "peer_buffers", "requests"},
+                  limit);
 }
 
 std::string cepState(uint32_t state) {
@@ -191,7 +219,8 @@ Json toJson(const erdma_info_device& e) {
                                                               {1u << 3, "extend_db"},
                                                               {1u << 8, "mpa_crc"},
                                                               {1u << 9, "rfc7306"},
-                                                              {1u << 10, "check"}});
+                                                              {1u << 10, "check"},
+                                                              {1u << 11, "flow"}});
     json["doorbells"] = {
         {"direct_groups", e.direct_groups}, {"exclusive_pages", e.exclusive_pages}, {"divided_slots", e.divided_slots}};
     json["vectors"] = e.vectors;
@@ -248,6 +277,7 @@ Json toJson(const erdma_info_qp& e) {
     json["age_ms"] = e.age_ms;
     json["hw"] = (e.known & ERDMA_KNOWN_HARDWARE) != 0 ? hardwareJson(e.hw) : Json();
     json["roce"] = (e.known & ERDMA_KNOWN_ROCE) != 0 ? roceJson(e) : Json();
+    json["flow"] = (e.known & ERDMA_KNOWN_FLOW) != 0 ? flowJson(e.flow) : Json();
     return json;
 }
 

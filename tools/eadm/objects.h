@@ -21,6 +21,8 @@ std::string fallbackText(uint32_t fallback);
 // Why the adapter stopped a queue pair, in words; empty: it does not tell.
 std::string detailText(uint32_t detail);
 std::string qpState(uint32_t state);
+// What holds the sends of a queue pair (enum erdma_limit).
+std::string limitName(uint32_t limit);
 std::string cepState(uint32_t state);
 std::string congestionControl(uint32_t number);
 std::string firmwareText(uint32_t version);

@@ -143,6 +143,8 @@ void Examination::queuePair(const WatchedQp& qp) {
               "The peer takes nothing: it may have no receive buffers, hang, or be cut off ('eadm doctor' there says "
               "more).",
               figures);
+    else
+        heldUp(qp, name);
 }
 
 // Nothing wrong: how it talks to whom, since less is possible there.

@@ -21,6 +21,7 @@ namespace eadm {
     X(unbalanced_events, 500)                                                                                          \
     X(slow_setup, 5)                                                                                                   \
     X(one_way, 5)                                                                                                      \
+    X(held_up_percent, 30)                                                                                             \
     X(limit_percent, 90)
 
 struct Thresholds {

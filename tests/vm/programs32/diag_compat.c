@@ -11,7 +11,7 @@
 
 _Static_assert(sizeof(void *) == 4, "must be compiled with -m32");
 _Static_assert(sizeof(struct erdma_diag_list) == 48 && sizeof(struct erdma_diag_dump) == 64, "requests differ");
-_Static_assert(sizeof(struct erdma_info_device) == 256 && sizeof(struct erdma_info_qp) == 256 &&
+_Static_assert(sizeof(struct erdma_info_device) == 256 && sizeof(struct erdma_info_qp) == 440 &&
                    sizeof(struct erdma_info_cq) == 104 && sizeof(struct erdma_info_eq) == 112 &&
                    sizeof(struct erdma_info_mr) == 96 && sizeof(struct erdma_info_pd) == 48 &&
                    sizeof(struct erdma_info_ctx) == 64 && sizeof(struct erdma_info_cep) == 136 &&
