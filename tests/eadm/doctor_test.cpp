@@ -313,8 +313,74 @@ std::vector<Case> connectionCases() {
     };
 }
 
+// The machine speaks RoCEv2, and its first queue pair has no peer here.
+eadm::WatchedQp& roce(Snapshot& s) {
+    auto& adapter = s.adapters[0];
+    adapter.device.protocol = 1;
+    adapter.qps.pop_back();
+    auto& qp = adapter.qps[0];
+    for (auto* look : {&qp.first, &qp.second}) {
+        look->known |= ERDMA_KNOWN_ROCE;
+        look->state = ERDMA_QP_STATE_ROCE + 3;
+        look->link.own[10] = look->link.own[11] = 0xFF; // 10.0.0.1
+        look->link.own[12] = 10;
+        look->link.own[15] = 1;
+        look->roce.path_mtu = 3;
+        look->roce.timeout = 14;
+        look->roce.retries = look->roce.rnr_retries = 7;
+    }
+    return qp;
+}
+
+std::vector<Case> roceCases() {
+    return {
+        {"gid-missing", Severity::Fault,
+         [](Snapshot& s) {
+             roce(s);
+             s.adapters[0].withoutGid = {"10.0.0.1"};
+         }},
+        {"gid-missing", Severity::Fault, [](Snapshot& s) { roce(s).gidGone = true; }},
+        {"mtu-mismatch", Severity::Warning, [](Snapshot& s) { roce(s).second.roce.path_mtu = 4; }},
+        {"mtu-mismatch", Severity::Warning, [](Snapshot& s) { roce(s).pathMtu = 1083; }},
+        // Whoever is silent for longer than four time-outs would have made the timer expire.
+        {"no-receive-buffers", Severity::Fault, [](Snapshot& s) { waiting(roce(s)); }},
+        {"stalled", Severity::Warning,
+         [](Snapshot& s) { // the timer may not have expired yet
+             auto& qp = roce(s);
+             waiting(qp);
+             qp.second.roce.timeout = 18;
+         }},
+        {"stalled", Severity::Warning,
+         [](Snapshot& s) { // never expires
+             auto& qp = roce(s);
+             waiting(qp);
+             qp.second.roce.timeout = 0;
+         }},
+        {"stalled", Severity::Warning,
+         [](Snapshot& s) { // takes no receive buffer
+             auto& qp = roce(s);
+             waiting(qp);
+             qp.waiting = {{"READ"}};
+         }},
+        {"stalled", Severity::Warning,
+         [](Snapshot& s) { // is not to send
+             auto& qp = roce(s);
+             waiting(qp);
+             qp.second.state = ERDMA_QP_STATE_ROCE + 4;
+         }},
+        {"retransmissions", Severity::Fault,
+         [](Snapshot& s) {
+             auto& qp = roce(s);
+             waiting(qp);
+             qp.second.hw.retransmits = 1;
+         }},
+    };
+}
+
 std::vector<Case> allCases() {
     auto cases = machineCases();
+    for (const Case& one : roceCases())
+        cases.push_back(one);
     for (const Case& one : connectionCases())
         cases.push_back(one);
     addCounted(cases, Counter::cmdq_timeout_cnt, "command-timeout", Severity::Fault);
@@ -503,6 +569,10 @@ TEST(EadmDoctor, BusyIsNotIll) {
     s = healthy();
     s.adapters[0].qps[0].second.ord = 3;
     s.adapters[0].qps[0].waiting = {{"READ", "READ", "READ_INV"}};
+    EXPECT_TRUE(eadm::diagnose(s).empty());
+
+    s = healthy(); // RoCEv2 has packets of its own size, for which this path is wide enough
+    roce(s).pathMtu = 1084;
     EXPECT_TRUE(eadm::diagnose(s).empty());
 
     s = healthy(); // work that waits, and some that was done

@@ -48,6 +48,8 @@ eadm::Snapshot exampleSnapshot() {
     qp.second.link.own_port = 80;
     qp.waiting = {{"READ"}};
     qp.translation = "10.9.9.9:5 -> 10.1.2.3:80";
+    qp.gidGone = true;
+    adapter.withoutGid = {"10.1.2.3"};
     adapter.qps = {qp};
     adapter.others = {{"rxe0", 5, "eth0"}};
     adapter.unseen.hiddenQps = 1;
@@ -187,6 +189,7 @@ TEST(EadmMask, EachAddressItsOwn) {
     EXPECT_EQ(eadm::macText(s.adapters[0].device.mac), s.adapters[0].interface.mac);
     EXPECT_EQ(eadm::toJson(s.adapters[0].qps[0].second)["local"], "198.18.0.1:80");
     EXPECT_EQ(s.adapters[0].qps[0].translation, "198.18.0.2:5 -> 198.18.0.1:80");
+    EXPECT_EQ(s.adapters[0].withoutGid, std::vector<std::string>{"198.18.0.1"});
 
     eadm::Mask off(false);
     eadm::Snapshot plain = exampleSnapshot();

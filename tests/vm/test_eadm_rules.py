@@ -42,7 +42,7 @@ def test_every_rule_is_staged():
         manual = file.read().replace("\\-", "-")
     assert {one for one in ids if f"\n.B {one}\n" not in manual} == set()
     tests = ""
-    for name in ("test_eadm_doctor.py", "test_eadm_rules.py"):
+    for name in ("test_eadm_doctor.py", "test_eadm_roce.py", "test_eadm_rules.py"):
         with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
             tests += file.read()
     staged = {one for one in ids if re.search(rf'^(?!NEVER_).*"{one}"', tests, re.M)}

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <thread>
 
+#include <arpa/inet.h>
 #include <sys/resource.h>
 
 #include <fmt/format.h>
@@ -163,12 +164,30 @@ void lookAtAdapter(const Driver& driver, Adapter& adapter, bool first, bool mayD
         watchQueuePairs(driver, adapter, mayDump);
 }
 
+// Addresses of its interface that a RoCEv2 adapter does not answer to, and queue pairs whose address it has no more.
+void lookAtGids(Adapter& adapter) {
+    if (adapter.device.protocol == 0 || !adapter.interface.exists || !adapter.interface.up)
+        return;
+    std::set<std::string> gids;
+    for (const auto& [index, gid] : gidTable(textOf(adapter.device.name))) {
+        std::array<uint8_t, 16> octets{};
+        if (inet_pton(AF_INET6, gid.c_str(), octets.data()) == 1)
+            gids.insert(addressText(octets));
+    }
+    for (const std::string& address : ownAddresses(textOf(adapter.device.netdev)))
+        if (!gids.contains(address))
+            adapter.withoutGid.push_back(address);
+    for (WatchedQp& qp : adapter.qps)
+        qp.gidGone = !gids.contains(addressText(qp.second.link.own));
+}
+
 // What needs one look, at the end.
 void lookOnce(const Driver& driver, Adapter& adapter) {
     for (const auto& device : devicesOf(driver))
         if (device.device == adapter.device.device)
             adapter.device = device; // it may have broken meanwhile
     adapter.interface = lookAtInterface(textOf(adapter.device.netdev));
+    lookAtGids(adapter);
     auto ceps = driver.list<erdma_info_cep>(ERDMA_KIND_CEP, adapter.device.device);
     adapter.unseen.hiddenCeps = ceps.hidden;
     adapter.unseen.allCeps = ceps.hidden + ceps.entries.size();

@@ -287,21 +287,14 @@ Exit showVersion(const Options& options) {
     return exit;
 }
 
-// The addresses that a RoCEv2 adapter answers to, by the numbers that queue pairs name them with.  The kernel has them.
+// The GID table with what the kernel says of each entry.
 Json gidsOf(const std::string& device) {
     Json gids = Json::object();
     const std::string port = "/sys/class/infiniband/" + device + "/ports/1/";
-    constexpr unsigned kMost = 256; // more than any adapter says it has
-    for (unsigned index = 0; index < kMost; ++index) {
-        const std::string gid = firstLine(fmt::format("{}gids/{}", port, index));
-        if (gid.empty())
-            break;
-        if (gid.find_first_not_of("0:") == std::string::npos)
-            continue;
+    for (const auto& [index, gid] : gidTable(device))
         gids[std::to_string(index)] = {{"gid", gid},
                                        {"type", firstLine(fmt::format("{}gid_attrs/types/{}", port, index))},
                                        {"netdev", firstLine(fmt::format("{}gid_attrs/ndevs/{}", port, index))}};
-    }
     return gids;
 }
 

@@ -31,6 +31,7 @@ struct WatchedQp {
     std::optional<std::vector<std::string>> waiting;
     uint32_t pathMtu = 0;    // towards the peer; 0: unknown
     std::string translation; // of its connection by the kernel (NAT), or empty
+    bool gidGone = false;    // RoCEv2: the GID table has its own address no more
 };
 
 struct OtherRdma {
@@ -54,7 +55,8 @@ struct Adapter {
     double seconds = 0; // between the two looks at the counters
     Counters first, second;
     Interface interface;
-    std::vector<TcpFlow> tcp; // connections on the interface's addresses that carried something in between
+    std::vector<std::string> withoutGid; // RoCEv2: addresses of the interface that are not in the GID table
+    std::vector<TcpFlow> tcp;            // connections on the interface's addresses that carried something in between
     std::vector<CompletionVector> vectors;
     std::vector<WatchedQp> qps;
     std::vector<erdma_info_qp> failed; // queue pairs that the adapter stopped

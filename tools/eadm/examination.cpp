@@ -40,6 +40,7 @@ const std::vector<std::string>& findingIds() {
                                                  "address-elsewhere",
                                                  "mac-mismatch",
                                                  "mtu-mismatch",
+                                                 "gid-missing",
                                                  "command-timeout",
                                                  "command-failed",
                                                  "lost-interrupts",

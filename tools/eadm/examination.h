@@ -48,10 +48,12 @@ private:
     void dialectOf(const WatchedQp& qp, const std::string& name);
     bool neverWorks(const WatchedQp& qp, const std::string& name);
     uint64_t packetsSent(const WatchedQp& qp);
-    void retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures);
+    bool retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures);
     void reads(const WatchedQp& qp, const std::string& name);
+    void stuck(const WatchedQp& qp, const std::string& name, const Json& figures);
     void path(const WatchedQp& qp, const std::string& name);
     void otherWays();
+    bool speaksRoce() const { return adapter_->device.protocol != 0; }
     const WatchedQp* peerOf(const WatchedQp& qp) const;
 
     // rules_flow.cpp

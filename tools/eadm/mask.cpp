@@ -53,6 +53,8 @@ void Mask::apply(Snapshot& snapshot) {
         for (Upper& upper : adapter.interface.uppers)
             for (std::string& address : upper.addresses)
                 apply(address);
+        for (std::string& address : adapter.withoutGid)
+            apply(address);
         for (TcpFlow& flow : adapter.tcp) {
             apply(flow.local);
             apply(flow.remote);

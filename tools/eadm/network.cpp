@@ -44,21 +44,28 @@ std::string addressText4(uint32_t address) {
     return text.data();
 }
 
-std::set<uint32_t> addressesOf(const std::string& name) {
-    std::set<uint32_t> found;
+template <typename Visit> void forEachAddress(const std::string& name, const Visit& visit) {
     ifaddrs* list = nullptr;
     if (getifaddrs(&list) != 0)
-        return found;
+        return;
     for (const ifaddrs* one = list; one; one = one->ifa_next) {
         // An address with a label has that for its interface's name: "eth0:1".
         const std::string interface = one->ifa_name;
-        if (one->ifa_addr && one->ifa_addr->sa_family == AF_INET && interface.substr(0, interface.find(':')) == name) {
-            sockaddr_in address{};
-            std::memcpy(&address, one->ifa_addr, sizeof(address));
-            found.insert(address.sin_addr.s_addr);
-        }
+        if (one->ifa_addr && interface.substr(0, interface.find(':')) == name)
+            visit(*one->ifa_addr);
     }
     freeifaddrs(list);
+}
+
+std::set<uint32_t> addressesOf(const std::string& name) {
+    std::set<uint32_t> found;
+    forEachAddress(name, [&](const sockaddr& any) {
+        if (any.sa_family != AF_INET)
+            return;
+        sockaddr_in address{};
+        std::memcpy(&address, &any, sizeof(address));
+        found.insert(address.sin_addr.s_addr);
+    });
     return found;
 }
 
@@ -216,6 +223,38 @@ Tuple tupleOf(const erdma_info_link& link) {
     std::memcpy(tuple.data(), link.own + 12, 4);
     std::memcpy(&tuple[2], link.peer + 12, 4);
     return tuple;
+}
+
+std::set<std::string> ownAddresses(const std::string& name) {
+    std::set<std::string> found;
+    forEachAddress(name, [&](const sockaddr& address) {
+        std::array<char, INET6_ADDRSTRLEN> text{};
+        sockaddr_in6 v6{};
+        sockaddr_in v4{};
+        if (address.sa_family == AF_INET6)
+            std::memcpy(&v6, &address, sizeof(v6));
+        else if (address.sa_family == AF_INET)
+            std::memcpy(&v4, &address, sizeof(v4));
+        else
+            return;
+        const void* octets = address.sa_family == AF_INET6 ? static_cast<const void*>(&v6.sin6_addr) : &v4.sin_addr;
+        inet_ntop(address.sa_family, octets, text.data(), text.size());
+        found.insert(text.data());
+    });
+    return found;
+}
+
+std::map<unsigned, std::string> gidTable(const std::string& device) {
+    std::map<unsigned, std::string> gids;
+    constexpr unsigned kMost = 256; // more than any adapter says it has
+    for (unsigned index = 0; index < kMost; ++index) {
+        const std::string gid = firstLine(fmt::format("/sys/class/infiniband/{}/ports/1/gids/{}", device, index));
+        if (gid.empty())
+            break;
+        if (gid.find_first_not_of("0:") != std::string::npos)
+            gids[index] = gid;
+    }
+    return gids;
 }
 
 std::set<uint32_t> servedAddresses(const std::string& name) { return lookAbove(name).served; }

@@ -35,6 +35,10 @@ struct Interface {
 
 // The interface itself is asked, with all that lies over it.  An empty name does not exist.
 Interface lookAtInterface(const std::string& name);
+// Its own addresses, IPv4 and IPv6, as text.
+std::set<std::string> ownAddresses(const std::string& name);
+// The addresses that a RoCEv2 device answers to, in the kernel's spelling, by the numbers that queue pairs name them with.
+std::map<unsigned, std::string> gidTable(const std::string& device);
 // The IPv4 addresses, network order, that lookAtInterface() counts.
 std::set<uint32_t> servedAddresses(const std::string& name);
 

@@ -26,6 +26,34 @@ bool noneCompleted(const WatchedQp& qp) {
 
 constexpr size_t kMostNamed = 3; // of many
 
+constexpr uint8_t kEver = 7;           // retries without a limit, as verbs have it
+constexpr uint8_t kLargestPathMtu = 5; // 4096 bytes
+constexpr uint32_t kRts = ERDMA_QP_STATE_ROCE + 3;
+
+// The longest that a RoCEv2 queue pair waits for an answer until its timer says that something was lost: four times what
+// it was told.  0: for ever, or it does not say.
+double patience(const erdma_info_qp& qp) {
+    if ((qp.known & ERDMA_KNOWN_ROCE) == 0 || qp.roce.timeout == 0)
+        return 0;
+    return 4 * 4.096e-6 * static_cast<double>(uint64_t{1} << std::min<uint8_t>(qp.roce.timeout, 31));
+}
+
+// Whether its peer told it to wait for a receive buffer (RNR).  No counter tells; but had the peer been silent for so
+// long, the timer would have said so.  Only what takes a buffer is told that.
+bool toldToWait(const WatchedQp& qp) {
+    const double silence = patience(qp.second);
+    const bool takesBuffer = !qp.waiting || qp.waiting->empty() || qp.waiting->front().starts_with("SEND") ||
+                             qp.waiting->front() == "WRITE_IMM";
+    return qp.second.state == kRts && qp.second.hw.sq_flushing == 0 && silence != 0 && qp.seconds > silence &&
+           qp.second.hw.retransmits == qp.first.hw.retransmits && takesBuffer;
+}
+
+// Bytes of a packet with that much payload: IP, UDP, BTH, RETH and ICRC.
+uint32_t packetBytes(const erdma_info_qp& qp) {
+    const bool v4 = addressText(qp.link.own).find('.') != std::string::npos;
+    return (128U << qp.roce.path_mtu) + (v4 ? 20 : 40) + 8 + 12 + 16 + 4;
+}
+
 } // namespace
 
 void Examination::connections() {
@@ -85,7 +113,10 @@ void Examination::connections() {
             "qp-failed",
             fmt::format("The adapter stopped {} queue pairs with an error, {} just now; {} of them exist{}.", fatal,
                         fresh, stopped.size(), names),
-            "The completions of their programs say why: wrong keys, lengths or rights, or a peer that vanished.",
+            speaksRoce()
+                ? "The completions of their programs say why: wrong keys, lengths or rights; status 12: the peer "
+                  "or the way to it is gone; status 13: the peer posts no receive buffers."
+                : "The completions of their programs say why: wrong keys, lengths or rights, or a peer that vanished.",
             {{"events", fatal}, {"now", fresh}, {"qps", stopped}});
 }
 
@@ -106,9 +137,8 @@ const WatchedQp* Examination::peerOf(const WatchedQp& qp) const {
     const auto& link = qp.second.link;
     for (const WatchedQp& other : adapter_->qps) {
         const auto& back = other.second.link;
-        const bool meant = adapter_->device.protocol != 0
-                               ? qp.second.roce.peer_qpn == other.second.number
-                               : link.own_port == back.peer_port && link.peer_port == back.own_port;
+        const bool meant = speaksRoce() ? qp.second.roce.peer_qpn == other.second.number
+                                        : link.own_port == back.peer_port && link.peer_port == back.own_port;
         if (&other != &qp && std::ranges::equal(link.own, back.peer) && std::ranges::equal(link.peer, back.own) &&
             meant)
             return &other;
@@ -129,16 +159,39 @@ void Examination::queuePair(const WatchedQp& qp) {
                           {"outstanding_blocks", outstanding(now.hw)},
                           {"receive_buffers", static_cast<uint16_t>(now.hw.rq_pi - now.hw.rq_ci)},
                           {"retransmits", now.hw.retransmits}};
-    retransmissions(qp, name, figures);
+    // What retransmits and gets nothing through makes no progress, of course.
+    if (!retransmissions(qp, name, figures) && noneCompleted(qp) && now.hw.tx_packets == qp.first.hw.tx_packets)
+        stuck(qp, name, figures);
+}
 
-    const bool stuck = noneCompleted(qp) && now.hw.tx_packets == qp.first.hw.tx_packets;
-    const WatchedQp* peer = stuck ? peerOf(qp) : nullptr;
+void Examination::stuck(const WatchedQp& qp, const std::string& name, const Json& figures) {
+    const WatchedQp* peer = peerOf(qp);
+    const auto& roce = qp.second.roce;
     if (peer && starved(*peer))
         addQp(Severity::Fault, "no-receive-buffers",
               fmt::format("{} waits: its peer here, queue pair {} of {}, has posted no receive buffer.", name,
                           peer->second.number, textOf(peer->second.owner.name)),
               "The receiving program must post more receives, or answer sooner.", figures);
-    else if (stuck)
+    else if (toldToWait(qp)) {
+        Json more = figures;
+        more["rnr_retries"] = roce.rnr_retries;
+        addQp(Severity::Fault, "no-receive-buffers",
+              fmt::format("{} waits: its peer answers and takes nothing, as one without a receive buffer does (RNR).",
+                          name),
+              fmt::format(
+                  "The receiving program there must post more receives, or answer sooner. {}",
+                  roce.rnr_retries == kEver
+                      ? "The queue pair waits for ever."
+                      : fmt::format("After {} tries in a row the queue pair fails (status 13).", roce.rnr_retries)),
+              more);
+    } else if (const double silence = patience(qp.second); silence > qp.seconds)
+        addQp(
+            Severity::Warning, "stalled", fmt::format("{} has work that makes no progress.", name),
+            fmt::format("The peer takes nothing: it may have no receive buffers, hang, or be cut off. Its timer takes "
+                        "up to {:.1f} s to tell: watch for longer (-s), and run 'eadm doctor' there.",
+                        silence),
+            figures);
+    else
         addQp(Severity::Warning, "stalled", fmt::format("{} has work that makes no progress.", name),
               "The peer takes nothing: it may have no receive buffers, hang, or be cut off ('eadm doctor' there says "
               "more).",
@@ -202,7 +255,8 @@ uint64_t Examination::packetsSent(const WatchedQp& qp) {
     return all > least ? least + (all - least) / turn * turn : least;
 }
 
-void Examination::retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures) {
+// Returns whether it said that nothing gets through.
+bool Examination::retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures) {
     const auto& hw = qp.second.hw;
     const uint32_t grown = hw.retransmits - std::min(hw.retransmits, qp.first.hw.retransmits);
     const double perSecond = qp.seconds > 0 ? grown / qp.seconds : 0;
@@ -214,11 +268,17 @@ void Examination::retransmissions(const WatchedQp& qp, const std::string& name, 
     more["packets_now"] = sent;
     more["percent"] = std::round(percent * 1000) / 1000;
     // Each time-out sends a packet or two again; when there is nothing else, nothing gets through.
-    if (grown != 0 && noneCompleted(qp) && sent <= 2 * uint64_t{grown})
+    const bool nothing = grown != 0 && noneCompleted(qp) && sent <= 2 * uint64_t{grown};
+    if (nothing)
         addQp(Severity::Fault, "retransmissions",
               fmt::format("{} gets nothing through: it retransmitted {} times just now, {} times in all.", name, grown,
                           hw.retransmits),
-              "The peer, or the network up to it, is gone, or drops what this connection sends.", more);
+              speaksRoce()
+                  ? fmt::format("The peer, or the network up to it, is gone, or drops what this connection sends. "
+                                "After {} tries in a row the queue pair fails (status 12).",
+                                qp.second.roce.retries)
+                  : "The peer, or the network up to it, is gone, or drops what this connection sends.",
+              more);
     // One time-out is no rate and no share.
     else if (grown >= 2 &&
              (perSecond >= limits_.retransmissions_warning || percent >= limits_.retransmissions_percent_warning))
@@ -234,6 +294,7 @@ void Examination::retransmissions(const WatchedQp& qp, const std::string& name, 
         ++quietQps_;
         quietRetransmits_ += hw.retransmits;
     }
+    return nothing;
 }
 
 void Examination::reads(const WatchedQp& qp, const std::string& name) {
@@ -253,6 +314,29 @@ void Examination::reads(const WatchedQp& qp, const std::string& name) {
 
 void Examination::path(const WatchedQp& qp, const std::string& name) {
     const uint32_t mtu = adapter_->interface.mtu;
+    if (qp.gidGone)
+        addQp(Severity::Fault, "gid-missing",
+              fmt::format("{} is connected from {}, GID {} of the adapter, which has no such GID now.", name,
+                          addressText(qp.second.link.own), qp.second.roce.gid_index),
+              fmt::format("Give {} back to {}, or connect again from an address that is there.",
+                          addressText(qp.second.link.own), textOf(adapter_->device.netdev)),
+              {{"qp", qp.second.number}, {"gid_index", qp.second.roce.gid_index}});
+    if (speaksRoce()) {
+        // Its packets have a size of their own, up to which no path need be as wide as the interface.
+        const uint32_t room = qp.pathMtu != 0 && mtu != 0 ? std::min(qp.pathMtu, mtu) : std::max(qp.pathMtu, mtu);
+        const uint8_t code = (qp.second.known & ERDMA_KNOWN_ROCE) != 0 ? qp.second.roce.path_mtu : uint8_t{0};
+        if (room != 0 && code >= 1 && code <= kLargestPathMtu && packetBytes(qp.second) > room)
+            addQp(Severity::Warning, "mtu-mismatch",
+                  fmt::format("{} sends packets of {} bytes (path MTU {}), and {} carries {}.", name,
+                              packetBytes(qp.second), 128U << code, room == mtu ? "the interface" : "its path", room),
+                  "Raise the MTU again, at both ends and between them, or connect again with a smaller path MTU.",
+                  {{"qp", qp.second.number},
+                   {"path_mtu", 128U << code},
+                   {"packet", packetBytes(qp.second)},
+                   {"path", qp.pathMtu},
+                   {"interface", mtu}});
+        return;
+    }
     if (qp.pathMtu != 0 && mtu != 0 && qp.pathMtu < mtu)
         addQp(Severity::Warning, "mtu-mismatch",
               fmt::format("The path of {} carries packets of {} bytes, the interface {}.", name, qp.pathMtu, mtu),

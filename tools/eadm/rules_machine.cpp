@@ -136,6 +136,12 @@ void Examination::interface() {
         add(Severity::Warning, "mtu-mismatch",
             fmt::format("The adapter works with an MTU of {}, its interface {} with {}.", device.mtu, name, nic.mtu),
             "Unload and load the driver.", {{"adapter", device.mtu}, {"interface", nic.mtu}});
+    if (!adapter_->withoutGid.empty())
+        add(Severity::Fault, "gid-missing",
+            fmt::format("The adapter does not answer to {} of the addresses of {}: {}.", adapter_->withoutGid.size(),
+                        name, fmt::join(adapter_->withoutGid, ", ")),
+            "The kernel's log says why it has no GID of them; remove such an address and add it again.",
+            {{"addresses", adapter_->withoutGid}});
 }
 
 // Past trouble is a note: only what grows while doctor watches is trouble now.

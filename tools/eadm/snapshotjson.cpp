@@ -63,7 +63,8 @@ Interface interfaceFrom(const Json& json) {
 Json qpJson(const WatchedQp& qp) {
     return {{"first", hexOfStruct(qp.first)}, {"second", hexOfStruct(qp.second)},
             {"seconds", qp.seconds},          {"waiting", qp.waiting ? Json(*qp.waiting) : Json()},
-            {"path_mtu", qp.pathMtu},         {"translation", qp.translation}};
+            {"path_mtu", qp.pathMtu},         {"translation", qp.translation},
+            {"gid_gone", qp.gidGone}};
 }
 
 WatchedQp qpFrom(const Json& json) {
@@ -75,6 +76,7 @@ WatchedQp qpFrom(const Json& json) {
         qp.waiting = json.at("waiting").get<std::vector<std::string>>();
     json.at("path_mtu").get_to(qp.pathMtu);
     json.at("translation").get_to(qp.translation);
+    qp.gidGone = json.value("gid_gone", false); // new
     return qp;
 }
 
@@ -108,6 +110,7 @@ Json adapterJson(const Adapter& adapter) {
                  {"first", countersJson(adapter.first)},
                  {"second", countersJson(adapter.second)},
                  {"interface", interfaceJson(adapter.interface)},
+                 {"without_gid", adapter.withoutGid},
                  {"failed", hexList(adapter.failed)},
                  {"ceps", hexList(adapter.ceps)},
                  {"found", hexList(adapter.found)},
@@ -136,6 +139,7 @@ Adapter adapterFrom(const Json& json) {
     adapter.first = countersFrom(json.at("first"));
     adapter.second = countersFrom(json.at("second"));
     adapter.interface = interfaceFrom(json.at("interface"));
+    adapter.withoutGid = json.value("without_gid", std::vector<std::string>{}); // new
     adapter.failed = structList<erdma_info_qp>(json.at("failed"));
     adapter.ceps = structList<erdma_info_cep>(json.at("ceps"));
     adapter.found = structList<erdma_info_finding>(json.value("found", Json::array())); // new
