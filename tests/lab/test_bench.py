@@ -18,6 +18,7 @@ from erdmalab import bench, benchpage, benchresult  # noqa: E402  (found through
 from erdmalab.benchresult import Results  # noqa: E402
 from erdmalab.channel import GuestGone  # noqa: E402
 from erdmalab.common import LabError, LabTimeout  # noqa: E402
+from erdmalab.vm import Adapter  # noqa: E402
 
 VOID = {"meta", "rect", "path", "br"}
 
@@ -56,6 +57,15 @@ class Page(html.parser.HTMLParser):
 
     def handle_startendtag(self, tag, attrs):
         self.seen.append((tag, dict(attrs)))
+
+
+class Networks(unittest.TestCase):
+    def test_cards(self):
+        """What the guests are given is what network cards take."""
+        for protocol, softiwarp, expected in ((None, None, [{}, None]), (None, "siw", [{}, None, None]),
+                                              ("rocev2", None, [{"protocol": "rocev2"}, None])):
+            cards = [Adapter(**net) for net in bench.networks(protocol, softiwarp)]
+            self.assertEqual([card.options if card.erdma else None for card in cards], expected)
 
 
 class Rows(unittest.TestCase):

@@ -256,6 +256,12 @@ def about_machine(kvm):
             "load before": f"{os.getloadavg()[0]:.2f}"}
 
 
+def networks(protocol, softiwarp):
+    """Settings of each guest's network cards: with the adapter, for rdma_rxe and TCP, and one for SoftiWARP if it takes part."""
+    plain = {"erdma": False}
+    return [{"options": {"protocol": protocol}} if protocol else {}, plain, *([plain] if softiwarp else [])]
+
+
 def measure(kernel_name, rounds, cpus, protocol=None, only=None):
     """
     Everything, or the measures that match an expression, in two new VMs; returns the results, of which a file in the
@@ -269,8 +275,7 @@ def measure(kernel_name, rounds, cpus, protocol=None, only=None):
     runs.build(kernel, more=[os.path.basename(PROGRAM), os.path.basename(LARGE)])
     softiwarp = None if protocol == "rocev2" else softiwarp_of(kernel)
     run = runs.new_run("bench")
-    nets = [{"protocol": protocol} if protocol else {}, {"erdma": False}, *([{"erdma": False}] if softiwarp else [])]
-    with network.Group(run, kernel, 2, nets=nets, cpus=cpus) as group:
+    with network.Group(run, kernel, 2, nets=networks(protocol, softiwarp), cpus=cpus) as group:
         group.tell()
         group.load_drivers()
         for machine in group:
