@@ -522,6 +522,7 @@ static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
 {
 	struct erdma_qp *qp;
 	struct erdma_ep *ep;
+	unsigned int scope;
 	int ret;
 
 	ret = erdma_cm_check_param(ad, param);
@@ -538,11 +539,11 @@ static int erdma_cm_begin_connect(struct erdma_adapter *ad, struct iw_cm_id *id,
 		erdma_qp_put(qp);
 		return -ENOMEM;
 	}
-	mutex_lock(&ep->lock);
+	scope = erdma_ep_lock(ep);
 	ret = erdma_ep_connect(ep, id, qp, param);
 	if (ret)
 		erdma_ep_close(ep);
-	mutex_unlock(&ep->lock);
+	erdma_ep_unlock(ep, scope);
 	erdma_ep_put(ep);
 	return ret;
 }
@@ -687,16 +688,17 @@ int erdma_cm_accept(struct iw_cm_id *id, struct iw_cm_conn_param *param)
 	struct erdma_adapter *ad = to_erdma(id->device);
 	struct erdma_ep *ep = erdma_ep_lookup(ad->cm, id->provider_data);
 	struct erdma_qp *qp;
+	unsigned int scope;
 	int ret = -ECONNRESET;
 
 	if (ep) {
 		qp = erdma_cm_find_qp(ad, param);
-		mutex_lock(&ep->lock);
+		scope = erdma_ep_lock(ep);
 		if (ep->state == ERDMA_EP_GOT_REQUEST)
 			ret = erdma_ep_accept(ep, id, qp, param);
 		else if (!IS_ERR(qp))
 			erdma_qp_put(qp);
-		mutex_unlock(&ep->lock);
+		erdma_ep_unlock(ep, scope);
 		erdma_ep_put(ep);
 	} else if (erdma_is_broken(&ad->dev)) {
 		ret = -EIO;
@@ -708,18 +710,19 @@ int erdma_cm_reject(struct iw_cm_id *id, const void *pdata, u8 pdata_len)
 {
 	struct erdma_adapter *ad = to_erdma(id->device);
 	struct erdma_ep *ep = erdma_ep_lookup(ad->cm, id->provider_data);
+	unsigned int scope;
 	int ret = -ECONNRESET;
 
 	erdma_count(&ad->dev, cm_reject_cnt);
 	if (!ep)
 		return ret;
-	mutex_lock(&ep->lock);
+	scope = erdma_ep_lock(ep);
 	if (ep->state == ERDMA_EP_GOT_REQUEST) {
 		erdma_ep_send_reject(ep, pdata, pdata_len);
 		erdma_ep_close(ep);
 		ret = 0;
 	}
-	mutex_unlock(&ep->lock);
+	erdma_ep_unlock(ep, scope);
 	erdma_ep_put(ep);
 	return ret;
 }
@@ -812,6 +815,7 @@ void erdma_cm_qp_destroyed(struct erdma_qp *qp)
 	struct erdma_cm *cm = qp->ad->cm;
 	struct erdma_ep *ep;
 	unsigned long flags;
+	unsigned int scope;
 
 	if (!cm)
 		return;
@@ -823,10 +827,10 @@ void erdma_cm_qp_destroyed(struct erdma_qp *qp)
 	if (!ep)
 		return;
 
-	mutex_lock(&ep->lock);
+	scope = erdma_ep_lock(ep);
 	if (ep->qp == qp)
 		erdma_ep_step(ep, ERDMA_EP_EV_QP_STOPPED);
-	mutex_unlock(&ep->lock);
+	erdma_ep_unlock(ep, scope);
 	erdma_ep_put(ep);
 }
 
@@ -848,6 +852,7 @@ int erdma_cm_setup(struct erdma_adapter *ad)
 	refcount_set(&cm->live, 1);
 	init_completion(&cm->idle);
 
+	/* Reclaim of memory may wait for it: erdma_ep_lock() has the rest of that. */
 	cm->wq = alloc_ordered_workqueue("erdma-cm-%s", WQ_MEM_RECLAIM, pci_name(ad->dev.pdev));
 	if (!cm->wq)
 		goto err_free;

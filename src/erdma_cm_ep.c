@@ -73,28 +73,28 @@ void erdma_ep_stop_timer(struct erdma_ep *ep)
 static void erdma_ep_work(struct work_struct *work)
 {
 	struct erdma_ep *ep = container_of(work, struct erdma_ep, work);
+	unsigned int scope = erdma_ep_lock(ep);
 	unsigned long events;
 	unsigned int event;
 
-	mutex_lock(&ep->lock);
 	events = xchg(&ep->events, 0);
 	for_each_set_bit(event, &events, ERDMA_EP_EVENTS)
 		ep->cm->step(ep, event);
-	mutex_unlock(&ep->lock);
+	erdma_ep_unlock(ep, scope);
 	erdma_ep_put(ep);
 }
 
 static void erdma_ep_timer(struct work_struct *work)
 {
 	struct erdma_ep *ep = container_of(to_delayed_work(work), struct erdma_ep, timer);
+	unsigned int scope = erdma_ep_lock(ep);
 
-	mutex_lock(&ep->lock);
 	/* A timer that was armed anew while this waited for the lock has its own turn to come. */
 	if (ep->timer_on && time_after_eq(jiffies, ep->deadline)) {
 		ep->timer_on = false;
 		ep->cm->step(ep, ERDMA_EP_EV_TIMEOUT);
 	}
-	mutex_unlock(&ep->lock);
+	erdma_ep_unlock(ep, scope);
 	erdma_ep_put(ep);
 }
 

@@ -12,6 +12,7 @@
 
 #include <linux/in.h>
 #include <linux/net.h>
+#include <linux/sched/mm.h>
 #include <net/sock.h>
 #include <rdma/iw_cm.h>
 
@@ -154,6 +155,40 @@ struct erdma_ep {
 	u32 tx_len;			/* the request, until it is sent */
 	u8 tx[ERDMA_MPA_HEAD_BYTES + ERDMA_MPA_EXT_BYTES + ERDMA_MPA_OWN_PD];
 };
+
+/*
+ * The locks of the connection manager, and what goes with them.  Reclaim of memory may wait for a
+ * connection: swap over NVMe or NFS has one, which fails and is made again.  So who holds one of
+ * these locks, and with it the ordered workqueue's only worker, asks for memory without waiting for
+ * I/O.  The result is for erdma_ep_unlock() or erdma_listen_unlock().  May sleep.
+ */
+static inline unsigned int erdma_ep_lock(struct erdma_ep *ep)
+{
+	unsigned int scope = memalloc_noio_save();
+
+	mutex_lock(&ep->lock);
+	return scope;
+}
+
+static inline void erdma_ep_unlock(struct erdma_ep *ep, unsigned int scope)
+{
+	mutex_unlock(&ep->lock);
+	memalloc_noio_restore(scope);
+}
+
+static inline unsigned int erdma_listen_lock(struct erdma_cm *cm)
+{
+	unsigned int scope = memalloc_noio_save();
+
+	mutex_lock(&cm->listen_lock);
+	return scope;
+}
+
+static inline void erdma_listen_unlock(struct erdma_cm *cm, unsigned int scope)
+{
+	mutex_unlock(&cm->listen_lock);
+	memalloc_noio_restore(scope);
+}
 
 /**
  * erdma_ep_alloc() - New endpoint in state NEW.

@@ -86,8 +86,7 @@ static int erdma_listen_sock_open(struct erdma_listener *l, const struct erdma_l
 	ls->addr = *addr;
 	erdma_cm_sockaddr(&own, &addr->ip, addr->scope, l->port);
 
-	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
-	ret = __sock_create(l->net, own.ss_family, SOCK_STREAM, IPPROTO_TCP, &ls->sock, 0);
+	ret = erdma_cm_sock_create(l->net, own.ss_family, &ls->sock);
 	if (ret)
 		goto err_free;
 	sk = ls->sock->sk;
@@ -259,9 +258,9 @@ static int erdma_listener_follow(struct erdma_listener *l)
 static void erdma_listen_addr_work(struct work_struct *work)
 {
 	struct erdma_cm *cm = container_of(work, struct erdma_cm, addr_work);
+	unsigned int scope = erdma_listen_lock(cm);
 	struct erdma_listener *l;
 
-	mutex_lock(&cm->listen_lock);
 	list_for_each_entry(l, &cm->listeners, node) {
 		int err;
 
@@ -273,7 +272,7 @@ static void erdma_listen_addr_work(struct work_struct *work)
 					       "port %u: cannot listen on every address: %d\n",
 					       ntohs(l->port), err);
 	}
-	mutex_unlock(&cm->listen_lock);
+	erdma_listen_unlock(cm, scope);
 }
 
 /* Under the RTNL, or in softirq: only queue. */
@@ -355,10 +354,10 @@ static int erdma_listener_accept(struct erdma_listen_sock *ls)
 static void erdma_listener_work(struct work_struct *work)
 {
 	struct erdma_listener *l = container_of(to_delayed_work(work), struct erdma_listener, work);
+	unsigned int scope = erdma_listen_lock(l->cm);
 	bool more = false, failed = false;
 	struct erdma_listen_sock *ls;
 
-	mutex_lock(&l->cm->listen_lock);
 	list_for_each_entry(ls, &l->socks, node) {
 		int ret = erdma_listener_accept(ls);
 
@@ -373,7 +372,7 @@ static void erdma_listener_work(struct work_struct *work)
 					       "port %u: somebody closed the listening socket\n",
 					       ntohs(l->port));
 	}
-	mutex_unlock(&l->cm->listen_lock);
+	erdma_listen_unlock(l->cm, scope);
 	/* Nothing would tell of connections that still wait; after a failure, not at once. */
 	if (more || failed)
 		erdma_listener_queue(l, more ? 0 : ERDMA_LISTEN_RETRY_MS);
@@ -382,12 +381,12 @@ static void erdma_listener_work(struct work_struct *work)
 
 int erdma_listener_deliver(struct erdma_listener *l, struct iw_cm_event *ev)
 {
+	unsigned int scope = erdma_listen_lock(l->cm);
 	int ret = -ECONNABORTED;
 
-	mutex_lock(&l->cm->listen_lock);
 	if (l->id)
 		ret = l->id->event_handler(l->id, ev);
-	mutex_unlock(&l->cm->listen_lock);
+	erdma_listen_unlock(l->cm, scope);
 	return ret;
 }
 
@@ -429,6 +428,7 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	bool ipv4 = family == AF_INET;
 	struct erdma_cm *cm = ad->cm;
 	struct erdma_listener *l;
+	unsigned int scope;
 	int ret;
 
 	if (erdma_is_any6(id)) {
@@ -473,7 +473,7 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 	l->born = ktime_get();
 	erdma_owner_get(&l->owner);
 
-	mutex_lock(&cm->listen_lock);
+	scope = erdma_listen_lock(cm);
 	l->number = ++cm->last_listener;
 	l->id = id;
 	list_add_tail(&l->node, &cm->listeners);
@@ -482,7 +482,7 @@ static int erdma_listener_start(struct erdma_adapter *ad, struct iw_cm_id *id, i
 		erdma_listener_stop(l);
 	else
 		id->provider_data = l;
-	mutex_unlock(&cm->listen_lock);
+	erdma_listen_unlock(cm, scope);
 	if (ret)
 		erdma_listener_put(l);
 	return ret;
@@ -501,12 +501,13 @@ int erdma_cm_listen_stop(struct iw_cm_id *id)
 	struct erdma_listener *l;
 	unsigned long handle;
 	struct erdma_ep *ep;
+	unsigned int scope;
 
-	mutex_lock(&cm->listen_lock);
+	scope = erdma_listen_lock(cm);
 	l = id->provider_data;
 	if (l)
 		erdma_listener_stop(l);
-	mutex_unlock(&cm->listen_lock);
+	erdma_listen_unlock(cm, scope);
 	if (!l)
 		return 0;
 
@@ -541,16 +542,17 @@ int erdma_listen_setup(struct erdma_cm *cm)
 void erdma_listen_shutdown(struct erdma_cm *cm)
 {
 	struct erdma_listener *l, *next;
+	unsigned int scope;
 
 	unregister_inetaddr_notifier(&cm->addr4_nb);
 	unregister_inet6addr_notifier(&cm->addr6_nb);
 	cancel_work_sync(&cm->addr_work);
 
 	/* The cm_ids went before the device was unregistered: the list is empty.  Be sure. */
-	mutex_lock(&cm->listen_lock);
+	scope = erdma_listen_lock(cm);
 	list_for_each_entry_safe(l, next, &cm->listeners, node) {
 		erdma_listener_stop(l);
 		erdma_listener_put(l);
 	}
-	mutex_unlock(&cm->listen_lock);
+	erdma_listen_unlock(cm, scope);
 }

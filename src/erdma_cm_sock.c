@@ -47,6 +47,42 @@ __be16 erdma_cm_port(const struct sockaddr_storage *addr)
 	return ((const struct sockaddr_in *)addr)->sin_port;
 }
 
+/*
+ * For lockdep: locks of processes' sockets are held while memory is copied from and to the
+ * process; those of the connection manager never are, though its own locks are held around them.
+ * As one class with the processes' they would make cycles that do not exist.  So they, and what a
+ * listener accepts, are of the kernel's class.  One of this module's own would be gone with it,
+ * while TCP may still finish what it sent on a socket that was released; a socket that held the
+ * module, as sock_lock_init_class_and_name() makes it do, would keep it loaded for minutes.
+ */
+static void erdma_sock_classify(struct sock *sk)
+{
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+	const struct lockdep_map *lock, *slock;
+	struct socket *like;
+
+	if (sock_create_kern(sock_net(sk), sk->sk_family, SOCK_STREAM, IPPROTO_TCP, &like))
+		return;
+	lock = &like->sk->sk_lock.dep_map;
+	slock = &like->sk->sk_lock.slock.dep_map;
+	lockdep_set_class_and_name(&sk->sk_lock.slock, slock->key, slock->name);
+	lockdep_init_map(&sk->sk_lock.dep_map, lock->name, lock->key, 0);
+	/* Of nothing but the class of what is accepted. */
+	sk->sk_kern_sock = 1;
+	sock_release(like);
+#endif
+}
+
+int erdma_cm_sock_create(struct net *net, int family, struct socket **sock)
+{
+	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
+	int ret = __sock_create(net, family, SOCK_STREAM, IPPROTO_TCP, sock, 0);
+
+	if (!ret)
+		erdma_sock_classify((*sock)->sk);
+	return ret;
+}
+
 void erdma_cm_set_tos(struct sock *sk, u8 tos)
 {
 	if (sk->sk_family == AF_INET) {
@@ -260,8 +296,7 @@ int erdma_ep_open(struct erdma_ep *ep, struct net *net, const struct iw_cm_id *i
 
 	/* At the same place for both families. */
 	((struct sockaddr_in *)&own)->sin_port = port;
-	/* Not a kernel socket: it holds its namespace, and TCP finishes what it sent. */
-	ret = __sock_create(net, own.ss_family, SOCK_STREAM, IPPROTO_TCP, &sock, 0);
+	ret = erdma_cm_sock_create(net, own.ss_family, &sock);
 	if (ret)
 		return ret;
 	sock_set_reuseaddr(sock->sk);

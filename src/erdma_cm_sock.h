@@ -27,6 +27,11 @@ static inline int erdma_cm_sockaddr_len(const struct sockaddr_storage *addr)
 					     sizeof(struct sockaddr_in);
 }
 
+/*
+ * A TCP socket for a connection or a listener, unbound.  0 or what the kernel says.  May sleep.
+ */
+int erdma_cm_sock_create(struct net *net, int family, struct socket **sock);
+
 /* Type of service, or traffic class, of what a socket sends.  May sleep. */
 void erdma_cm_set_tos(struct sock *sk, u8 tos);
 

@@ -180,7 +180,7 @@ struct erdma_dev {
 	spinlock_t retire_lock;		/* reset before ERDMA_DEV_BROKEN */
 	struct workqueue_struct *wq;	/* what memory reclaim may wait for */
 	struct work_struct died_work;	/* tells the layers above after ERDMA_DEV_BROKEN */
-	struct delayed_work health_work; /* checks whether the device is still there */
+	struct delayed_work health_work; /* in it; checks whether the device is still there */
 
 	atomic64_t counters[ERDMA_OWN_COUNTER_COUNT];
 	struct mutex block_lock;	/* guards block */

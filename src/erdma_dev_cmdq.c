@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/errno.h>
+#include <linux/sched/mm.h>
 
 #include "erdma_dev_cmdq.h"
 #include "erdma_dev_eq.h"
@@ -214,8 +215,11 @@ void erdma_mark_broken(struct erdma_dev *dev, const char *why)
 static void erdma_died_work(struct work_struct *work)
 {
 	struct erdma_dev *dev = container_of(work, struct erdma_dev, died_work);
+	/* Reclaim of memory may wait for requests that end by this. */
+	unsigned int scope = memalloc_noio_save();
 
 	dev->ops->died(dev);
+	memalloc_noio_restore(scope);
 }
 
 bool erdma_check_alive(struct erdma_dev *dev)

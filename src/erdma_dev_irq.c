@@ -228,7 +228,9 @@ static void erdma_eqs_check(struct erdma_dev *dev)
 
 /*
  * A device that dies while nobody asks it for anything says nothing, and an interrupt can get
- * lost.  The timer is deferrable: it waits for a processor that is awake for something else.
+ * lost, one of a completion that reclaim of memory waits for among them: so this is in a workqueue
+ * that goes on without memory, and asks for none.  The timer is deferrable: it waits for a
+ * processor that is awake for something else.
  */
 static void erdma_health_work(struct work_struct *work)
 {
@@ -237,14 +239,14 @@ static void erdma_health_work(struct work_struct *work)
 	if (!erdma_check_alive(dev))
 		return;
 	erdma_eqs_check(dev);
-	queue_delayed_work(erdma_unbound_wq, &dev->health_work,
+	queue_delayed_work(dev->wq, &dev->health_work,
 			   round_jiffies_relative(ERDMA_HEALTH_SECS * HZ));
 }
 
 void erdma_health_start(struct erdma_dev *dev)
 {
 	INIT_DEFERRABLE_WORK(&dev->health_work, erdma_health_work);
-	queue_delayed_work(erdma_unbound_wq, &dev->health_work, 0);
+	queue_delayed_work(dev->wq, &dev->health_work, 0);
 }
 
 void erdma_health_stop(struct erdma_dev *dev)

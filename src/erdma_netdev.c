@@ -94,7 +94,10 @@ void erdma_port_changed(struct erdma_adapter *ad)
 		queue_work(erdma_unbound_wq, &ad->port_work);
 }
 
-/* Tells the device a new MTU and consumers a new port state; sleeps as long as a command. */
+/*
+ * Tells the device a new MTU and consumers a new port state; sleeps as long as a command.  Reclaim
+ * of memory waits for none of this.
+ */
 static void erdma_port_work(struct work_struct *work)
 {
 	struct erdma_adapter *ad = container_of(work, struct erdma_adapter, port_work);

@@ -6,6 +6,7 @@
  */
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/suspend.h>
 
@@ -159,6 +160,11 @@ static void erdma_rebind_work(struct work_struct *work)
 							 struct erdma_rebinding, work);
 	struct pci_dev *pdev = rebinding->pdev;
 	struct device *dev = &pdev->dev;
+	/*
+	 * Swap over NFS may wait for the adapter's return.  A workqueue for reclaim this cannot be
+	 * in, since removal waits for those of ib_core and its consumers, which are none.
+	 */
+	unsigned int scope = memalloc_noio_save();
 	unsigned int attempt = 0;
 	int ret;
 
@@ -188,9 +194,10 @@ static void erdma_rebind_work(struct work_struct *work)
 		dev_info(dev, "in use again, attempt %u\n", attempt);
 	if (rebinding->recovery && !ret &&
 	    erdma_rebinding_queue(rebinding, ERDMA_RECOVERY_RETRY_MS))
-		return;
+		rebinding = NULL;
 end:
 	erdma_rebinding_free(rebinding);
+	memalloc_noio_restore(scope);
 }
 
 static void erdma_rebind_start(struct erdma_adapter *ad, struct erdma_rebinding **kept,
