@@ -47,6 +47,7 @@
 #define ERDMA_NAME "erdma"
 
 struct erdma_cm;
+struct erdma_health;
 struct erdma_rebinding;
 struct erdma_roce;
 
@@ -88,6 +89,8 @@ struct erdma_adapter {
 
 	/* what probes it again, until it is used; erdma_rebind.c */
 	struct erdma_rebinding *release, *recovery;
+
+	struct erdma_health *health;	/* what devlink shows, or NULL; erdma_health.c */
 
 	/* paired NIC; erdma_netdev.c */
 	struct net_device *netdev;	/* or NULL; changes under rtnl, readers hold rtnl or RCU */

@@ -160,6 +160,7 @@ struct erdma_dev {
 	struct ib_device *ib;		/* names the device in messages, nothing else */
 	const struct erdma_dev_ops *ops;
 	unsigned long flags;		/* enum erdma_dev_flags bits */
+	const char *broken_why;		/* for good, or NULL while it was not declared broken */
 	u32 number;			/* in diagnostics and tracepoints, never used again */
 	u32 protocol;			/* ERDMA_PROTO_*, for good */
 	u8 mac[ETH_ALEN];		/* permanent address of the paired NIC */

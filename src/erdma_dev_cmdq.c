@@ -206,6 +206,7 @@ void erdma_mark_broken(struct erdma_dev *dev, const char *why)
 {
 	if (!erdma_retire(dev))
 		return;
+	WRITE_ONCE(dev->broken_why, why);
 	trace_erdma_device_broken(dev->number, why);
 	dev_err(&dev->pdev->dev,
 		"device is out of use: %s; reload the driver or reset the device\n", why);

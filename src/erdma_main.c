@@ -14,7 +14,9 @@
 #include "erdma_dev_irq.h"
 #include "erdma_dev_query.h"
 #include "erdma_diag.h"
+#include "erdma_dump.h"
 #include "erdma_events.h"
+#include "erdma_health.h"
 #include "erdma_ibdev.h"
 #include "erdma_netdev.h"
 #include "erdma_obj_mr.h"
@@ -47,6 +49,13 @@ static void erdma_died(struct erdma_dev *dev)
 
 	erdma_events_died(ad);
 	erdma_port_changed(ad);
+	/* Who sets this flag waits for this work before the rings go; what comes later, nobody. */
+	if (test_bit(ERDMA_AD_REGISTERED, &ad->flags) &&
+	    !test_bit(ERDMA_AD_REMOVING, &ad->flags)) {
+		erdma_dump_core(ad);
+		if (erdma_health_failed(ad))
+			return;
+	}
 	erdma_recover(ad);
 }
 
@@ -307,6 +316,7 @@ static int erdma_register(struct erdma_adapter *ad)
 	set_bit(ERDMA_AD_REGISTERED, &ad->flags);
 	erdma_debugfs_add(ad);
 	erdma_diag_add(ad);
+	erdma_health_add(ad);
 	erdma_port_changed(ad);
 	return 0;
 
@@ -325,6 +335,7 @@ static void erdma_unregister(struct erdma_adapter *ad)
 	erdma_netdev_detach(ad);
 	/* Past this, the work sees the flag and leaves ib_core alone. */
 	flush_work(&ad->dev.died_work);
+	erdma_health_remove(ad);
 	ib_unregister_device(&ad->ib);
 	clear_bit(ERDMA_AD_REGISTERED, &ad->flags);
 	erdma_protocol_shutdown(ad);

@@ -36,6 +36,7 @@ struct erdma_rebinding {
 	struct pci_dev *pdev;
 	struct pci_saved_state *state;
 	bool recovery;
+	bool asked;			/* for the recovery: it is not one of those that count */
 	bool released;
 };
 
@@ -134,6 +135,20 @@ static bool erdma_is_wanted(const struct erdma_rebinding *rebinding)
 	return wanted;
 }
 
+/* Gives it back to the adapter that was not let go: somebody may ask for it later.  NULL then. */
+static struct erdma_rebinding *erdma_rebinding_return(struct erdma_rebinding *rebinding)
+{
+	struct device *dev = &rebinding->pdev->dev;
+	struct erdma_adapter *ad;
+
+	device_lock(dev);
+	ad = dev->driver == erdma_bound_driver ? pci_get_drvdata(rebinding->pdev) : NULL;
+	if (ad && !cmpxchg(&ad->recovery, NULL, rebinding))
+		rebinding = NULL;
+	device_unlock(dev);
+	return rebinding;
+}
+
 /*
  * A reset that nobody announced took the function's configuration, too; a device that does not
  * answer may do so after one.  Without a driver.
@@ -173,11 +188,12 @@ static void erdma_rebind_work(struct work_struct *work)
 	spin_unlock(&erdma_rebind_lock);
 	if (!erdma_is_wanted(rebinding))
 		goto end;
-	if (rebinding->recovery) {
+	if (rebinding->recovery && !rebinding->asked) {
 		attempt = erdma_count_attempt(pdev);
 		if (!attempt) {
 			dev_err(dev, "not brought back: %u attempts within an hour are the limit\n",
 				erdma_recoveries);
+			rebinding = erdma_rebinding_return(rebinding);
 			goto end;
 		}
 	}
@@ -190,9 +206,13 @@ static void erdma_rebind_work(struct work_struct *work)
 	ret = device_attach(dev);
 	if (ret < 0)
 		dev_warn(dev, "not probed again: error %d\n", ret);
-	if (rebinding->recovery && ret > 0)
-		dev_info(dev, "in use again, attempt %u\n", attempt);
-	if (rebinding->recovery && !ret &&
+	if (rebinding->recovery && ret > 0) {
+		if (rebinding->asked)
+			dev_info(dev, "in use again, as somebody asked for\n");
+		else
+			dev_info(dev, "in use again, attempt %u\n", attempt);
+	}
+	if (rebinding->recovery && !rebinding->asked && !ret &&
 	    erdma_rebinding_queue(rebinding, ERDMA_RECOVERY_RETRY_MS))
 		rebinding = NULL;
 end:
@@ -200,27 +220,37 @@ end:
 	memalloc_noio_restore(scope);
 }
 
-static void erdma_rebind_start(struct erdma_adapter *ad, struct erdma_rebinding **kept,
+static bool erdma_rebind_start(struct erdma_adapter *ad, struct erdma_rebinding **kept, bool asked,
 			       unsigned int msecs)
 {
 	struct erdma_rebinding *rebinding;
 
 	if (test_bit(ERDMA_AD_REMOVING, &ad->flags))
-		return;
+		return false;
 	rebinding = xchg(kept, NULL);
-	if (rebinding && !erdma_rebinding_queue(rebinding, msecs))
-		erdma_rebinding_free(rebinding);
+	if (!rebinding)
+		return false;
+	rebinding->asked = asked;
+	if (erdma_rebinding_queue(rebinding, msecs))
+		return true;
+	erdma_rebinding_free(rebinding);
+	return false;
 }
 
 void erdma_rebind(struct erdma_adapter *ad)
 {
-	erdma_rebind_start(ad, &ad->release, 0);
+	erdma_rebind_start(ad, &ad->release, false, 0);
 }
 
 void erdma_recover(struct erdma_adapter *ad)
 {
 	if (READ_ONCE(erdma_recoveries))
-		erdma_rebind_start(ad, &ad->recovery, ERDMA_RECOVERY_DELAY_MS);
+		erdma_rebind_start(ad, &ad->recovery, false, ERDMA_RECOVERY_DELAY_MS);
+}
+
+bool erdma_recover_now(struct erdma_adapter *ad)
+{
+	return erdma_rebind_start(ad, &ad->recovery, true, 0);
 }
 
 static struct erdma_rebinding *erdma_rebinding_alloc(struct pci_dev *pdev)

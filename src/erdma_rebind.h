@@ -50,4 +50,12 @@ void erdma_rebind(struct erdma_adapter *ad);
  */
 void erdma_recover(struct erdma_adapter *ad);
 
+/**
+ * erdma_recover_now() - As erdma_recover(), since somebody asks for it: at once, once, uncounted.
+ * @ad: the adapter
+ *
+ * Return: false if it is under way, or the adapter is being removed.
+ */
+bool erdma_recover_now(struct erdma_adapter *ad);
+
 #endif
