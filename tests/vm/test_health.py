@@ -52,7 +52,7 @@ def failing(vm):
 def die(vm):
     """The adapter dies while nobody uses it, and the driver has noticed."""
     with vm.faults("dead"):
-        wait("the core dump", lambda: cores(vm), NOTICED_SECONDS * vm.slow)
+        wait("the core dump", lambda: cores(vm), 3 * NOTICED_SECONDS * vm.slow)
     assert "is out of use: its registers read all ones" in vm.dmesg()
 
 
