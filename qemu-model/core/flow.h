@@ -2,6 +2,7 @@
 // Why the sends of a queue pair do not go on, and for how long that was so: what QUERY_FLOW tells (docs/capabilities.md).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -30,10 +31,12 @@ public:
         since_ = nowNs;
     }
     Limit current() const { return current_; }
-    void become(Limit next, uint64_t nowNs) {
-        spent_[static_cast<size_t>(current_)] += nowNs - since_;
+    // From `from` on, if that is not before the present one began: some causes show afterwards only.
+    void become(Limit next, uint64_t from, uint64_t nowNs) {
+        const uint64_t at = std::clamp(from, since_, std::max(since_, nowNs));
+        spent_[static_cast<size_t>(current_)] += at - since_;
         current_ = next;
-        since_ = nowNs;
+        since_ = at;
     }
     // Until now, since begin().
     uint64_t spent(Limit which, uint64_t nowNs) const {

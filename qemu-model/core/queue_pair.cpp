@@ -445,9 +445,12 @@ Limit QueuePair::limit() const {
 }
 
 void QueuePair::noteLimit() {
-    const Limit now = limit();
-    if (now != limits_.current())
-        limits_.become(now, adapter_.machine.nowNs());
+    const Limit next = limit();
+    if (next == limits_.current())
+        return;
+    // That something was lost shows late.
+    const uint64_t now = adapter_.machine.nowNs();
+    limits_.become(next, next == Limit::Loss ? transport_->quietSince() : now, now);
 }
 
 // Neither answers of the peer nor answers to it are of use any more.

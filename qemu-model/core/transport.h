@@ -108,6 +108,8 @@ public:
     // Why what it took is not under way, and what it waits for; Idle: nothing holds it.
     virtual Limit limit() const { return Limit::Idle; }
     virtual FlowFacts flow() const { return {}; }
+    // When the peer last confirmed something, or was last owed nothing: what is lost now was missed since then.
+    virtual uint64_t quietSince() const { return 0; }
     // The own queue pair takes segments again that it held back: offer them again to inbound().
     virtual void readyToReceive() = 0;
     // Lets the peer work on what it owes this end, if that is possible without waiting; at most `budget` units.

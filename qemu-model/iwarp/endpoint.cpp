@@ -105,6 +105,7 @@ public:
         return endpoint_->tcp_.limit();
     }
     FlowFacts flow() const override { return endpoint_->tcp_.flow(); }
+    uint64_t quietSince() const override { return endpoint_->tcp_.quietSince(); }
     void readyToReceive() override {
         const OnStack here(*endpoint_);
         endpoint_->resumePending_ = true; // not from inside the doorbell

@@ -168,6 +168,7 @@ public:
     const TcpCounters& counters() const { return counters_; }
     // Why what was appended is not under way.
     Limit limit() const;
+    uint64_t quietSince() const { return progressAt_; }
     FlowFacts flow() const;
     size_t reorderBytes() const { return reorderBytes_; }
     uint32_t peerTimestamp() const { return tsRecent_; } // newest TSval

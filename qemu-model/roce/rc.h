@@ -59,6 +59,7 @@ public:
     PathFacts path() const override { return {.frameBytes = static_cast<uint32_t>(end_.pmtu)}; }
     Limit limit() const override { return requester_.limit(); }
     FlowFacts flow() const override;
+    uint64_t quietSince() const override { return requester_.quietSince(); }
     void readyToReceive() override;
     unsigned runPeer(unsigned) override { return 0; }
     void close(bool) override {} // the peer learns nothing (10.1)

@@ -119,8 +119,10 @@ RcRequester::Sent& RcRequester::push(const RocePacket& packet, Kind kind, uint64
     keptOctets_ += packet.payload.size();
     end_.host.memory().used += packet.payload.size();
     next_ += packets;
-    if (idle)
+    if (idle) {
+        progressAt_ = end_.host.nowNs();
         restartTimer();
+    }
     return sent;
 }
 
@@ -428,6 +430,7 @@ void RcRequester::refill() {
 
 void RcRequester::progressed() {
     progress_ = true;
+    progressAt_ = end_.host.nowNs();
     guard_ = false;
     expiries_ = 0;
     if (resending_ && round_ != 0 && sent_.begin() >= resendEnd_) {

@@ -29,6 +29,7 @@ public:
     uint64_t timeouts() const { return timeouts_; }
     // Why what the queue pair has is not under way.
     Limit limit() const;
+    uint64_t quietSince() const { return progressAt_; }
     FlowFacts flow() const;
     std::string describe() const;
 
@@ -100,7 +101,8 @@ private:
     uint32_t atomicAnswers_ = 0;
 
     bool progress_ = false; // the queue pair is to be told
-    bool guard_ = false;    // one retry since the last progress
+    uint64_t progressAt_ = 0;
+    bool guard_ = false; // one retry since the last progress
     uint8_t retriesLeft_ = 0, rnrLeft_ = 0;
     uint32_t expiries_ = 0; // since the last progress
     uint64_t timeouts_ = 0, repeats_ = 0, recoveries_ = 0, notReady_ = 0;

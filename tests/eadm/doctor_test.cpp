@@ -531,8 +531,9 @@ TEST(EadmDoctor, WhatCostsMostComesFirst) {
     qp.second.flow.rtt_ns = 1'500'000;
     const auto findings = eadm::diagnose(s);
     ASSERT_EQ(findings.size(), 1u);
-    EXPECT_EQ(findings[0].text, "queue pair 1 of  (0) waited 65 % of the time: 40 % for what was lost to be sent again, "
-                                "25 % for its peer to take more.");
+    EXPECT_EQ(findings[0].text,
+              "queue pair 1 of  (0) waited 65 % of the time: 40 % for what was lost to be sent again, "
+              "25 % for its peer to take more.");
     EXPECT_EQ(findings[0].figures["percent"]["loss"], 40.0);
     EXPECT_EQ(findings[0].figures["percent"]["idle"], 75.0);
     EXPECT_EQ(findings[0].figures["rtt_us"], 1500.0);

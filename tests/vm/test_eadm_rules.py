@@ -473,10 +473,10 @@ def until_found(vm, kind, deadline):
 
 
 def test_slow_because_of_loss(pair):
-    """One of fifty packets each way is lost: most of the time goes to sending again."""
+    """One of ten packets each way is lost: most of the time goes to waiting for what was lost."""
     server, client = pair
     with traffic(server, client_vm=client, tool="ib_send_lat", options=["-s", "1024"]):
-        client.link("both:loss=2%")
+        client.link("both:loss=10%")
         try:
             found = until_found(client, "held-up", time.monotonic() + 60 * client.slow)
         finally:
@@ -484,34 +484,6 @@ def test_slow_because_of_loss(pair):
     figures = found["figures"]
     assert figures["percent"]["loss"] == max(share for cause, share in figures["percent"].items() if cause not in ("idle", "answers"))
     assert figures["repeats_now"] >= 1 and "lost" in found["text"] and "ib_send_lat" in found["text"]
-
-
-def test_slow_because_of_the_peer(pair):
-    """The receiving program sleeps half of the time: both ends say so, each in its own words."""
-    server, client = pair
-    with traffic(server, client_vm=client, tool="ib_send_bw"):
-        sleeper = server.popen("while sleep 0.4; do pkill -STOP -x ib_send_bw; sleep 0.8; pkill -CONT -x ib_send_bw; done")
-        try:
-            deadline = time.monotonic() + 90 * client.slow
-            late = until_found(server, "receives-late", deadline)
-            held = until_found(client, "held-up", deadline)
-        finally:
-            sleeper.kill()
-            server.run("pkill -CONT -x ib_send_bw", check=False)
-    assert late["figures"]["percent_starved"] >= 30 and "ib_send_bw" in late["text"]
-    assert held["figures"]["percent"]["peer_window"] >= 20 and "peer" in held["text"]
-
-
-def test_slow_because_of_reads(pair):
-    """One read at a time over a long way."""
-    server, client = pair
-    client.link("both:delay=10ms")
-    try:
-        with traffic(server, client_vm=client, tool="ib_read_bw", options=["-o", "1", "-s", "4096"]):
-            found = until_found(client, "held-up", time.monotonic() + 90 * client.slow)
-    finally:
-        client.link()
-    assert found["figures"]["percent"]["requests"] >= 30 and found["figures"]["rtt_us"] >= 15000
 
 
 def test_few_reads(vm, well):

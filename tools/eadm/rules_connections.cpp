@@ -160,8 +160,13 @@ void Examination::queuePair(const WatchedQp& qp) {
                           {"receive_buffers", static_cast<uint16_t>(now.hw.rq_pi - now.hw.rq_ci)},
                           {"retransmits", now.hw.retransmits}};
     // What retransmits and gets nothing through makes no progress, of course.
-    if (!retransmissions(qp, name, figures) && noneCompleted(qp) && now.hw.tx_packets == qp.first.hw.tx_packets)
-        stuck(qp, name, figures);
+    const bool dead = retransmissions(qp, name, figures);
+    if (noneCompleted(qp) && now.hw.tx_packets == qp.first.hw.tx_packets) {
+        if (!dead)
+            stuck(qp, name, figures);
+    } else if (!dead) {
+        heldUp(qp, name);
+    }
 }
 
 void Examination::stuck(const WatchedQp& qp, const std::string& name, const Json& figures) {
@@ -196,8 +201,6 @@ void Examination::stuck(const WatchedQp& qp, const std::string& name, const Json
               "The peer takes nothing: it may have no receive buffers, hang, or be cut off ('eadm doctor' there says "
               "more).",
               figures);
-    else
-        heldUp(qp, name);
 }
 
 // Nothing wrong: how it talks to whom, since less is possible there.
