@@ -245,17 +245,17 @@ enum erdma_fallback {
 /* What holds the sends of a queue pair. */
 enum erdma_limit {
 	ERDMA_LIMIT_IDLE,	/* nothing: all that was posted is complete */
-	ERDMA_LIMIT_ANSWERS,	/* all is sent; what the peer says to it is under way */
+	ERDMA_LIMIT_ANSWERS,	/* all is sent; what the peer says is under way */
 	ERDMA_LIMIT_TURN,	/* the adapter has not come to it */
 	ERDMA_LIMIT_WINDOW,	/* as much is under way as the path is given */
 	ERDMA_LIMIT_PEER_WINDOW,	/* the peer takes no more */
 	ERDMA_LIMIT_LOSS,	/* what was lost is sent again first */
 	ERDMA_LIMIT_PEER_BUFFERS,	/* the peer has no receive buffer */
-	ERDMA_LIMIT_REQUESTS,	/* reads and atomics: as many are outstanding as may be, or a fence */
+	ERDMA_LIMIT_REQUESTS,	/* no more reads and atomics may be out, or a fence */
 	ERDMA_LIMIT_COUNT,
 };
 
-#define ERDMA_FLOW_FLAG_STARVING (1U << 0)	/* a message of the peer waits for a receive buffer */
+#define ERDMA_FLOW_FLAG_STARVING (1U << 0)	/* a message of the peer waits for a buffer */
 
 /*
  * Where the time of a connection goes, if the adapter tells (docs/capabilities.md).  Octets and
