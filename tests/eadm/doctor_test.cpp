@@ -547,6 +547,25 @@ TEST(EadmDoctor, WhatCostsMostComesFirst) {
     EXPECT_TRUE(eadm::diagnose(s).empty());
 }
 
+// One cause, one finding: the receiver's end is named by that of who waits, if both are here.
+TEST(EadmDoctor, ReceiverIsNamedOnce) {
+    Snapshot s = healthy();
+    auto& qps = s.adapters[0].qps;
+    waiting(qps[0]);
+    qps[1].first.hw.rq_pi = qps[1].second.hw.rq_pi = 10;
+    spend(qps[1], ERDMA_LIMIT_IDLE, 2);
+    qps[1].second.flow.starved_ns = 2'000'000'000;
+    auto findings = eadm::diagnose(s);
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].id, "no-receive-buffers");
+
+    // Who waits is elsewhere.
+    qps.erase(qps.begin());
+    findings = eadm::diagnose(s);
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].id, "receives-late");
+}
+
 // Who waits for answers, for the adapter, or for the window of the path, is only busy.
 TEST(EadmDoctor, AsFastAsCanBe) {
     for (const auto limit : {ERDMA_LIMIT_ANSWERS, ERDMA_LIMIT_TURN, ERDMA_LIMIT_WINDOW}) {

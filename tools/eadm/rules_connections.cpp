@@ -165,7 +165,10 @@ void Examination::queuePair(const WatchedQp& qp) {
         if (!dead)
             stuck(qp, name, figures);
     } else if (!dead) {
-        heldUp(qp, name);
+        // Of one whose peer here gets nothing through for want of buffers, what is said of the peer is enough.
+        const WatchedQp* peer = starved(qp) ? peerOf(qp) : nullptr;
+        if (!peer || !noneCompleted(*peer))
+            heldUp(qp, name);
     }
 }
 
