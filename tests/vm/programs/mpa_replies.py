@@ -8,6 +8,8 @@ CONNECT_ONCE is the program of that name.  One line for each case; ends 0 if all
 Some cases run at a time, as they mostly wait.  Everybody's patience is multiplied by ERDMA_TEST_SLOWNESS.
 """
 import concurrent.futures
+import errno
+import itertools
 import os
 import re
 import subprocess
@@ -18,10 +20,24 @@ import mpa_peer
 
 SLOWNESS = int(os.environ.get("ERDMA_TEST_SLOWNESS", "1"))
 
+# The driver remembers which revision an address and port spoke, so no port serves two cases, nor one that the kernel
+# may have given to somebody else before.
+PORTS = itertools.count(26000)
+
+
+def serve(host):
+    """A listening socket on a port of its own."""
+    while True:
+        try:
+            return mpa_peer.socket.create_server((host, next(PORTS)))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+
 
 def attempt(host, program, case):
     """What the application heard, as a word and the private data, when the peer answers like `case`."""
-    with mpa_peer.socket.create_server((host, 0)) as server:
+    with serve(host) as server:
         server.settimeout(20 * SLOWNESS)
         port = server.getsockname()[1]
         request, behind = [], []
