@@ -3,6 +3,7 @@
 // Receiving is in tcp_receive.cpp, sending and loss recovery in tcp_send.cpp, the rest in tcp.cpp.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -147,9 +148,10 @@ public:
     // Sends what windows allow, at most kOctetsAtOnce; then wantsFlush() until the rest was sent.
     void flush();
     bool wantsFlush() const { return flushLater_; }
-    // Positions in the own stream, counted from the first octet after handover that was not acknowledged.
+    // Positions in the own stream, counted from the first octet after handover that was not acknowledged.  The FIN is no
+    // octet of it.
     uint64_t appended() const { return end_; }
-    uint64_t acknowledged() const { return una_; }
+    uint64_t acknowledged() const { return std::min(una_, end_); }
     void resumeReceiving();
     // From now on received octets are acknowledged and thrown away.
     void discardInput();

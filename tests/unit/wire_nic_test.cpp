@@ -380,6 +380,35 @@ TEST(WireNic, DeviceReset) {
     EXPECT_TRUE(t.run([&] { return t.kernelA.reset && t.kernelB.reset; }, 2000 * kMs));
 }
 
+// What connections() tells is in octets of the stream, which the FIN is not.
+TEST(WireNic, UnacknowledgedUntilTheEnd) {
+    NicBench t;
+    t.runFor(100 * kMs);
+    t.bench.post(t.a, writeSqe(Op::Write, 0, {t.a.sge(0, 100000)}, t.b.stag, t.b.iova));
+    t.settle();
+    t.bench.stop(t.a, QpState::Closing);
+    t.kernelA.close();
+    const auto most = [&t] {
+        uint64_t found = 0;
+        for (const auto* iwarp : {t.iwarps[0], t.iwarps[1]}) {
+            const std::string text = iwarp->connections();
+            const std::string name = "\"unacknowledged\":";
+            for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1))
+                found = std::max<uint64_t>(found, std::stoull(text.substr(at + name.size())));
+        }
+        return found;
+    };
+    ASSERT_TRUE(t.run(
+        [&] {
+            EXPECT_LE(most(), 200000u) << t.iwarps[0]->connections() << t.iwarps[1]->connections();
+            return ::testing::Test::HasFailure() || (t.kernelA.closed() && t.kernelB.closed());
+        },
+        3000 * kMs));
+    t.runFor(50 * kMs);
+    ASSERT_NE(t.iwarps[0]->connections().find("TIME_WAIT"), std::string::npos);
+    EXPECT_EQ(most(), 0u) << t.iwarps[0]->connections();
+}
+
 // 9.6 number 85: the tuple again, while the old endpoint is in TIME_WAIT.
 TEST(WireNic, SynReplacesTimeWait) {
     NicBench t;
