@@ -78,6 +78,24 @@ void spend(eadm::WatchedQp& qp, erdma_limit limit, double seconds) {
     qp.second.flow.spent_ns[ERDMA_LIMIT_IDLE] += static_cast<uint64_t>((2 - seconds) * 1e9);
 }
 
+// More reads and atomics wait than the programs agreed on, or wanted.
+void readsWait(eadm::WatchedQp& qp, uint32_t ord) {
+    qp.second.ord = ord;
+    qp.waiting = {{"READ", "READ_INV", "ATOMIC_FAA"}};
+}
+
+// A window of 64 KiB that is under way for 1.8 of two seconds, over 40 ms.
+void longPath(Snapshot& s, erdma_limit limit) {
+    auto& qp = s.adapters[0].qps[0];
+    spend(qp, limit, 1.8);
+    for (auto* look : {&qp.first, &qp.second}) {
+        look->flow.peer_window = look->flow.flight = 65536;
+        look->flow.rtt_ns = 40'000'000;
+        look->flow.frame_bytes = 1448;
+    }
+    qp.second.hw.tx_packets = static_cast<uint16_t>(qp.first.hw.tx_packets + 2000);
+}
+
 // Time-outs in ten seconds, which are few for that time, among so many packets.
 void timeouts(Snapshot& s, uint32_t count, uint16_t packets) {
     auto& qp = s.adapters[0].qps[0];
@@ -252,15 +270,12 @@ std::vector<Case> connectionCases() {
          }},
         {"held-up", Severity::Warning, [](Snapshot& s) { spend(s.adapters[0].qps[0], ERDMA_LIMIT_LOSS, 0.7); }},
         {"held-up", Severity::Warning, [](Snapshot& s) { spend(s.adapters[0].qps[0], ERDMA_LIMIT_REQUESTS, 0.7); }},
+        {"long-path", Severity::Note, [](Snapshot& s) { longPath(s, ERDMA_LIMIT_WINDOW); }},
+        {"long-path", Severity::Note, [](Snapshot& s) { longPath(s, ERDMA_LIMIT_PEER_WINDOW); }},
         {"receives-late", Severity::Warning,
          [](Snapshot& s) {
              spend(s.adapters[0].qps[0], ERDMA_LIMIT_ANSWERS, 1);
              s.adapters[0].qps[0].second.flow.starved_ns += 700'000'000;
-         }},
-        {"read-depth", Severity::Warning,
-         [](Snapshot& s) {
-             s.adapters[0].qps[0].second.ord = 2;
-             s.adapters[0].qps[0].waiting = {{"READ", "READ", "READ_INV"}};
          }},
         {"one-way", Severity::Fault,
          [](Snapshot& s) {
@@ -344,6 +359,13 @@ std::vector<Case> roceCases() {
         {"mtu-mismatch", Severity::Warning, [](Snapshot& s) { roce(s).pathMtu = 1083; }},
         // Whoever is silent for longer than four time-outs would have made the timer expire.
         {"no-receive-buffers", Severity::Fault, [](Snapshot& s) { waiting(roce(s)); }},
+        {"read-depth", Severity::Warning, [](Snapshot& s) { readsWait(roce(s), 2); }},
+        {"read-depth", Severity::Warning,
+         [](Snapshot& s) {
+             auto& qp = roce(s);
+             readsWait(qp, 2);
+             spend(qp, ERDMA_LIMIT_REQUESTS, 0.7);
+         }},
         {"stalled", Severity::Warning,
          [](Snapshot& s) { // the timer may not have expired yet
              auto& qp = roce(s);
@@ -580,15 +602,100 @@ TEST(EadmDoctor, AsFastAsCanBe) {
     }
 }
 
+// What the program wanted is what the adapter does only if that was negotiated (wire.md 2.7).
+TEST(EadmDoctor, ReadsBetweenAdaptersAreMany) {
+    for (const uint32_t revision : {0u, 1u, 129u}) {
+        Snapshot s = healthy();
+        auto& qp = s.adapters[0].qps[0];
+        readsWait(qp, 2);
+        qp.second.mpa_revision = revision;
+        const auto idsOf = [&s] {
+            std::set<std::string> ids;
+            for (const Finding& one : eadm::diagnose(s))
+                ids.insert(one.id);
+            ids.erase("standard-peer");
+            return ids;
+        };
+        EXPECT_EQ(idsOf(), std::set<std::string>()) << revision;
+        spend(qp, ERDMA_LIMIT_REQUESTS, 0.2); // the adapter's clock knows better
+        EXPECT_EQ(idsOf(), std::set<std::string>()) << revision;
+        spend(qp, ERDMA_LIMIT_REQUESTS, 0.7);
+        EXPECT_EQ(idsOf(), std::set<std::string>{"held-up"}) << revision;
+        EXPECT_EQ(eadm::diagnose(s)[0].advice.find("initiator_depth"), std::string::npos) << revision;
+        EXPECT_NE(eadm::diagnose(s)[0].advice.find("fence only what must be"), std::string::npos) << revision;
+        // More than the adapter ever does at a time: nobody can do anything about it.
+        qp.second.hw.sq_pi = static_cast<uint16_t>(qp.second.hw.sq_ci + 2 * 200);
+        EXPECT_EQ(idsOf().empty(), revision != 0) << revision;
+        qp.waiting->push_back("SEND");
+        EXPECT_EQ(idsOf(), std::set<std::string>{"held-up"}) << revision;
+    }
+}
+
+// Of two standard ends the one that accepted knows what was agreed on; the other may have been offered more.
+TEST(EadmDoctor, ReadDepthOfStandardPeers) {
+    for (const bool passive : {false, true}) {
+        Snapshot s = healthy();
+        auto& qp = s.adapters[0].qps[0];
+        readsWait(qp, 2);
+        qp.second.mpa_revision = 2;
+        qp.second.flags |= passive ? ERDMA_QP_FLAG_PASSIVE : 0;
+        const auto first = [&s] { return eadm::diagnose(s).at(0); };
+        EXPECT_EQ(first().id, passive ? "read-depth" : "standard-peer");
+        spend(qp, ERDMA_LIMIT_REQUESTS, 0.2); // some wait, but not for long
+        EXPECT_EQ(first().id, "standard-peer");
+        spend(qp, ERDMA_LIMIT_REQUESTS, 0.7);
+        EXPECT_EQ(eadm::diagnose(s).size(), 2u); // the cause is named once
+        EXPECT_EQ(first().id, "read-depth");
+        EXPECT_EQ(first().text, "queue pair 1 of  (0) waited 45 % of the time for reads before it: 3 wait, and the "
+                                "programs agreed on 2 at a time.");
+        EXPECT_EQ(first().figures["ord"], 2);
+        EXPECT_EQ(first().figures["percent"]["requests"], 45.0);
+        EXPECT_NE(first().advice.find("initiator_depth"), std::string::npos);
+        qp.waiting = {{"READ", "READ"}}; // a fence
+        EXPECT_EQ(first().id, "held-up");
+        // What stands still has another reason.
+        readsWait(qp, 2);
+        waiting(qp);
+        EXPECT_EQ(first().id, "stalled");
+        for (const Finding& one : eadm::diagnose(s))
+            EXPECT_NE(one.id, "read-depth");
+    }
+}
+
+// A window that is always open and always full is a matter of the path, one that opens a little now and then of the peer.
+TEST(EadmDoctor, LongPathIsNotASlowPeer) {
+    Snapshot s = healthy();
+    longPath(s, ERDMA_LIMIT_PEER_WINDOW);
+    auto& qp = s.adapters[0].qps[0];
+    const auto id = [&s] { return eadm::diagnose(s).at(0).id; };
+    EXPECT_EQ(eadm::diagnose(s).at(0).text,
+              "queue pair 1 of  (0) had as much under way as may be for 90 % of the time, "
+              "65.5kB just now, and a round trip takes 40.0 ms.");
+    // 50 round trips of 45 frames are possible.
+    qp.second.hw.tx_packets = static_cast<uint16_t>(qp.first.hw.tx_packets + 500);
+    EXPECT_EQ(id(), "held-up");
+    EXPECT_NE(eadm::diagnose(s).at(0).text.find("for its peer to take more"), std::string::npos);
+    qp.second.hw.tx_packets = static_cast<uint16_t>(qp.first.hw.tx_packets + 2000);
+    qp.first.flow.peer_window = 1000;
+    EXPECT_EQ(id(), "held-up");
+    qp.first.flow.peer_window = 65536;
+    qp.first.flow.rtt_ns = 0; // not measured
+    EXPECT_EQ(id(), "held-up");
+    // As fast as can be: neither the path is long nor the peer slow.
+    qp.first.flow.rtt_ns = qp.second.flow.rtt_ns = 2'000'000;
+    qp.second.hw.tx_packets = static_cast<uint16_t>(qp.first.hw.tx_packets + 40000);
+    EXPECT_TRUE(eadm::diagnose(s).empty());
+}
+
 TEST(EadmDoctor, BusyIsNotIll) {
     Snapshot s = healthy();
     s.adapters[0].tcp = {{"10.0.0.1:1", "10.0.0.2:2", 0, 500'000'000}}; // heavy TCP beside RDMA
     s.adapters[0].second.set(Counter::tx_bytes_cnt, 1);
     EXPECT_TRUE(eadm::diagnose(s).empty());
 
-    s = healthy();
-    s.adapters[0].qps[0].second.ord = 3;
-    s.adapters[0].qps[0].waiting = {{"READ", "READ", "READ_INV"}};
+    s = healthy(); // as many reads as were agreed on, and a send that waits its turn
+    readsWait(roce(s), 3);
+    s.adapters[0].qps[0].waiting->push_back("SEND");
     EXPECT_TRUE(eadm::diagnose(s).empty());
 
     s = healthy(); // RoCEv2 has packets of its own size, for which this path is wide enough

@@ -42,7 +42,7 @@ def test_every_rule_is_staged():
         manual = file.read().replace("\\-", "-")
     assert {one for one in ids if f"\n.B {one}\n" not in manual} == set()
     tests = ""
-    for name in ("test_eadm_doctor.py", "test_eadm_roce.py", "test_eadm_rules.py"):
+    for name in ("test_eadm_doctor.py", "test_eadm_roce.py", "test_eadm_rules.py", "test_eadm_slow.py"):
         with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
             tests += file.read()
     staged = {one for one in ids if re.search(rf'^(?!NEVER_).*"{one}"', tests, re.M)}
@@ -462,37 +462,6 @@ def test_stalled(pair):
         finally:
             server.run("pkill -CONT -x ib_send_bw", check=False)
     assert found["stalled"]["severity"] == "warning" and "ib_send_bw" in found["stalled"]["text"]
-
-
-def until_found(vm, kind, deadline):
-    while True:
-        found = doctor(vm, code=None)
-        if kind in found:
-            return found[kind]
-        assert time.monotonic() < deadline, found
-
-
-def test_slow_because_of_loss(pair):
-    """One of ten packets each way is lost: most of the time goes to waiting for what was lost."""
-    server, client = pair
-    with traffic(server, client_vm=client, tool="ib_send_lat", options=["-s", "1024"]):
-        client.link("both:loss=10%")
-        try:
-            found = until_found(client, "held-up", time.monotonic() + 60 * client.slow)
-        finally:
-            client.link()
-    figures = found["figures"]
-    assert figures["percent"]["loss"] == max(share for cause, share in figures["percent"].items() if cause not in ("idle", "answers"))
-    assert figures["repeats_now"] >= 1 and "lost" in found["text"] and "ib_send_lat" in found["text"]
-
-
-def test_few_reads(vm, well):
-    """Many reads wait because few may be under way."""
-    with traffic(vm, tool="ib_read_bw", options=["-o", "2", "-s", "65536"]):
-        deadline = time.monotonic() + 60 * vm.slow
-        while "read-depth" not in (found := doctor(vm, code=None)):
-            assert time.monotonic() < deadline, found
-    assert found["read-depth"]["figures"]["ord"] == 2 < found["read-depth"]["figures"]["reads"]
 
 
 def test_interrupts_on_one_cpu(vms):

@@ -66,6 +66,7 @@ const std::vector<std::string>& findingIds() {
                                                  "no-receive-buffers",
                                                  "stalled",
                                                  "held-up",
+                                                 "long-path",
                                                  "receives-late",
                                                  "one-way",
                                                  "translated",

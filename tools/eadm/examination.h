@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -49,7 +50,6 @@ private:
     bool neverWorks(const WatchedQp& qp, const std::string& name);
     uint64_t packetsSent(const WatchedQp& qp);
     bool retransmissions(const WatchedQp& qp, const std::string& name, const Json& figures);
-    void reads(const WatchedQp& qp, const std::string& name);
     void stuck(const WatchedQp& qp, const std::string& name, const Json& figures);
     void path(const WatchedQp& qp, const std::string& name);
     void otherWays();
@@ -57,7 +57,10 @@ private:
     const WatchedQp* peerOf(const WatchedQp& qp) const;
 
     // rules_flow.cpp
+    void slowness(const WatchedQp& qp, const std::string& name);
     void heldUp(const WatchedQp& qp, const std::string& name);
+    bool readDepth(const WatchedQp& qp, const std::string& name, std::optional<double> percent, Json figures);
+    bool windowIsFull(const WatchedQp& qp);
 
     const Snapshot& snapshot_;
     const Thresholds& limits_;

@@ -150,7 +150,7 @@ void Examination::queuePair(const WatchedQp& qp) {
     const auto& now = qp.second;
     const std::string name = fmt::format("queue pair {} of {} ({})", now.number, textOf(now.owner.name), now.owner.pid);
     dialectOf(qp, name);
-    reads(qp, name);
+    unreadable_ += !qp.waiting && outstanding(now.hw) != 0 ? 1 : 0;
     path(qp, name);
     // Of one that cannot work everything else is a consequence.
     if (neverWorks(qp, name))
@@ -168,7 +168,7 @@ void Examination::queuePair(const WatchedQp& qp) {
         // Of one whose peer here gets nothing through for want of buffers, what is said of the peer is enough.
         const WatchedQp* peer = starved(qp) ? peerOf(qp) : nullptr;
         if (!peer || !noneCompleted(*peer))
-            heldUp(qp, name);
+            slowness(qp, name);
     }
 }
 
@@ -212,9 +212,11 @@ void Examination::dialectOf(const WatchedQp& qp, const std::string& name) {
     const bool crc = (now.flags & ERDMA_QP_FLAG_CRC) != 0;
     if (now.mpa_revision == 0 || (now.mpa_revision == 129 && !crc))
         return;
-    std::string text = fmt::format("The connection of {} is {} (MPA revision {}), {} CRCs, ORD {}, IRD {}", name,
+    std::string text = fmt::format("The connection of {} is {} (MPA revision {}), {} CRCs", name,
                                    now.mpa_revision == 129 ? "one between adapters" : "one of standard iWARP",
-                                   now.mpa_revision, crc ? "with" : "without", now.ord, now.ird);
+                                   now.mpa_revision, crc ? "with" : "without");
+    if (now.mpa_revision == 2) // others do not agree on that
+        text += fmt::format(", ORD {}, IRD {}", now.ord, now.ird);
     if (const std::string why = fallbackText(now.fallback); !why.empty())
         text += ": " + why;
     addQp(Severity::Note, "standard-peer", text + ".",
@@ -301,21 +303,6 @@ bool Examination::retransmissions(const WatchedQp& qp, const std::string& name, 
         quietRetransmits_ += hw.retransmits;
     }
     return nothing;
-}
-
-void Examination::reads(const WatchedQp& qp, const std::string& name) {
-    if (!qp.waiting) {
-        unreadable_ += outstanding(qp.second.hw) != 0 ? 1 : 0;
-        return;
-    }
-    const auto waiting =
-        std::ranges::count_if(*qp.waiting, [](const std::string& op) { return op.starts_with("READ"); });
-    if ((qp.second.known & ERDMA_KNOWN_DEPTH) != 0 && qp.second.ord != 0 && waiting >= 2 &&
-        static_cast<uint32_t>(waiting) > qp.second.ord)
-        addQp(Severity::Warning, "read-depth",
-              fmt::format("{} has {} reads waiting and may have {} under way.", name, waiting, qp.second.ord),
-              "Connect with a larger initiator_depth and responder_resources, on both ends.",
-              {{"qp", qp.second.number}, {"reads", waiting}, {"ord", qp.second.ord}});
 }
 
 void Examination::path(const WatchedQp& qp, const std::string& name) {

@@ -22,6 +22,7 @@ namespace eadm {
     X(slow_setup, 5)                                                                                                   \
     X(one_way, 5)                                                                                                      \
     X(held_up_percent, 30)                                                                                             \
+    X(long_path_ms, 20)                                                                                                \
     X(limit_percent, 90)
 
 struct Thresholds {
