@@ -74,10 +74,8 @@ std::string RcRequester::describe() const {
 }
 
 Limit RcRequester::limit() const {
-    if (waitUntil_ != 0)
-        return Limit::PeerBuffers;
-    if (resending_ || expiries_ != 0)
-        return Limit::Loss;
+    if (resending_ || waitUntil_ != 0 || expiries_ != 0)
+        return notReadyYet_ ? Limit::PeerBuffers : Limit::Loss;
     return next_ - oldest_ >= kWindow ? Limit::Window : Limit::Idle;
 }
 
@@ -482,6 +480,7 @@ RcRequester::Verdict RcRequester::wait(uint8_t timerCode) {
         --rnrLeft_;
     waitUntil_ = end_.host.nowNs() + kRnrTimers[timerCode & 31] * kRnrUnitNs;
     resending_ = false;
+    notReadyYet_ = true;
     restartTimer();
     return Verdict::Done;
 }
@@ -495,6 +494,7 @@ RcRequester::Verdict RcRequester::retry(Cause cause) {
         return report() == Verdict::Gone ? Verdict::Gone : fail(Syndrome::RetryExceeded, "retries exhausted");
     --retriesLeft_;
     ++recoveries_;
+    notReadyYet_ = false;
     resendAll(); // before the queue pair hears of progress: it would send what is new
     return report() == Verdict::Gone ? Verdict::Gone : resend();
 }
@@ -565,6 +565,7 @@ void RcRequester::takeTurn() {
         }
         --retriesLeft_;
         ++expiries_;
+        notReadyYet_ = false;
         restartTimer();
         resendAll(kFirstAfterSilence);
     }

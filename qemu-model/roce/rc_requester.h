@@ -109,6 +109,7 @@ private:
     uint64_t expiry_ = ERDMA_TIMER_OFF;
     uint64_t waitUntil_ = 0; // the peer is not ready; 0: it is
     bool resending_ = false;
+    bool notReadyYet_ = false;        // what is repeated was not lost: the peer had no receive buffer
     uint64_t resendAt_ = 0;           // in sent_
     uint64_t round_ = 0;              // what of sent_ is repeated at most before an acknowledgement; 0: all
     uint64_t resendEnd_ = UINT64_MAX; // where this round ends

@@ -193,5 +193,26 @@ TEST(QueryFlow, Roce) {
     EXPECT_EQ(flow.limit, ERDMA_LIMIT_IDLE);
 }
 
+// What is sent again because the peer had no receive buffer was not lost, and nor is its way.
+TEST(QueryFlow, RoceRepeatsForWantOfABuffer) {
+    RoceBench t;
+    for (auto& path : t.link.paths)
+        path.delay = 5 * kMs;
+    constexpr int kMessages = 5;
+    for (int i = 0; i < kMessages; ++i)
+        t.a.put(sendSqe(Op::Send, flag::kSignal, {t.a.sge(0, 64)}));
+    t.bench.ring(t.a);
+    for (int i = 0; i < kMessages; ++i) {
+        t.runFor(60 * kMs);
+        t.bench.recv(t.b, 0, 64);
+        ASSERT_TRUE(t.sent(t.a)) << i;
+    }
+    const erdma_flow flow = ask(t.a);
+    EXPECT_GE(flow.not_ready, 5u);
+    EXPECT_GE(flow.repeats, 5u);
+    EXPECT_EQ(msOf(flow, ERDMA_LIMIT_LOSS), 0u);
+    EXPECT_GE(msOf(flow, ERDMA_LIMIT_PEER_BUFFERS), 200u);
+}
+
 } // namespace
 } // namespace erdma::test
