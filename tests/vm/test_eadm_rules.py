@@ -18,7 +18,9 @@ from trouble import COMMAND_SECONDS
 
 pytestmark = pytest.mark.long  # each stages a fault and watches for seconds; minutes in all
 
-NEVER_IN_GUESTS = {"drops", "rate-limited"}
+# The model's adapter never drops, an adapter goes with its NIC (not-bound), connections that are translated are refused
+# (translated-setup), and check mode's lesser findings reach eadm as its errors do.
+NEVER_IN_GUESTS = {"drops", "rate-limited", "not-paired", "translated", "check-warning", "check-advice"}
 
 
 def doctor(vm, *words, code=FINDINGS, user=()):
@@ -40,13 +42,13 @@ def test_every_rule_is_staged():
     assert len(ids) > 30
     with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "eadm.8"), encoding="utf-8") as file:
         manual = file.read().replace("\\-", "-")
-    assert {one for one in ids if f"\n.B {one}\n" not in manual} == set()
+    assert {one for one in ids if not re.search(rf"^\.BR? (?:.*\s)?{one}(?![a-z-])", manual, re.M)} == set()
     tests = ""
-    for name in ("test_eadm_doctor.py", "test_eadm_roce.py", "test_eadm_rules.py", "test_eadm_slow.py"):
+    for name in ("test_check_doctor.py", "test_eadm_doctor.py", "test_eadm_roce.py", "test_eadm_rules.py", "test_eadm_slow.py"):
         with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
             tests += file.read()
     staged = {one for one in ids if re.search(rf'^(?!NEVER_).*"{one}"', tests, re.M)}
-    print(f"only on made-up machines, since the model's adapter never drops: {sorted(NEVER_IN_GUESTS)}")
+    print(f"only on made-up machines: {sorted(NEVER_IN_GUESTS)}")
     assert ids - staged == NEVER_IN_GUESTS
 
 
@@ -422,11 +424,13 @@ def test_standard_peers(pair):
     parameters = "/sys/module/erdma/parameters"
     try:
         client.run(f"echo 2 > {parameters}/mpa_rev; echo require > {parameters}/mpa_crc")
-        with traffic(server, client_vm=client):
+        with traffic(server, client_vm=client, tool="ib_read_bw"):
             for machine in pair:
-                said = doctor(machine, code=None)["standard-peer"]
-                assert said["severity"] == "note" and "with CRCs" in said["text"]
-                assert said["figures"]["revision"] == 2 and said["figures"]["ord"] > 0
+                said = [one for one in eadm_json(machine, "doctor", code=None)["findings"] if one["id"] == "standard-peer"]
+                assert all(one["severity"] == "note" and "with CRCs" in one["text"] for one in said), said
+                # The other connection, on which the two programs agree, has no reads.
+                figures = [one["figures"] for one in said]
+                assert {one["revision"] for one in figures} == {2} and any(one["ord"] > 0 for one in figures), said
         found = during(client, lambda: client_of_atomics(server, client))
         assert found["not-in-dialect"]["figures"]["now"] >= 1
         server.run(f"echo off > {parameters}/mpa_crc")
