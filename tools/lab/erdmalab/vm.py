@@ -364,11 +364,11 @@ class Vm:
             keywords["env"] = joined(keywords.get("env") or {}, self.environment)
         return self.channel.start(command, **keywords)
 
-    def run(self, command, timeout=60, check=True, **keywords):
-        """Run a command to its end; returns a channel.Result, raises CommandFailed on failure."""
+    def run(self, command, timeout=None, check=True, **keywords):
+        """Run a command to its end, by default of 60 s, times `slow`; returns a channel.Result, raises CommandFailed on failure."""
         job = self.popen(command, **keywords)
         try:
-            return job.wait(timeout, check)
+            return job.wait(timeout or 60 * self.slow, check)
         except BaseException:
             if job.code is None:
                 with contextlib.suppress(LabError):
@@ -407,7 +407,7 @@ class Vm:
 
     def load_rdma(self):
         """Load the kernel's RDMA modules that user programs need."""
-        self.run(["modprobe", "-a", *RDMA_MODULES], timeout=60 * self.slow)
+        self.run(["modprobe", "-a", *RDMA_MODULES])
 
     @property
     def driver_name(self):
@@ -420,12 +420,12 @@ class Vm:
         params: module parameters, "a=1 b=2".
         """
         self.load_rdma()
-        self.run(["modprobe", self.driver_name, *(params or self.driver_params).split()], timeout=timeout or 60 * self.slow)
+        self.run(["modprobe", self.driver_name, *(params or self.driver_params).split()], timeout)
         if self.driver_name == "siw":
             for number in range(len(self.adapters)):
                 self.run(["rdma", "link", "add", f"siw_{number}", "type", "siw", "netdev", f"eth{number}"])
         expected = sum(1 for adapter in self.adapters if adapter.erdma)
-        return self.wait_devices(expected, timeout or 30 * self.slow)
+        return self.wait_devices(expected, timeout)
 
     def pci_address(self, index=0):
         """PCI address of an adapter, in the order of the bus."""
@@ -433,7 +433,7 @@ class Vm:
         return sorted(os.path.basename(os.path.dirname(line)) for line in text.split())[index]
 
     def unload_driver(self, timeout=None):
-        self.run(["rmmod", self.driver_name], timeout=timeout or 60 * self.slow)
+        self.run(["rmmod", self.driver_name], timeout)
 
     def driver_loaded(self):
         return self.run(["test", "-d", f"/sys/module/{self.driver_name}"], check=False).code == 0
@@ -448,9 +448,9 @@ class Vm:
         return [words[0] for words in map(str.split, text.splitlines())
                 if words[1:] == ["erdma"] or (len(words) == 1 and words[0].startswith("erdma_"))]
 
-    def wait_devices(self, count, timeout=30):
-        """Wait for that many active devices; returns their names."""
-        deadline = time.monotonic() + timeout
+    def wait_devices(self, count, timeout=None):
+        """Wait for that many active devices, by default for 30 s, times `slow`; returns their names."""
+        deadline = time.monotonic() + (timeout or 30 * self.slow)
         while True:
             names = self.devices()
             active = [name for name in names
@@ -466,7 +466,7 @@ class Vm:
     # ---- kernel log -----------------------------------------------------------------
 
     def dmesg(self):
-        return self.run(["dmesg"], timeout=60).output
+        return self.run(["dmesg"]).output
 
     def mark(self, text):
         """Put a line into the guest's kernel log and wait until the console has it."""
