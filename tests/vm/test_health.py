@@ -12,8 +12,6 @@ from erdmalab import workloads
 from support import bdf, program, wait
 from trouble import COMMAND_SECONDS
 
-pytestmark = pytest.mark.stock_kernel  # the debug one has neither devcoredump nor devlink
-
 CORES = "/sys/class/devcoredump"
 NOTICED_SECONDS = 20  # the driver looks every 5 s, when a processor is awake
 CORE_SECONDS = 300  # so long the kernel keeps one that nobody reads

@@ -10,8 +10,6 @@ from eadm_tools import eadm_json
 from erdmalab import workloads
 from support import takes_uppers, wait
 
-pytestmark = pytest.mark.stock_kernel  # the debug one is built without bridges, bonds, VLANs and netfilter
-
 REFUSED = 10  # seconds that a refusal may take, of a guest that is not slow
 
 
@@ -145,6 +143,7 @@ def test_bond(stacked):
 
 
 @pytest.mark.long
+@pytest.mark.stock_kernel  # the debug one is built without VLANs
 def test_vlan(stacked):
     """Tagged RDMA between two guests; the end of the VLAN's interface is the end of its connections."""
     machine, other = stacked
@@ -180,6 +179,7 @@ def test_macvlan(stacked):
 
 
 @pytest.mark.long
+@pytest.mark.stock_kernel  # the debug one is built without VRFs
 def test_vrf(stacked):
     """An interface in a VRF: its connections are that VRF's."""
     machine, other = stacked
@@ -208,6 +208,7 @@ NAT = {
 }
 
 
+@pytest.mark.stock_kernel  # the debug one is built without netfilter
 @pytest.mark.parametrize("kind", ["redirect", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("dnat", "snat"))])
 def test_translated(stacked, kind):
     """The adapter's packets would go past the kernel's translation: refused at both ends, at once."""
