@@ -12,6 +12,7 @@ constexpr size_t kTcpHeader = 20;
 constexpr size_t kTimestampBytes = 12;
 constexpr uint16_t kMtuOfSilentRouter = 576;
 constexpr unsigned kChallengesPerSecond = 100;   // RFC 5961 7
+constexpr unsigned kConversation = 3;            // answers in time, until one is waited for
 constexpr size_t kPromiseMost = size_t{4} << 20; // of what a kernel announced before
 
 } // namespace
@@ -113,6 +114,7 @@ TcpSegment TcpConnection::header(uint8_t flags) {
     windowSent_ = rcvNxt_ + (units << link_.ownScale);
     lastAckSent_ = rcvNxt_;
     ackPending_ = 0;
+    ackPendingPieces_ = 0;
     ackNow_ = false;
     delackAt_ = kNever;
     ++counters_.segmentsOut;
@@ -141,9 +143,18 @@ void TcpConnection::challenge(bool exact) {
 
 void TcpConnection::acknowledgeSoon() { delackAt_ = std::min(delackAt_, now() + settings_.delayedAck); }
 
+// At once, as the peer's program may wait for it, unless the own program has been answering within the same time anyway.
 void TcpConnection::endOfBatch() {
-    if (state_ != TcpState::Closed && (ackPending_ != 0 || ackNow_))
-        sendAck();
+    if (state_ == TcpState::Closed || (ackPending_ == 0 && !ackNow_))
+        return;
+    if (bareAckAt_ != kNever) // and no data since
+        answers_ = 0;
+    if (!ackNow_ && ackPendingPieces_ <= 1 && answers_ >= kConversation) {
+        delackAt_ = std::min(delackAt_, now() + kAnswer);
+        return;
+    }
+    sendAck();
+    bareAckAt_ = now();
 }
 
 uint64_t TcpConnection::deadline() const {
@@ -158,8 +169,10 @@ void TcpConnection::onTimer() {
         shut(); // TIME_WAIT or FIN_WAIT_2 is over
         return;
     }
-    if (state_ != TcpState::Closed && delackAt_ <= time)
+    if (state_ != TcpState::Closed && delackAt_ <= time) {
+        answers_ = 0;
         sendAck();
+    }
     if (state_ != TcpState::Closed && rtoAt_ <= time)
         retransmissionTimeout();
     if (state_ != TcpState::Closed && persistAt_ <= time)

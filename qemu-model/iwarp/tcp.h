@@ -180,6 +180,8 @@ public:
     // Nobody is refused this much, whatever the others have: otherwise a connection could stand still for ever.
     static constexpr size_t kAlways = size_t{128} << 10;
     static constexpr size_t kOctetsAtOnce = size_t{256} << 10;
+    // How long an acknowledgement waits for data the other way, where those have come in time before.
+    static constexpr uint64_t kAnswer = kMs / 5;
 
 private:
     struct Unit {
@@ -317,8 +319,11 @@ private:
     std::optional<uint64_t> finAt_;
     bool finReceived_ = false;
     bool finReported_ = false;
-    unsigned ackPending_ = 0; // segments
+    uint64_t ackPending_ = 0;       // octets ...
+    unsigned ackPendingPieces_ = 0; // ... and how often some came
     bool ackNow_ = false;
+    uint64_t bareAckAt_ = kNever; // when the last batch was acknowledged without data
+    unsigned answers_ = 0;        // how often in a row data would have carried the acknowledgement
     bool echoCongestion_ = false;
     uint32_t tsRecent_ = 0;
     uint64_t challengeWindow_ = 0;

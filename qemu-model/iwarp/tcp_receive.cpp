@@ -149,11 +149,11 @@ void TcpConnection::receiveData(const TcpSegment& segment) {
             ackNow_ = true;
         }
         if (!octets.empty()) {
-            const auto segments = static_cast<unsigned>((octets.size() + emss_ - 1) / emss_);
-            ackPending_ += segments;
+            ackPending_ += octets.size(); // every second full segment (RFC 9293 3.8.6.3); short ones by the batch
+            ++ackPendingPieces_;
             rcvNxt_ += octets.size();
             // A gap was filled, wholly or in part.
-            ackNow_ = ackNow_ || !reorder_.empty() || ackPending_ >= settings_.delayedAckSegments;
+            ackNow_ = ackNow_ || !reorder_.empty() || ackPending_ >= settings_.delayedAckSegments * emss_;
             if (delackAt_ == kNever)
                 delackAt_ = now() + settings_.delayedAck;
             deliver(octets);

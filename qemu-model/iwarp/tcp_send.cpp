@@ -401,6 +401,10 @@ void TcpConnection::emit(uint64_t from, uint64_t end, bool push, bool fin) {
     segment.seq = sndSeq(from);
     if (end > from)
         segment.payload = tx_.view(static_cast<size_t>(from - txStart_), static_cast<size_t>(end - from));
+    if (!segment.payload.empty() && bareAckAt_ != kNever) {
+        answers_ = now() - bareAckAt_ <= kAnswer ? answers_ + 1 : 0;
+        bareAckAt_ = kNever;
+    }
     emitted_ += segment.payload.size() + kSegmentCost;
     output_.transmit(segment);
 }
