@@ -26,6 +26,7 @@ public:
             m.device.attachNic(Nic::make(m.device.adapter(), iwarp));
             m.device.frame(ERDMA_TO_WIRE, arpOf(i == 0), {});
             m.host.onFrame = [this, i](erdma_side to, ConstBytes frame, const erdma_offload&) {
+                frames_ += to == ERDMA_TO_WIRE ? 1 : 0;
                 if (to == ERDMA_TO_WIRE)
                     ends_[1 - i].arriving.emplace_back(frame.begin(), frame.end());
             };
@@ -48,6 +49,7 @@ public:
     }
 
     Machine& machine(unsigned i) { return *ends_[i].machine; }
+    uint64_t frames() const { return frames_; } // on the wire until now
     Guest& guest(unsigned i) { return ends_[i].machine->guest; }
     void write(uint32_t qpn, uint32_t bytes, bool signalled) {
         SqeBytes sqe = writeSqe(Op::Write, signalled ? flag::kSignal : 0, {{kIova, bytes, 10 << 8}}, 10 << 8, kIova);
@@ -141,6 +143,7 @@ private:
 
     bool crc_;
     uint64_t clock_ = 1000 * kMs;
+    uint64_t frames_ = 0;
     std::array<End, 2> ends_;
 };
 

@@ -30,6 +30,26 @@ void writes(benchmark::State& state) {
 }
 BENCHMARK(writes)->ArgNames({"octets", "crc", "long"})->ArgsProduct({{64, 4096, 65536, 1 << 20}, {0, 1}, {0, 1}});
 
+// A doorbell for each, as programs that post one by one; how many frames there were, both ways.
+void oneByOne(benchmark::State& state) {
+    Rig rig(1, false, state.range(0) != 0 ? 65000 : 0);
+    const uint64_t before = rig.frames();
+    for (auto _ : state) {
+        for (unsigned i = 1; i <= kBatch; ++i) {
+            rig.write(1, 64, i == kBatch);
+            rig.ring(1);
+        }
+        if (!rig.finish()) {
+            state.SkipWithError("no completion");
+            break;
+        }
+    }
+    state.SetItemsProcessed(state.iterations() * kBatch);
+    state.counters["frames per message"] =
+        static_cast<double>(rig.frames() - before) / static_cast<double>(state.iterations() * kBatch);
+}
+BENCHMARK(oneByOne)->ArgName("long")->Arg(0)->Arg(1);
+
 // One message at a time: the way there and back.
 void pingPong(benchmark::State& state) {
     Rig rig(1, false, 0);
