@@ -147,6 +147,11 @@ void TcpConnection::acknowledgeSoon() { delackAt_ = std::min(delackAt_, now() + 
 void TcpConnection::endOfBatch() {
     if (state_ == TcpState::Closed || (ackPending_ == 0 && !ackNow_))
         return;
+    if (gatherAt_ != kNever) {
+        transmit(); // as something is to be sent anyway
+        if (ackPending_ == 0 && !ackNow_)
+            return;
+    }
     if (bareAckAt_ != kNever) // and no data since
         answers_ = 0;
     if (!ackNow_ && ackPendingPieces_ <= 1 && answers_ >= kConversation) {
@@ -160,7 +165,7 @@ void TcpConnection::endOfBatch() {
 uint64_t TcpConnection::deadline() const {
     if (state_ == TcpState::Closed)
         return kNever;
-    return std::min({rtoAt_, persistAt_, delackAt_, keepAt_, endAt_});
+    return std::min({rtoAt_, persistAt_, delackAt_, gatherAt_, keepAt_, endAt_});
 }
 
 void TcpConnection::onTimer() {
@@ -169,6 +174,8 @@ void TcpConnection::onTimer() {
         shut(); // TIME_WAIT or FIN_WAIT_2 is over
         return;
     }
+    if (state_ != TcpState::Closed && gatherAt_ <= time)
+        transmit();
     if (state_ != TcpState::Closed && delackAt_ <= time) {
         answers_ = 0;
         sendAck();
@@ -247,7 +254,7 @@ void TcpConnection::append(ConstBytes unit, bool push) {
 
 void TcpConnection::flush() {
     if (state_ != TcpState::Closed)
-        transmit();
+        transmit(true);
     account();
 }
 
@@ -282,12 +289,13 @@ void TcpConnection::shut() {
     tx_.release();
     units_.clear();
     sent_.clear();
+    shortInFlight_ = 0;
     sacked_.clear();
     lost_.clear();
     repeated_.clear();
     flushLater_ = false;
     account();
-    rtoAt_ = persistAt_ = delackAt_ = keepAt_ = endAt_ = kNever;
+    rtoAt_ = persistAt_ = delackAt_ = gatherAt_ = keepAt_ = endAt_ = kNever;
 }
 
 void TcpConnection::finAcknowledged() {

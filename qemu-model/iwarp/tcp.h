@@ -145,7 +145,8 @@ public:
             capacity) // no spare memory any more, or more of it; the unit itself counts when it is sent
             account();
     }
-    // Sends what windows allow, at most kOctetsAtOnce; then wantsFlush() until the rest was sent.
+    // Sends what windows allow, at most kOctetsAtOnce; then wantsFlush() until the rest was sent.  Behind kShortInFlight
+    // short segments, less than a segment is kept for more, until an acknowledgement, the end, or for kGather.
     void flush();
     bool wantsFlush() const { return flushLater_; }
     // Positions in the own stream, counted from the first octet after handover that was not acknowledged.  The FIN is no
@@ -180,6 +181,9 @@ public:
     // Nobody is refused this much, whatever the others have: otherwise a connection could stand still for ever.
     static constexpr size_t kAlways = size_t{128} << 10;
     static constexpr size_t kOctetsAtOnce = size_t{256} << 10;
+    // Few messages at a time never wait.  Many do not become a segment each.
+    static constexpr size_t kShortInFlight = 4;
+    static constexpr uint64_t kGather = kMs / 5;
     // How long an acknowledgement waits for data the other way, where those have come in time before.
     static constexpr uint64_t kAnswer = kMs / 5;
 
@@ -197,6 +201,7 @@ private:
         bool lost = false; // and not retransmitted since
         bool push = false;
         bool fin = false;
+        bool roomForMore = false; // counts in shortInFlight_
     };
 
     // tcp.cpp
@@ -247,7 +252,8 @@ private:
     uint64_t backedOffRto() const;
     void startClock();
     uint64_t pipe() const;
-    void transmit();
+    void transmit(bool mayHold = false);
+    bool keeps() const;
     bool retransmitNext(bool force);
     bool sendNew(bool split);
     void sendEntry(Sent& entry);
@@ -276,6 +282,7 @@ private:
     bool finQueued_ = false;
     bool finSent_ = false;
     bool flushLater_ = false;
+    size_t shortInFlight_ = 0;
     uint64_t emitted_ = 0; // octets, with what segments cost besides
     uint64_t sndWnd_ = 0, maxWnd_ = 0;
     uint32_t wl1_ = 0, wl2_ = 0;
@@ -296,7 +303,8 @@ private:
     // Timers: kNever when off.
     uint64_t srtt_ = 0, rttvar_ = 0, rto_;
     unsigned backoff_ = 0;
-    uint64_t rtoAt_ = kNever, persistAt_ = kNever, delackAt_ = kNever, keepAt_ = kNever, endAt_ = kNever;
+    uint64_t rtoAt_ = kNever, persistAt_ = kNever, delackAt_ = kNever, gatherAt_ = kNever, keepAt_ = kNever,
+             endAt_ = kNever;
     uint64_t progressAt_ = 0; // of the oldest octet not acknowledged
     uint64_t lastSend_ = 0, lastHeard_ = 0;
     unsigned keepSent_ = 0;

@@ -85,6 +85,7 @@ void TcpConnection::advanceUna(uint64_t to, const TcpSegment& segment) {
             break;
         }
         fin = fin || entry.fin;
+        shortInFlight_ -= entry.roomForMore ? 1 : 0;
         sent_.pop_front();
     }
     sacked_.remove(0, to);
@@ -249,7 +250,13 @@ void TcpConnection::sampleRtt(uint64_t rtt) {
 
 uint64_t TcpConnection::pipe() const { return flight() - sackedBytes_ - lostBytes_ - duplicateBytes_; }
 
-void TcpConnection::transmit() {
+// Less than a segment is left, and several that had room for more are in flight (after Nagle and Minshall).
+bool TcpConnection::keeps() const {
+    return nxt_ < end_ && end_ - nxt_ < emss_ && !finQueued_ && shortInFlight_ >= kShortInFlight;
+}
+
+// `mayHold`: only the owner's program has caused this, and may have more.
+void TcpConnection::transmit(bool mayHold) {
     if (state_ == TcpState::Closed)
         return;
     if (flight() == 0 && srtt_ != 0 && now() - lastSend_ > rto_)
@@ -257,8 +264,9 @@ void TcpConnection::transmit() {
     const uint64_t stop = emitted_ + kOctetsAtOnce;
     while (lostBytes_ != 0 && emitted_ < stop && retransmitNext(false)) {
     }
-    while (emitted_ < stop && sendNew(false)) {
+    while (emitted_ < stop && !(mayHold && keeps()) && sendNew(false)) {
     }
+    gatherAt_ = mayHold && keeps() ? std::min(gatherAt_, now() + kGather) : kNever;
     flushLater_ = emitted_ >= stop;
     const bool waiting = nxt_ < end_ || (finQueued_ && !finSent_);
     if (flight() == 0 && waiting) {
@@ -275,7 +283,7 @@ void TcpConnection::transmit() {
 Limit TcpConnection::limit() const {
     if (recovery_ != Recovery::None || backoff_ != 0)
         return Limit::Loss;
-    if (flushLater_)
+    if (flushLater_ || gatherAt_ != kNever)
         return Limit::Turn;
     if (nxt_ >= end_)
         return Limit::Idle;
@@ -371,6 +379,8 @@ bool TcpConnection::sendNew(bool split) {
     startClock();
     Sent entry{nxt_, to, now()};
     entry.push = push;
+    entry.roomForMore = to == end_ && length < emss_;
+    shortInFlight_ += entry.roomForMore ? 1 : 0;
     sendEntry(entry);
     nxt_ = to;
     sent_.push_back(entry);

@@ -22,7 +22,7 @@ TEST(WireAck, ShortSegmentsAreAcknowledgedByTheBatch) {
     for (Path& path : pair.link.paths)
         path.delay = 50 * kUs;
     pair.b.batching = false;
-    post(pair.a, 5);
+    post(pair.a, 4);
     pair.run([&] { return pair.b.input.size() == pair.a.written; });
     EXPECT_EQ(pair.b.sent.size(), 0u);
     pair.b.tcp.endOfBatch();
