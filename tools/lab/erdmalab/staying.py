@@ -17,7 +17,7 @@ from . import table
 from .channel import Channel
 from .common import HOLDER, LAB, LabError, LabTimeout, alone, held, say
 from .relay import Relay
-from .vm import Vm
+from .vm import Vm, slowness
 from .watch import GuestTrouble, LogWatch
 
 STATE, TROUBLE, LOG = "guests.json", "trouble.txt", "holder.log"
@@ -40,6 +40,11 @@ class Running(Vm):
 
     def alive(self):
         return self.channel.sock is not None
+
+    @property
+    def slow(self):
+        """As slow as a guest can be: it may have been found by its socket alone."""
+        return slowness(True)
 
 
 def groups():

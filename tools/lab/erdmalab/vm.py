@@ -107,6 +107,11 @@ def adapter_property_names():
     return names
 
 
+def slowness(debug):
+    """Factor by which to stretch a guest's time limits: emulation and debugging kernels are slow."""
+    return (1 if kvm_works() else 2) * (4 if debug else 1)
+
+
 class Vm:
     """A virtual machine.  Use it with `with Vm(...) as vm:`, which starts and stops it.
 
@@ -180,8 +185,8 @@ class Vm:
 
     @property
     def slow(self):
-        """Factor by which to stretch time limits: emulation and debugging kernels are slow."""
-        return (1 if kvm_works() else 2) * (4 if self.kernel.debug else 1)
+        """Factor by which to stretch time limits."""
+        return slowness(self.kernel.debug)
 
     def boot_arguments(self):
         """What is booted: kernel, RAM disk, kernel parameters, the host's root to run in, the share."""
@@ -365,7 +370,10 @@ class Vm:
         return self.channel.start(command, **keywords)
 
     def run(self, command, timeout=None, check=True, **keywords):
-        """Run a command to its end, by default of 60 s, times `slow`; returns a channel.Result, raises CommandFailed on failure."""
+        """Run a command to its end; returns a channel.Result, raises CommandFailed on failure.
+
+        timeout: in seconds; by default 60, times `slow`.
+        """
         job = self.popen(command, **keywords)
         try:
             return job.wait(timeout or 60 * self.slow, check)
